@@ -1,0 +1,104 @@
+"""What came back from a trial: progress, rows, reports, outcomes. Travels as JSON; knows no ray and no torch."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+Scalar = float | int | str | bool | None
+Row = dict[str, Scalar]
+"""One line of history.jsonl: `step`, `epoch`, `tokens` and metrics by name, such as `train/loss`."""
+
+ResourceUnit = Literal["epochs", "steps", "tokens", "evaluations"]
+FailureKind = Literal["diverged", "out_of_memory", "error", "lost"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a trial has come when it reports."""
+
+    step: int
+    """Optimizer steps done."""
+    epoch: float
+    """Passes over the training data."""
+    tokens: int
+    """Training tokens seen, padding not counted."""
+    evaluation: int
+    """1 for the first evaluation of the trial."""
+    is_final: bool = False
+    """Whether training ends here as planned."""
+
+    def resource(self, unit: ResourceUnit) -> float:
+        """The amount of training in `unit`."""
+        amounts = {
+            "epochs": self.epoch,
+            "steps": self.step,
+            "tokens": self.tokens,
+            "evaluations": self.evaluation,
+        }
+        return float(amounts[unit])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialReport:
+    """One evaluation and what happened since the one before."""
+
+    progress: Progress
+    metrics: dict[str, float]
+    """The evaluation's metrics by name, such as `eval/loss`."""
+    rows: list[Row] = field(default_factory=list)
+    """History rows since the last report, this evaluation's own row last."""
+    checkpoint: str | None = None
+    """Folder of the checkpoint taken at this evaluation."""
+    seconds: float = 0.0
+    """Wall time of the trial so far, interruptions left out."""
+    attempt: int = 1
+    """1 for the first start of the trial, one more each time it was started again."""
+
+    def to_json(self) -> str:
+        """One line of JSON; NaN and infinity are kept as Python writes them."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "TrialReport":
+        """The report that `to_json` wrote."""
+        values = json.loads(text)
+        values["progress"] = Progress(**values["progress"])
+        return TrialReport(**values)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialFailure:
+    """Why a trial has no result. A failure is a result too: it is recorded and told to the sampler."""
+
+    kind: FailureKind
+    """`diverged`: a loss became NaN or infinite. `lost`: its process died and was not brought back."""
+    message: str
+    """One line for a person."""
+    details: str = ""
+    """The traceback, where there is one."""
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> "TrialFailure":
+        """The failure that `to_json` wrote."""
+        return TrialFailure(**json.loads(text))
+
+
+ReportFunction = Callable[[TrialReport], None]
+"""Handed down to the loop. Returns when training may go on; raises TrialStopped when it must end."""
+
+
+class TrialStopped(BaseException):
+    """Raised out of `report` when the trial must end now. No `Exception`, so that no library swallows it."""
+
+
+class TrialFailed(Exception):
+    """Raised in a trial when its configuration cannot give a result."""
+
+    def __init__(self, failure: TrialFailure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
