@@ -1,0 +1,48 @@
+"""Text that every Python carries: enough of it, always in the same order."""
+
+from collections import Counter
+
+import pytest
+
+from spaces.errors import SpecError
+from trainables.data.builtin import DOCSTRING_PACKAGES, builtin_rows, labelled_docstrings, prose_sections
+
+
+def test_docstrings_have_six_labels_or_more_with_a_hundred_texts_each() -> None:
+    counts = Counter(label for _, label in labelled_docstrings())
+    assert set(counts) == set(DOCSTRING_PACKAGES)
+    assert len(counts) >= 6
+    assert min(counts.values()) >= 100
+    assert sum(counts.values()) >= 1000
+
+
+def test_docstrings_are_distinct_and_long_enough() -> None:
+    texts = [text for text, _ in labelled_docstrings()]
+    assert len(set(texts)) == len(texts)
+    assert min(map(len, texts)) >= 20
+
+
+def test_prose_is_enough_for_a_tenth_to_be_meaningful() -> None:
+    sections = list(prose_sections())
+    assert len(sections) >= 300
+    assert sum(map(len, sections)) > 300_000
+
+
+def test_prose_repeats_no_paragraph() -> None:
+    paragraphs = [" ".join(part.split()) for text in prose_sections() for part in text.split("\n\n")]
+    assert len(set(paragraphs)) == len(paragraphs)
+
+
+@pytest.mark.parametrize("name", ["stdlib-docs", "stdlib-docstrings"])
+def test_order_is_the_same_each_time(name: str) -> None:
+    assert list(builtin_rows(name, "causal_lm")) == list(builtin_rows(name, "causal_lm"))
+
+
+def test_language_models_get_the_same_docstrings_without_labels() -> None:
+    unlabelled = list(builtin_rows("stdlib-docstrings", "causal_lm"))
+    assert unlabelled == [(text, None) for text, _ in labelled_docstrings()]
+
+
+def test_prose_has_no_labels_to_classify() -> None:
+    with pytest.raises(SpecError, match="stdlib-docstrings"):
+        builtin_rows("stdlib-docs", "sequence_classification")

@@ -1,0 +1,1 @@
+"""One trial: from a trial document to its metrics."""

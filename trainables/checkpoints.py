@@ -1,0 +1,85 @@
+"""The folder of one trial as the trial itself sees it: attempts, and a pointer to the last good checkpoint.
+
+A checkpoint is a folder; `last.json` points to it and carries the report that belongs to it. The pointer is moved
+into place only when the folder is whole, so a kill at any moment leaves the old pointer or the new one.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from spaces.reports import TrialReport, TrialStopped
+
+_ATTEMPT = "attempt"
+_POINTER = "last.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """Where a trial can go on from."""
+
+    path: Path
+    """Folder with weights, optimizer, schedule, random state and trainer state."""
+    report: TrialReport
+    """The report of the evaluation at which it was taken."""
+
+
+class TrialDirectory:
+    """`<search>/trials/<number>/`, owned by one attempt of the trial at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.attempt = 0
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of this trial's checkpoints."""
+        return self.path / "checkpoints"
+
+    def begin_attempt(self) -> int:
+        """Take the trial over: 1 for its first start. An older attempt that still lives can save no more."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.attempt = self._recorded_attempt() + 1
+        _replace_text(self.path / _ATTEMPT, str(self.attempt))
+        return self.attempt
+
+    def latest(self) -> Checkpoint | None:
+        """The last checkpoint that was committed and still exists."""
+        try:
+            pointer = json.loads((self.checkpoints / _POINTER).read_text("utf-8"))
+        except FileNotFoundError:
+            return None
+        path = self.checkpoints / pointer["folder"]
+        return Checkpoint(path=path, report=TrialReport.from_json(pointer["report"])) if path.is_dir() else None
+
+    def commit(self, folder: Path, report: TrialReport) -> Path:
+        """Make `folder` the checkpoint of `report`; older ones are removed. Gives its final place.
+
+        Raises:
+            TrialStopped: a newer attempt has taken this trial over.
+        """
+        if self._recorded_attempt() != self.attempt:
+            raise TrialStopped
+        final = self.checkpoints / f"evaluation-{report.progress.evaluation:05d}-attempt-{self.attempt}"
+        if folder != final:
+            shutil.rmtree(final, ignore_errors=True)
+            folder.rename(final)
+        _replace_text(self.checkpoints / _POINTER, json.dumps({"folder": final.name, "report": report.to_json()}))
+        for other in self.checkpoints.iterdir():
+            if other.is_dir() and other != final:
+                shutil.rmtree(other, ignore_errors=True)
+        return final
+
+    def _recorded_attempt(self) -> int:
+        try:
+            return int((self.path / _ATTEMPT).read_text("utf-8"))
+        except FileNotFoundError:
+            return 0
+
+
+def _replace_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(path)

@@ -1,0 +1,211 @@
+"""What one trial is: the frozen pydantic models of the sections of a trial document.
+
+Knows no torch, no ray and no YAML, so that `tunesmith --help` and `tunesmith check` stay quick.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+
+from spaces.errors import SpecError
+
+TaskName = Literal["causal_lm", "sequence_classification"]
+BuiltinSourceName = Literal["stdlib-docs", "stdlib-docstrings"]
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """A part of a spec: unknown keys are refused, values never change after they were checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+# --- model -----------------------------------------------------------------------------------------------
+
+
+class FreezeConfig(Section):
+    """Which weights of a pretrained model stay as they are. The task's head always trains."""
+
+    embeddings: bool = False
+    """Freeze the token and position embeddings."""
+    layers: Annotated[int, Field(ge=0)] = 0
+    """Freeze this many of the first transformer blocks."""
+
+
+class ModelConfig(Section):
+    """Where the model comes from: a pretrained checkpoint, or an architecture built from scratch."""
+
+    pretrained: str | None = None
+    """A local folder, a hub id, or `package:import_name/folder` for a model that was installed by pip."""
+    architecture: str | None = None
+    """From scratch: any transformers model type, such as `gpt2`, `llama` or `bert`."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the model's transformers configuration, such as `hidden_size`. The vocabulary size and the
+    number of labels follow from the data."""
+    freeze: FreezeConfig | None = None
+    """Weights that do not train. Default: all train."""
+    trust_remote_code: bool = False
+    """Allow the checkpoint's own Python code to run. Off unless asked for."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "ModelConfig":
+        if (self.pretrained is None) == (self.architecture is None):
+            raise SpecError(
+                "give either `pretrained` (a folder or hub id) or `architecture` (from scratch), "
+                + ("but both are set." if self.pretrained else "but neither is set.")
+            )
+        if self.freeze is not None and self.pretrained is None:
+            raise SpecError("`freeze` needs `pretrained`: freezing random weights would train nothing useful.")
+        return self
+
+
+# --- data ------------------------------------------------------------------------------------------------
+
+
+class BuiltinSource(Section):
+    """Text that every Python carries: no download, no file."""
+
+    builtin: BuiltinSourceName
+    """`stdlib-docs`: English prose of the language reference, for language models. `stdlib-docstrings`:
+    docstrings labelled by the package they stand in, for classification."""
+
+
+class HubSource(Section):
+    """A dataset on the Hugging Face hub, or a local dataset folder."""
+
+    hub: str
+    """The dataset's id, such as `imdb` or `org/name`."""
+    config: str | None = None
+    """The dataset's configuration name, where it has several."""
+    revision: str | None = None
+    """A commit or tag. Pin it for results that can be repeated."""
+
+
+class SplitFiles(Section):
+    """Files that are split already. A part that is not given is taken from `train`."""
+
+    train: str
+    """Path or glob of the training files."""
+    validation: str | None = None
+    """Path or glob of the validation files."""
+    test: str | None = None
+    """Path or glob of the test files."""
+
+
+class FilesSource(Section):
+    """Local csv, json, jsonl, parquet or txt files."""
+
+    files: str | SplitFiles
+    """A path or glob (`data/*.jsonl`), or one for each of train, validation and test."""
+
+
+Source = BuiltinSource | HubSource | FilesSource
+
+
+class TrainedTokenizer(Section):
+    """A tokenizer trained on the training split."""
+
+    train: Literal["bpe"]
+    """Kind: byte-level `bpe`."""
+    vocab_size: Annotated[int, Field(ge=300, le=1_000_000)] = 4096
+    """Tokens in the vocabulary, special tokens included."""
+
+
+class PretrainedTokenizer(Section):
+    """A tokenizer that exists."""
+
+    pretrained: str
+    """A local folder, a hub id, or `package:import_name/folder`."""
+
+
+class SplitsConfig(Section):
+    """How much of the data is held out, and how. Parts that the source brings itself are used as they are."""
+
+    validation: Fraction = 0.1
+    """Share of the documents that measures trials."""
+    test: Fraction = 0.1
+    """Share of the documents that no search ever sees; `confirm` reports on it."""
+    stratify: bool | None = None
+    """Keep the share of each label equal in all parts. Default: true for classification."""
+    seed: int = 0
+    """One seed for the whole search: otherwise two trials would differ by their data."""
+
+    @model_validator(mode="after")
+    def _leaves_some_to_train(self) -> "SplitsConfig":
+        if self.validation <= 0:
+            raise SpecError(
+                f"`validation > 0` must hold, but got {self.validation}: without it no trial can be ranked."
+            )
+        if self.validation + self.test >= 1:
+            raise SpecError(
+                f"`validation + test < 1` must hold, but got {self.validation} + {self.test}: nothing is left to train on."
+            )
+        return self
+
+
+def _source_by_key(value: Any) -> Any:
+    """Choose the source by its key, so that an error speaks of that source only."""
+    kinds = {"builtin": BuiltinSource, "hub": HubSource, "files": FilesSource}
+    if not isinstance(value, dict):
+        return value
+    named = [key for key in kinds if key in value]
+    if len(named) != 1:
+        raise SpecError(
+            f"a source has exactly one of `builtin`, `hub`, `files`, but got {sorted(map(str, value)) or 'nothing'}."
+        )
+    return kinds[named[0]].model_validate(value)
+
+
+def _tokenizer_by_key(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "train" in value:
+        return TrainedTokenizer.model_validate(value)
+    return PretrainedTokenizer.model_validate(value)
+
+
+class DataConfig(Section):
+    """Which text, how it is tokenized and how it is split. What changes tokens is part of the cache's key."""
+
+    source: Annotated[Source, BeforeValidator(_source_by_key)]
+    """`{builtin: NAME}`, `{files: GLOB}` or `{hub: ID}`."""
+    text: str = "text"
+    """Column that holds the text."""
+    label: str = "label"
+    """Column that holds the label (classification)."""
+    tokenizer: Annotated[TrainedTokenizer | PretrainedTokenizer, BeforeValidator(_tokenizer_by_key)] | None = None
+    """`{train: bpe, vocab_size: N}` or `{pretrained: PLACE}`. Default: the pretrained model's own, else a
+    BPE of 4096 tokens trained on the training split."""
+    max_length: PositiveInt = 128
+    """Tokens of an example: longer texts are cut (classification) or continue in the next block (language
+    models)."""
+    max_documents: PositiveInt | None = None
+    """Use only this many documents, drawn with the split seed. Default: all."""
+    splits: SplitsConfig = SplitsConfig()
+    """Shares of validation and test."""
+
+
+# --- the trial -------------------------------------------------------------------------------------------
+
+
+class TrialConfig(Section):
+    """Everything one training run needs: the typed form of a trial document."""
+
+    task: TaskName
+    """What is learned."""
+    model: ModelConfig
+    """Which model learns it."""
+    data: DataConfig
+    """From which text."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Any field of transformers.TrainingArguments."""
+
+
+class CustomTrialConfig(Section):
+    """A trial of the user's own function instead of a task."""
+
+    trainable: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    """`module:function`, called as `function(config, report)`."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """Handed to the function as it is."""

@@ -1,0 +1,1 @@
+"""From a data configuration to tokenized, split, cached examples."""

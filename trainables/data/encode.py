@@ -1,0 +1,135 @@
+"""From the documents of one part to its examples in an Arrow file: labelled texts, or packed blocks.
+
+Knows no splits and no cache; counts what the card needs on the way.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spaces.errors import SpecError
+from trainables.config import TaskName
+from trainables.data.arrow_files import write_columns
+from trainables.data.packing import BlockPacker
+from trainables.data.tokenization import separator_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+_BATCH_DOCUMENTS = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedPart:
+    """The examples of one part and what went into them."""
+
+    examples: "Dataset"
+    """Columns `input_ids`, and `labels` for classification."""
+    num_documents: int
+    """Documents they were made of."""
+    text_bytes: int
+    """UTF-8 bytes of those documents."""
+    num_tokens: int
+    """Tokens of those documents, also those that no example holds because a last block was not full."""
+
+
+def encode_part(
+    documents: "Dataset",
+    file: Path,
+    *,
+    task: TaskName,
+    tokenizer: "PreTrainedTokenizerBase",
+    max_length: int,
+    labels: Sequence[str],
+) -> EncodedPart:
+    """Tokenize `documents` into `file`. Label ids are positions in `labels`."""
+    if task == "sequence_classification":
+        return _encode_texts(documents, file, tokenizer=tokenizer, max_length=max_length, labels=labels)
+    return _encode_blocks(documents, file, tokenizer=tokenizer, max_length=max_length)
+
+
+def _encode_texts(
+    documents: "Dataset",
+    file: Path,
+    *,
+    tokenizer: "PreTrainedTokenizerBase",
+    max_length: int,
+    labels: Sequence[str],
+) -> EncodedPart:
+    import pyarrow as pa
+
+    num_special = tokenizer.num_special_tokens_to_add(pair=False)
+    if max_length <= num_special:
+        raise SpecError(
+            f"this tokenizer adds {num_special} special tokens to a text, so `max_length > {num_special}` "
+            f"must hold, but got {max_length}.",
+            path="data.max_length",
+        )
+    label_ids = {name: index for index, name in enumerate(labels)}
+    counter = _Counter()
+
+    def batches() -> Iterator[dict[str, Any]]:
+        for batch in documents.iter(batch_size=_BATCH_DOCUMENTS):
+            ids = tokenizer(batch["text"], truncation=True, max_length=max_length, verbose=False)["input_ids"]
+            counter.add(batch["text"], num_tokens=sum(map(len, ids)))
+            yield {"input_ids": ids, "labels": [label_ids[label] for label in batch["label"]]}
+
+    schema = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.int64())])
+    examples = write_columns(file, schema=schema, batches=batches())
+    return counter.part(examples)
+
+
+def _encode_blocks(
+    documents: "Dataset", file: Path, *, tokenizer: "PreTrainedTokenizerBase", max_length: int
+) -> EncodedPart:
+    import pyarrow as pa
+
+    if max_length < 2:
+        raise SpecError(
+            "a language model predicts the next token, so `max_length >= 2` must hold.",
+            path="data.max_length",
+        )
+    packer = BlockPacker(max_length=max_length, separator=separator_id(tokenizer))
+    counter = _Counter()
+
+    def batches() -> Iterator[dict[str, Any]]:
+        for batch in documents.iter(batch_size=_BATCH_DOCUMENTS):
+            ids = tokenizer(batch["text"], add_special_tokens=False, verbose=False)["input_ids"]
+            before = packer.num_tokens
+            blocks = packer.add(ids)
+            counter.add(batch["text"], num_tokens=packer.num_tokens - before)
+            yield {"input_ids": _as_lists(blocks)}
+        yield {"input_ids": _as_lists(packer.finish())}
+
+    examples = write_columns(file, schema=pa.schema([("input_ids", pa.list_(pa.int32()))]), batches=batches())
+    return counter.part(examples)
+
+
+def _as_lists(blocks: "np.ndarray") -> "pa.Array":
+    import numpy as np
+    import pyarrow as pa
+
+    num_blocks, length = blocks.shape
+    offsets = np.arange(num_blocks + 1, dtype=np.int32) * length
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(blocks.reshape(-1), pa.int32()))
+
+
+class _Counter:
+    """Adds up documents, bytes and tokens over batches."""
+
+    def __init__(self) -> None:
+        self._documents = self._bytes = self._tokens = 0
+
+    def add(self, texts: Sequence[str], *, num_tokens: int) -> None:
+        self._documents += len(texts)
+        self._bytes += sum(len(text.encode()) for text in texts)
+        self._tokens += num_tokens
+
+    def part(self, examples: "Dataset") -> EncodedPart:
+        return EncodedPart(
+            examples=examples, num_documents=self._documents, text_bytes=self._bytes, num_tokens=self._tokens
+        )

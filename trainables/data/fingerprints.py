@@ -1,0 +1,102 @@
+"""The name of a data configuration: equal when the tokens are equal, without reading any text.
+
+Files are known by place, size and time of change; imports neither datasets nor transformers.
+"""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from spaces.errors import SpecError
+from trainables.config import (
+    BuiltinSource,
+    DataConfig,
+    FilesSource,
+    HubSource,
+    ModelConfig,
+    PretrainedTokenizer,
+    TaskName,
+    TrainedTokenizer,
+)
+from trainables.data.builtin import DOCSTRING_PACKAGES
+from trainables.data.files import match_files
+from trainables.data.tokenization import tokenizer_config
+from trainables.places import resolve_pretrained
+
+# Goes up when the same configuration would give other examples, or another layout on disk.
+FORMAT_VERSION = 1
+
+# What lies beside a tokenizer but cannot change a token.
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".h5", ".onnx", ".msgpack", ".gguf"}
+
+
+def fingerprint(task: TaskName, model: ModelConfig, data: DataConfig) -> str:
+    """16 hex digits over everything that changes tokens, parts or labels. SpecError if files are missing."""
+    identity = {
+        "format": FORMAT_VERSION,
+        "task": task,
+        "source": _source_identity(data.source),
+        "columns": _columns(task, data),
+        "tokenizer": _tokenizer_identity(tokenizer_config(model, data), is_default=data.tokenizer is None),
+        "max_length": data.max_length,
+        "max_documents": data.max_documents,
+        "splits": data.splits.model_dump() | {"stratify": stratified(task, data)},
+    }
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def stratified(task: TaskName, data: DataConfig) -> bool:
+    """Whether splits keep the labels' shares: by default for classification."""
+    if task == "sequence_classification":
+        return data.splits.stratify is not False
+    if data.splits.stratify:
+        raise SpecError("documents of a language model have no labels to stratify by.", path="data.splits.stratify")
+    return False
+
+
+def _columns(task: TaskName, data: DataConfig) -> dict[str, str]:
+    """The columns that are read: other names in the spec change nothing."""
+    if isinstance(data.source, BuiltinSource):
+        return {}
+    labelled = task == "sequence_classification"
+    return {"text": data.text} | ({"label": data.label} if labelled else {})
+
+
+def _source_identity(source: BuiltinSource | FilesSource | HubSource) -> dict[str, Any]:
+    if isinstance(source, BuiltinSource):
+        return {
+            "builtin": source.builtin,
+            "python": f"{platform.python_implementation()} {platform.python_version()}",
+            "packages": DOCSTRING_PACKAGES,
+        }
+    if isinstance(source, FilesSource):
+        return {"files": {part: _files_identity(files) for part, files in match_files(source.files).items()}}
+    folder = Path(source.hub).expanduser()
+    if folder.is_dir():
+        return {"folder": _files_identity(_files_below(folder)), "config": source.config}
+    return {"hub": source.hub, "config": source.config, "revision": source.revision}
+
+
+def _tokenizer_identity(config: TrainedTokenizer | PretrainedTokenizer, *, is_default: bool) -> dict[str, Any]:
+    if isinstance(config, TrainedTokenizer):
+        return config.model_dump()
+    try:
+        place = resolve_pretrained(config.pretrained)
+    except SpecError as error:
+        raise error.at("model.pretrained" if is_default else "data.tokenizer.pretrained") from None
+    if not Path(place).is_dir():
+        return {"hub": place}
+    files = [file for file in _files_below(Path(place)) if file.suffix not in _WEIGHTS]
+    return {"folder": _files_identity(files)}
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.resolve().rglob("*") if file.is_file() and ".git" not in file.parts)
+
+
+def _files_identity(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    return [(os.fspath(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]

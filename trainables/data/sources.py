@@ -1,0 +1,240 @@
+"""From a source in the spec to checked documents: a text, and for classification a label.
+
+Knows no tokens and draws no splits; parts that the source brings itself are kept as they are.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spaces.errors import SpecError
+from trainables.config import BuiltinSource, DataConfig, FilesSource, HubSource, TaskName
+from trainables.data.arrow_files import write_columns
+from trainables.data.builtin import builtin_rows
+from trainables.data.files import PART_NAMES, Row, match_files, read_rows, require_columns
+
+if TYPE_CHECKING:
+    from datasets import ClassLabel, Dataset, DatasetDict
+
+logger = logging.getLogger(__name__)
+
+_BATCH_DOCUMENTS = 1000
+_VALIDATION_NAMES = ("validation", "valid", "val", "dev")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Documents:
+    """Texts (and labels, as strings) of each part that the source brings, memory-mapped."""
+
+    parts: "dict[str, Dataset]"
+    """`train`, and `validation` or `test` where the source has them. Columns: `text`, `label` if any."""
+    label_order: tuple[str, ...]
+    """Labels in the order of their ids where the source fixes one; else in sorted order. Empty: no labels."""
+    description: str
+    """The source in a few words, for people."""
+
+
+def load_documents(data: DataConfig, task: TaskName, *, scratch: Path) -> Documents:
+    """Read and check all documents of `data.source` into Arrow files in `scratch`, which must outlive them.
+
+    A missing text or label is refused, a blank text left out with a warning. SpecError carries the key path.
+    """
+    label = data.label if task == "sequence_classification" else None
+    source = data.source
+    label_order: tuple[str, ...] = ()
+    if isinstance(source, BuiltinSource):
+        rows: dict[str, Iterable[_Origin]] = {"train": [(source.builtin, builtin_rows(source.builtin, task))]}
+        description = f"{source.builtin} (standard library of this Python)"
+    elif isinstance(source, FilesSource):
+        matched = match_files(source.files)
+        rows = {part: _file_origins(files, text=data.text, label=label) for part, files in matched.items()}
+        description = _describe_files(matched)
+    else:
+        loaded = _load_hub(source, scratch=scratch)
+        rows, label_order = _hub_rows(loaded, text=data.text, label=label, name=source.hub)
+        description = source.hub + (f" ({source.config})" if source.config else "")
+    parts = {
+        part: _write_documents(origins, scratch / f"{part}.arrow", text=data.text, label=label)
+        for part, origins in rows.items()
+    }
+    _check_not_empty(parts, description=description)
+    return Documents(
+        parts=parts, label_order=_checked_labels(parts, label_order) if label else (), description=description
+    )
+
+
+# --- documents of any source, checked --------------------------------------------------------------------
+
+_Origin = tuple[str, Iterable[Row]]
+"""A name for error messages, and its rows."""
+
+
+def _write_documents(origins: Iterable[_Origin], file: Path, *, text: str, label: str | None) -> "Dataset":
+    import pyarrow as pa
+
+    fields = [("text", pa.large_string())] + ([("label", pa.string())] if label is not None else [])
+    rows = _checked(origins, text=text, label=label)
+
+    def batches() -> Iterator[dict[str, list[str]]]:
+        while batch := list(islice(rows, _BATCH_DOCUMENTS)):
+            texts, labels = zip(*batch, strict=True)
+            yield {"text": list(texts)} | ({"label": list(labels)} if label is not None else {})
+
+    return write_columns(file, schema=pa.schema(fields), batches=batches())
+
+
+def _checked(origins: Iterable[_Origin], *, text: str, label: str | None) -> Iterator[tuple[str, str]]:
+    for name, rows in origins:
+        num_blank = 0
+        for number, (given_text, given_label) in enumerate(rows, 1):
+            where = f"row {number} of {name}"
+            checked = _checked_text(given_text, column=text, where=where)
+            if not checked.strip():
+                num_blank += 1
+                continue
+            yield checked, _label_string(given_label, column=label, where=where) if label is not None else ""
+        if num_blank:
+            logger.warning("%s: left out %d blank documents", name, num_blank)
+
+
+def _checked_text(value: Any, *, column: str, where: str) -> str:
+    if value is None:
+        raise SpecError(f"every document needs a text, but {where} has none in `{column}`.", path="data.text")
+    if not isinstance(value, str):
+        raise SpecError(f"`{column}` must hold text, but {where} holds {type(value).__name__}.", path="data.text")
+    return value
+
+
+def _label_string(value: Any, *, column: str, where: str) -> str:
+    if value is None:
+        raise SpecError(f"every document needs a label, but {where} has none in `{column}`.", path="data.label")
+    if not isinstance(value, str | bool | int):
+        raise SpecError(
+            f"a label is a string, an integer or a truth value, but {where} holds {type(value).__name__} "
+            f"in `{column}`.",
+            path="data.label",
+        )
+    return str(value)
+
+
+def _check_not_empty(parts: "dict[str, Dataset]", *, description: str) -> None:
+    for part, documents in parts.items():
+        if not len(documents):
+            raise SpecError(f"{description} has no documents for {part}.", path="data.source")
+
+
+def _checked_labels(parts: "dict[str, Dataset]", fixed_order: tuple[str, ...]) -> tuple[str, ...]:
+    """All labels of train in the order of their ids; no other part may bring one that train lacks."""
+    used = {part: set(documents.unique("label")) for part, documents in parts.items()}
+    for part, labels in used.items():
+        unknown = sorted(labels - used["train"])
+        if unknown:
+            raise SpecError(f"`{unknown[0]}` is a label in {part} but never in train.", path="data.label")
+    if len(used["train"]) < 2:
+        only = next(iter(used["train"]))
+        raise SpecError(
+            f"classification needs at least two labels, but all documents have `{only}`.", path="data.label"
+        )
+    return tuple(name for name in fixed_order if name in used["train"]) or sort_labels(used["train"])
+
+
+def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """In alphabetical order; in numeric order when all are integers, so that `10` follows `9`."""
+    names = list(labels)
+    try:
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    except ValueError:
+        return tuple(sorted(names))
+
+
+# --- files -----------------------------------------------------------------------------------------------
+
+
+def _file_origins(files: list[Path], *, text: str, label: str | None) -> list[_Origin]:
+    return [(str(file), read_rows(file, text=text, label=label)) for file in files]
+
+
+def _describe_files(matched: dict[str, list[Path]]) -> str:
+    files = [file for part in matched.values() for file in part]
+    return files[0].name if len(files) == 1 else f"{len(files)} {files[0].suffix.removeprefix('.')} files"
+
+
+# --- hub -------------------------------------------------------------------------------------------------
+
+
+def _load_hub(source: HubSource, *, scratch: Path) -> "DatasetDict":
+    """Every split of the dataset. Its own code is never run: `datasets` no longer can, and we never ask."""
+    from datasets import load_dataset, load_from_disk
+
+    folder = Path(source.hub).expanduser()
+    try:
+        if (folder / "dataset_dict.json").is_file():
+            return load_from_disk(str(folder))
+        if (folder / "state.json").is_file():
+            return {"train": load_from_disk(str(folder))}
+        # A local folder needs no lasting second copy of itself in the library's cache.
+        cache = str(scratch / "hub") if folder.is_dir() else None
+        return load_dataset(
+            str(folder) if folder.is_dir() else source.hub,
+            name=source.config,
+            revision=None if folder.is_dir() else source.revision,
+            cache_dir=cache,
+        )
+    except Exception as error:
+        # The library raises a dozen types here: unknown id, no network, unknown configuration, a broken file.
+        reason = str(error.__cause__ or error).strip().splitlines()[0].rstrip(".")
+        raise SpecError(
+            f"cannot load the dataset `{source.hub}`: {reason}. Check the id, the configuration and the "
+            "network, or give a local folder.",
+            path="data.source.hub",
+        ) from error
+
+
+def _hub_rows(
+    loaded: "DatasetDict", *, text: str, label: str | None, name: str
+) -> tuple[dict[str, Iterable[_Origin]], tuple[str, ...]]:
+    parts = _hub_parts(loaded, name=name)
+    require_columns(parts["train"].column_names, text=text, label=label, where=f"`{name}`")
+    classes = parts["train"].features[label] if label is not None else None
+    if not hasattr(classes, "int2str"):
+        classes = None
+    if label is not None and classes is not None:
+        parts = {part: rows for part, rows in parts.items() if part == "train" or not _is_unlabelled(rows, label, part)}
+    rows: dict[str, Iterable[_Origin]] = {
+        part: [(f"`{name}` {part}", _dataset_rows(split, text, label, classes))] for part, split in parts.items()
+    }
+    return rows, tuple(classes.names) if classes is not None else ()
+
+
+def _hub_parts(loaded: "DatasetDict", *, name: str) -> "dict[str, Dataset]":
+    """Splits under our names. Others (imdb's `unsupervised`) are left alone."""
+    validation = next((known for known in _VALIDATION_NAMES if known in loaded), None)
+    found = {"train": "train", "validation": validation, "test": "test"}
+    parts = {part: loaded[split] for part, split in found.items() if split is not None and split in loaded}
+    if "train" in parts:
+        return {part: parts[part] for part in PART_NAMES if part in parts}
+    if len(loaded) == 1:
+        (only,) = loaded
+        logger.warning("`%s` has only a split `%s`: validation and test are drawn from it", name, only)
+        return {"train": loaded[only]}
+    raise SpecError(f"`{name}` has no split `train`, only {', '.join(map(str, loaded))}.", path="data.source.hub")
+
+
+def _is_unlabelled(split: "Dataset", label: str, part: str) -> bool:
+    """Benchmarks publish their test split with every label -1: we then hold out our own."""
+    hidden = set(split.unique(label)) == {-1}
+    if hidden:
+        logger.warning("the %s split has no labels: it is drawn from train instead", part)
+    return hidden
+
+
+def _dataset_rows(split: "Dataset", text: str, label: str | None, classes: "ClassLabel | None") -> Iterator[Row]:
+    columns = [text] if label is None else [text, label]
+    for batch in split.select_columns(columns).iter(batch_size=_BATCH_DOCUMENTS):
+        labels = batch[label] if label is not None else [None] * len(batch[text])
+        if classes is not None:
+            labels = [None if value is None or value < 0 else classes.int2str(value) for value in labels]
+        yield from zip(batch[text], labels, strict=True)

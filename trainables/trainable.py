@@ -1,0 +1,178 @@
+"""The Tune Trainable: one process that takes trial after trial. The loop runs in a thread and waits at each report.
+
+Knows nothing of searches: what to run comes as an order, what happened goes back as results.
+"""
+
+import json
+import os
+import queue
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from spaces.reports import TrialReport, TrialStopped
+from trainables.checkpoints import TrialDirectory
+from trainables.trial import TrialOutcome, classify, parse_document, run_trial
+
+# Names in a Tune result.
+REPORT, FAILURE, LAST_ROWS, FINISHED = "report", "failure", "last_rows", "finished"
+ORDER = "order"
+_STOP_TIMEOUT_SECONDS = 120.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialOrder:
+    """What a process needs to run one trial. Travels as one JSON text, so that Tune reads no meaning into it."""
+
+    number: int
+    """The trial's number in the study."""
+    document: dict[str, Any]
+    """The trial document."""
+    directory: str
+    """The trial's folder."""
+    num_threads: int
+    """CPU threads to train with."""
+    save_checkpoints: bool
+    """Whether a checkpoint goes with each evaluation."""
+    cache_directory: str | None = None
+    """Where prepared data lies. Default: the user's cache."""
+
+    def to_config(self) -> dict[str, str]:
+        """As the configuration of a Tune trial."""
+        return {ORDER: json.dumps(asdict(self))}
+
+    @staticmethod
+    def from_config(config: dict[str, Any]) -> "TrialOrder":
+        """The order in the configuration of a Tune trial."""
+        return TrialOrder(**json.loads(config[ORDER]))
+
+
+class WarmTrainable(tune.Trainable):
+    """Runs trials one after another in its process."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the first order. Called once in the life of the process."""
+        self._run: _Run | None = None
+        self._order = TrialOrder.from_config(config)
+
+    def step(self) -> dict[str, Any]:
+        """Train until the next report, or to the end."""
+        if self._run is None:
+            self._run = _Run(self._order)
+        return self._run.next_result()
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Forget the trial that ran here and take the next order."""
+        self._end()
+        self._order = TrialOrder.from_config(new_config)
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """A pointer: the weights stay where the loop wrote them."""
+        pointer = {"directory": self._order.directory}
+        (Path(checkpoint_dir) / "pointer.json").write_text(json.dumps(pointer), "utf-8")
+
+    def load_checkpoint(self, checkpoint: str) -> None:
+        """Nothing to load: a trial finds its last checkpoint in its own folder when it starts."""
+
+    def cleanup(self) -> None:
+        """Stop the loop before the process ends."""
+        self._end()
+
+    def _end(self) -> None:
+        run, self._run = self._run, None
+        if run is not None:
+            run.stop()
+
+
+class _Run:
+    """One trial in its thread. `report` hands over an evaluation and waits until the next one is asked for."""
+
+    def __init__(self, order: TrialOrder) -> None:
+        self._order = order
+        self._events: queue.SimpleQueue[TrialReport | TrialOutcome] = queue.SimpleQueue()
+        self._may_go_on = threading.Semaphore(0)
+        self._is_stopping = False
+        self._waits = False
+        self._thread = threading.Thread(target=self._train, name=f"trial-{order.number}", daemon=True)
+        self._thread.start()
+
+    def next_result(self) -> dict[str, Any]:
+        """The next Tune result. A final report comes together with the end of the loop."""
+        if self._waits:
+            self._waits = False
+            self._may_go_on.release()
+        event = self._events.get()
+        if isinstance(event, TrialOutcome):
+            return _end_result(event)
+        if not event.progress.is_final:
+            self._waits = True
+            return _report_result(event)
+        self._may_go_on.release()
+        outcome = self._wait_for_outcome()
+        if outcome.failure is not None:
+            return _end_result(outcome)
+        return _report_result(event) | {FINISHED: True, "done": True}
+
+    def stop(self) -> None:
+        """End the loop at its next report, and wait for it."""
+        self._is_stopping = True
+        self._may_go_on.release()
+        self._thread.join(_STOP_TIMEOUT_SECONDS)
+        if self._thread.is_alive():
+            # The loop is stuck in a step. Its process must not take another trial: Tune starts a fresh one.
+            os._exit(1)
+
+    def _wait_for_outcome(self) -> TrialOutcome:
+        while True:
+            event = self._events.get()
+            if isinstance(event, TrialOutcome):
+                return event
+
+    def _train(self) -> None:
+        try:
+            directory = TrialDirectory(Path(self._order.directory))
+            directory.begin_attempt()
+            outcome = run_trial(
+                parse_document(self._order.document),
+                self._report,
+                directory=directory,
+                save_checkpoints=self._order.save_checkpoints,
+                num_threads=self._order.num_threads,
+                cache_directory=Path(self._order.cache_directory) if self._order.cache_directory else None,
+            )
+        except TrialStopped:
+            return
+        except Exception as error:
+            outcome = TrialOutcome(failure=classify(error))
+        self._events.put(outcome)
+
+    def _report(self, report: TrialReport) -> None:
+        if self._is_stopping:
+            raise TrialStopped
+        self._events.put(report)
+        self._may_go_on.acquire()
+        if self._is_stopping:
+            raise TrialStopped
+
+
+def _report_result(report: TrialReport) -> dict[str, Any]:
+    progress = report.progress
+    return {
+        **report.metrics,
+        "epochs": progress.epoch,
+        "steps": progress.step,
+        "tokens": progress.tokens,
+        "evaluations": progress.evaluation,
+        REPORT: report.to_json(),
+    }
+
+
+def _end_result(outcome: TrialOutcome) -> dict[str, Any]:
+    """A failure is a result, not an exception: the process stays warm for the next trial."""
+    if outcome.failure is None:
+        return {FINISHED: True, "done": True}
+    return {FAILURE: outcome.failure.to_json(), LAST_ROWS: json.dumps(outcome.rows), "done": True}

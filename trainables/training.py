@@ -1,0 +1,272 @@
+"""The one training loop: the Hugging Face Trainer, evaluating, checkpointing and reporting as the spec says.
+
+Knows no Ray, no W&B and no spec file: it is handed a TrialConfig and a function to report to.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
+from trainables.arguments import DEFAULTS
+from trainables.checkpoints import Checkpoint, TrialDirectory
+from trainables.config import TrialConfig
+from trainables.data.card import DataCard
+from trainables.data.prepare import PreparedData
+from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
+from trainables.models import build_model
+from trainables.tasks import causal_lm, sequence_classification
+
+TASKS = {"causal_lm": causal_lm, "sequence_classification": sequence_classification}
+
+# What transformers logs, and what we call it. Names not listed are left out of the history.
+_TRAIN_NAMES = {"loss": TRAIN_LOSS, "grad_norm": "train/grad_norm", "learning_rate": "train/learning_rate"}
+_SPEED_NAMES = {
+    "eval_samples_per_second",
+    "eval_steps_per_second",
+    "eval_model_preparation_time",
+    "eval_num_input_tokens_seen",
+}
+
+
+@dataclass(kw_only=True)
+class TrialLog:
+    """What a trial has to tell and has not told yet."""
+
+    started: float = field(default_factory=time.monotonic)
+    seconds_before: float = 0.0
+    """Wall time of earlier attempts."""
+    rows: list[Row] = field(default_factory=list)
+    """History rows since the last report."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the trial so far, in all its attempts."""
+        return self.seconds_before + time.monotonic() - self.started
+
+
+def train(
+    trial: TrialConfig,
+    data: PreparedData,
+    report: ReportFunction,
+    *,
+    log: TrialLog,
+    directory: TrialDirectory | None,
+    output: Path,
+    resume_from: Checkpoint | None,
+) -> None:
+    """Train to the end. `directory` None: no checkpoints. Raises TrialFailed when a loss is no number."""
+    trainer = build_trainer(trial, data, report, log=log, directory=directory, output=output, resume_from=resume_from)
+    trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)
+
+
+def build_trainer(
+    trial: TrialConfig,
+    data: PreparedData,
+    report: ReportFunction,
+    *,
+    log: TrialLog,
+    directory: TrialDirectory | None,
+    output: Path,
+    resume_from: Checkpoint | None,
+) -> "TrialTrainer":
+    """The Trainer of one trial, model included."""
+    task = TASKS[trial.task]
+    model = build_model(
+        trial.task, trial.model, card=data.card, tokenizer=data.tokenizer, max_length=trial.data.max_length
+    )
+    reporter = ReportingCallback(
+        report, log=log, directory=directory, card=data.card, derived=task.derived_metrics, tokenizer=data.tokenizer,
+        evaluations_done=resume_from.report.progress.evaluation if resume_from else 0,
+        attempt=directory.attempt if directory else 1,
+    )  # fmt: skip
+    trainer = TrialTrainer(
+        model=model,
+        args=training_arguments(trial, output=output),
+        data_collator=task.collator(data.tokenizer),
+        train_dataset=data.train,
+        eval_dataset=data.validation,
+        compute_metrics=task.compute_metrics,
+        callbacks=[reporter],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def training_arguments(trial: TrialConfig, *, output: Path) -> TrainingArguments:
+    """The spec's training section over our defaults, with what tunesmith decides itself."""
+    fields: dict[str, Any] = {**DEFAULTS, **trial.training}
+    fields.setdefault("per_device_eval_batch_size", fields.get("per_device_train_batch_size", 8))
+    fields.setdefault("include_num_input_tokens_seen", "non_padding")
+    fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())
+    return TrainingArguments(
+        **fields,
+        output_dir=str(output),
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+        save_strategy="no",  # ReportingCallback asks for a save with each evaluation
+        prediction_loss_only=TASKS[trial.task].compute_metrics is None,
+    )
+
+
+class TrialTrainer(Trainer):
+    """Trainer that ends a diverged trial at the step it diverges."""
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """One forward and backward pass. A loss that is no number ends the trial."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        # On a GPU this check would wait for every step; there the logged loss is checked instead.
+        if loss.device.type == "cpu" and not torch.isfinite(loss):
+            raise diverged(TRAIN_LOSS, float(loss), step=self.state.global_step + 1)
+        return loss
+
+
+class ReportingCallback(TrainerCallback):
+    """Turns the Trainer's events into history rows, checkpoints and reports."""
+
+    def __init__(
+        self,
+        report: ReportFunction,
+        *,
+        log: TrialLog,
+        directory: TrialDirectory | None,
+        card: DataCard,
+        derived: Any,
+        tokenizer: Any,
+        evaluations_done: int,
+        attempt: int,
+    ) -> None:
+        self._report = report
+        self._log = log
+        self._directory = directory
+        self._card = card
+        self._derived = derived
+        self._tokenizer = tokenizer
+        self._evaluations = evaluations_done
+        self._attempt = attempt
+        self._evaluated_step = -1
+        self._pending: TrialReport | None = None
+        self._mark = (time.monotonic(), 0)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock of tokens per second."""
+        self._mark = (time.monotonic(), state.num_input_tokens_seen)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """The last step always evaluates, also where the cadence would not."""
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+            control.should_log = True
+        self._save_with_evaluation(control)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """An epoch that ends at the last step was evaluated there."""
+        if state.global_step == self._evaluated_step:
+            control.should_evaluate = False
+        elif control.should_evaluate:
+            control.should_log = True  # the curve has a training loss at each evaluation
+        self._save_with_evaluation(control)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """A row of the training curve."""
+        metrics = {_TRAIN_NAMES[name]: float(value) for name, value in (logs or {}).items() if name in _TRAIN_NAMES}
+        if TRAIN_LOSS not in metrics:
+            return
+        self._log.rows.append(self._row(state) | metrics | {"train/tokens_per_second": self._speed(state)})
+        if not math.isfinite(metrics[TRAIN_LOSS]):
+            raise diverged(TRAIN_LOSS, metrics[TRAIN_LOSS], step=state.global_step)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """A report, sent now or together with its checkpoint."""
+        named = {
+            name.replace("eval_", "eval/", 1): float(value)
+            for name, value in metrics.items()
+            if name.startswith("eval_") and name not in _SPEED_NAMES
+        }
+        seconds = named.pop("eval/runtime", 0.0)
+        if not math.isfinite(named[EVAL_LOSS]):
+            raise diverged(EVAL_LOSS, named[EVAL_LOSS], step=state.global_step)
+        named |= self._derived(named, card=self._card)
+        self._evaluations += 1
+        self._evaluated_step = state.global_step
+        row: Row = self._row(state) | {"evaluation": self._evaluations} | named | {"eval/seconds": seconds}
+        self._pending = TrialReport(
+            progress=self._progress(state),
+            metrics=named,
+            rows=[*self._log.rows, row],
+            seconds=self._log.seconds,
+            attempt=self._attempt,
+        )
+        self._log.rows.clear()
+        if not control.should_save:
+            self._send(None)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Commit the checkpoint that the Trainer wrote, then report."""
+        assert self._directory is not None, "without a directory nothing is saved"
+        assert self._pending is not None, "a save follows an evaluation"
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if self._pending.progress.is_final:
+            self._tokenizer.save_pretrained(folder)  # the finished model loads by itself
+        self._send(self._directory.commit(folder, self._pending))
+
+    def _save_with_evaluation(self, control: TrainerControl) -> None:
+        control.should_save = control.should_evaluate and self._directory is not None
+
+    def _send(self, checkpoint: Path | None) -> None:
+        pending, self._pending = self._pending, None
+        assert pending is not None
+        self._report(replace(pending, checkpoint=str(checkpoint) if checkpoint else None))
+        # Evaluating, saving and waiting for the search's answer is no training time.
+        self._mark = (time.monotonic(), self._mark[1])
+
+    def _speed(self, state: TrainerState) -> float:
+        """Training tokens per second since the last row."""
+        (then, tokens_then), self._mark = self._mark, (time.monotonic(), int(state.num_input_tokens_seen))
+        return round((self._mark[1] - tokens_then) / max(self._mark[0] - then, 1e-9), 1)
+
+    def _progress(self, state: TrainerState) -> Progress:
+        return Progress(
+            step=state.global_step,
+            epoch=round(float(state.epoch or 0.0), 6),
+            tokens=int(state.num_input_tokens_seen),
+            evaluation=self._evaluations,
+            is_final=state.global_step >= state.max_steps,
+        )
+
+    def _row(self, state: TrainerState) -> Row:
+        return {
+            "step": state.global_step,
+            "epoch": round(float(state.epoch or 0.0), 6),
+            "tokens": int(state.num_input_tokens_seen),
+        }
+
+
+def diverged(metric: str, value: float, *, step: int) -> TrialFailed:
+    """The failure of a trial whose loss is no finite number any more."""
+    return TrialFailed(TrialFailure(kind="diverged", message=f"{metric} became {value} at step {step}"))
