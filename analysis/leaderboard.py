@@ -1,0 +1,165 @@
+"""Ranking the trials of a search, and showing the ranking: json, csv, a table in the terminal.
+
+Only trials that trained to their end have a rank. Early-stopped ones follow, those that came furthest first;
+they are not comparable with finished ones, nor with each other at different lengths.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from analysis.records import SearchRecord, TrialRecord
+
+_STATE_STYLES = {"COMPLETE": "", "PRUNED": "dim", "FAIL": "red", "RUNNING": "cyan"}
+_STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "unfinished"}
+_MIN_HEADER_WIDTH = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One line of the leaderboard."""
+
+    rank: int | None
+    """1 for the best finished trial; None for a trial that did not finish."""
+    trial: TrialRecord
+    """The trial."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented form of `leaderboard --json`. Unknown figures are null."""
+        trial = self.trial
+        return {
+            "number": trial.number,
+            "rank": self.rank,
+            "state": trial.state,
+            "value": trial.value if trial.state == "COMPLETE" else trial.last_value,
+            "interval": None,
+            "fold_values": None,
+            "params": trial.params,
+            "steps": trial.steps,
+            "epochs": trial.epochs,
+            "tokens": trial.tokens,
+            "seconds": trial.seconds,
+            "gpu_hours": trial.gpu_hours,
+            "energy_wh": None,
+            "checkpoint": trial.checkpoint,
+            "error": trial.error,
+        }
+
+
+def leaderboard(record: SearchRecord, *, top: int | None = None) -> list[Entry]:
+    """All trials, best first: finished by value, then early-stopped, unfinished, failed."""
+    sign = 1.0 if record.mode == "min" else -1.0
+
+    def key(trial: TrialRecord) -> tuple[int, float, float, int]:
+        group = ["COMPLETE", "PRUNED", "RUNNING", "FAIL"].index(trial.state)
+        value = trial.value if trial.state == "COMPLETE" else trial.last_value
+        length = 0.0 if trial.state == "COMPLETE" else float(-max(trial.intermediate, default=0))
+        return (group, length, sign * value if value is not None else 0.0, trial.number)
+
+    ordered = sorted(record.trials, key=key)
+    entries = [
+        Entry(rank=index + 1 if trial.state == "COMPLETE" else None, trial=trial) for index, trial in enumerate(ordered)
+    ]
+    return entries[:top]
+
+
+def to_csv(entries: Sequence[Entry]) -> str:
+    """A table for spreadsheets: the documented columns, one column a parameter."""
+    paths = _paths(entries)
+    columns = [
+        "rank",
+        "number",
+        "state",
+        "value",
+        *paths,
+        "steps",
+        "epochs",
+        "tokens",
+        "seconds",
+        "gpu_hours",
+        "checkpoint",
+        "error",
+    ]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for entry in entries:
+        params = {path: _cell(value) for path, value in entry.trial.params.items()}
+        writer.writerow({name: "" if value is None else value for name, value in (entry.to_json() | params).items()})
+    return buffer.getvalue()
+
+
+def to_table(entries: Sequence[Entry], record: SearchRecord) -> Table:
+    """For the terminal. Columns carry the shortest part of a parameter's path that is its own."""
+    paths = _paths(entries)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    for name in ("rank", "trial", record.metric):
+        table.add_column(_folded(name), justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    for name in short_names(paths).values():
+        table.add_column(_folded(name), justify="right", no_wrap=True)
+    for name in ("epochs", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry in entries:
+        trial = entry.trial
+        value = trial.value if trial.state == "COMPLETE" else trial.last_value
+        table.add_row(
+            str(entry.rank or ""),
+            str(trial.number),
+            "" if value is None else show_metric(value),
+            _STATE_WORDS[trial.state],
+            *(show_value(trial.params.get(path, "")) for path in paths),
+            "" if trial.epochs is None else f"{trial.epochs:g}",
+            "" if trial.seconds is None else f"{trial.seconds:.1f}",
+            style="bold green" if entry.rank == 1 else _STATE_STYLES[trial.state],
+        )
+    return table
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """Path -> its last parts, as few as keep it distinct from the other paths."""
+    names = {}
+    for path in paths:
+        parts = path.split(".")
+        for length in range(1, len(parts) + 1):
+            tail = ".".join(parts[-length:])
+            if sum(other == tail or other.endswith(f".{tail}") for other in paths) == 1:
+                break
+        names[path] = tail
+    return names
+
+
+def show_value(value: Any) -> str:
+    """A parameter's value for a person: numbers with four digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return _cell(value) if isinstance(value, str | int | bool) or value is None else json.dumps(value)
+
+
+def _folded(name: str) -> str:
+    """A long name on several lines, so that a column is no wider than its values need."""
+    lines = [""]
+    for part in re.split(r"(?<=[_/.])", name):
+        if len(lines[-1]) + len(part) > _MIN_HEADER_WIDTH and lines[-1]:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def show_metric(value: float) -> str:
+    """A metric's value for a person: four decimals, or four digits where these would say nothing."""
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
+
+
+def _paths(entries: Sequence[Entry]) -> list[str]:
+    return list(dict.fromkeys(path for entry in entries for path in entry.trial.params))
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

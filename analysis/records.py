@@ -1,0 +1,232 @@
+"""The record of a search: where its files lie, and what is in them. Written by search/, read by everyone.
+
+Knows neither ray nor torch nor W&B.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from spaces.errors import SpecError
+from spaces.reports import Row
+
+TrialState = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
+Mode = Literal["min", "max"]
+
+
+@dataclass(frozen=True)
+class TrialFiles:
+    """The folder of one trial, as the search writes it."""
+
+    path: Path
+
+    @property
+    def document(self) -> Path:
+        """trial.yaml: all that is needed to run the trial again."""
+        return self.path / "trial.yaml"
+
+    @property
+    def history(self) -> Path:
+        """history.jsonl: one line a row."""
+        return self.path / "history.jsonl"
+
+    @property
+    def error(self) -> Path:
+        """error.txt: why the trial failed, with the traceback."""
+        return self.path / "error.txt"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def append_history(self, rows: Iterable[Row]) -> None:
+        """Add `rows` in one write, so that a kill tears at most the last line."""
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        if text:
+            with self.history.open("a", encoding="utf-8") as file:
+                file.write(text)
+
+    def read_history(self) -> list[Row]:
+        """All rows; a line that a kill has torn is left out."""
+        return list(_rows(self.history))
+
+    def rewrite_history(self, rows: Iterable[Row]) -> None:
+        """Replace the history by `rows`, all or nothing."""
+        replace_text(self.history, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+@dataclass(frozen=True)
+class SearchFiles:
+    """The folder of one search."""
+
+    path: Path
+
+    @property
+    def spec(self) -> Path:
+        """spec.yaml: the spec as resolved."""
+        return self.path / "spec.yaml"
+
+    @property
+    def study(self) -> Path:
+        """study.db: the Optuna storage."""
+        return self.path / "study.db"
+
+    @property
+    def leaderboard(self) -> Path:
+        """leaderboard.csv, written when the search ends."""
+        return self.path / "leaderboard.csv"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that conducts the search."""
+        return self.path / ".lock"
+
+    def trial(self, number: int) -> TrialFiles:
+        """The files of trial `number`."""
+        return TrialFiles(self.path / "trials" / str(number))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRecord:
+    """One trial as it was recorded."""
+
+    number: int
+    """Its number in the study."""
+    state: TrialState
+    """COMPLETE trained to its end; PRUNED was stopped early; FAIL has an error; RUNNING runs or was interrupted."""
+    value: float | None
+    """The objective at the last evaluation of a COMPLETE trial, else None."""
+    params: dict[str, Any]
+    """Dotted path -> value, for what the space varies and this trial has."""
+    intermediate: dict[int, float]
+    """Objective by training step, in the study's step unit."""
+    steps: int | None = None
+    """Optimizer steps done."""
+    epochs: float | None = None
+    """Passes over the training data."""
+    tokens: int | None = None
+    """Training tokens seen."""
+    seconds: float | None = None
+    """Wall time, interruptions left out."""
+    gpu_hours: float | None = None
+    """Wall time times GPUs."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """All metrics of the last evaluation."""
+    checkpoint: str | None = None
+    """Folder of the last checkpoint, where it was kept."""
+    error: str | None = None
+    """Why it failed, in one line."""
+
+    @property
+    def last_value(self) -> float | None:
+        """The objective at the last evaluation, of a trial in any state."""
+        return self.intermediate[max(self.intermediate)] if self.intermediate else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchRecord:
+    """A search as it was recorded."""
+
+    name: str
+    """Its name."""
+    directory: Path
+    """Its folder."""
+    metric: str
+    """The objective."""
+    mode: Mode
+    """Which way it is better."""
+    trials: list[TrialRecord]
+    """All trials, by number."""
+    num_planned: int | None
+    """How many trials the search is to have."""
+    baseline: dict[str, float] = field(default_factory=dict)
+    """What guessing reaches, by metric: the majority class, or unigram frequencies."""
+
+    def count(self, state: TrialState) -> int:
+        """Trials in `state`."""
+        return sum(trial.state == state for trial in self.trials)
+
+    @property
+    def best(self) -> TrialRecord | None:
+        """The best COMPLETE trial; the earlier one of equals."""
+        done = [trial for trial in self.trials if trial.state == "COMPLETE" and trial.value is not None]
+        sign = 1 if self.mode == "min" else -1
+        return min(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
+
+
+def read_records(directory: Path) -> SearchRecord:
+    """The record in `directory`; a search that still runs can be read too.
+
+    Raises:
+        SpecError: `directory` holds no search.
+    """
+    import optuna
+
+    files = SearchFiles(directory)
+    if not files.study.is_file():
+        raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.{_nearby(directory)}")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{files.study}",
+        engine_kwargs={"connect_args": {"timeout": 60}},
+        skip_compatibility_check=True,
+    )
+    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
+    attributes = study.user_attrs
+    gpus = float(attributes.get("gpus_per_trial", 0.0))
+    return SearchRecord(
+        name=study.study_name,
+        directory=directory,
+        metric=(study.metric_names or ["value"])[0],
+        mode="min" if study.direction.name == "MINIMIZE" else "max",
+        trials=[_trial_record(trial, gpus=gpus) for trial in study.get_trials(deepcopy=False)],
+        num_planned=attributes.get("num_trials"),
+        baseline=attributes.get("baseline", {}),
+    )
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write to a temporary name, then move: a reader never meets half a file."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, "utf-8")
+    temporary.replace(path)
+
+
+def _trial_record(trial: Any, *, gpus: float) -> TrialRecord:
+    result = trial.user_attrs.get("result", {})
+    checkpoint = result.get("checkpoint")
+    seconds = result.get("seconds")
+    return TrialRecord(
+        number=trial.number,
+        state=trial.state.name,
+        value=trial.value if trial.state.name == "COMPLETE" else None,
+        params=trial.user_attrs.get("assignment", trial.params),
+        intermediate=dict(sorted(trial.intermediate_values.items())),
+        steps=result.get("steps"),
+        epochs=result.get("epochs"),
+        tokens=result.get("tokens"),
+        seconds=seconds,
+        gpu_hours=None if seconds is None else seconds * gpus / 3600,
+        metrics=result.get("metrics", {}),
+        checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
+        error=result.get("error"),
+    )
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return
+    for line in text.splitlines(keepends=True):
+        if line.endswith("\n"):
+            yield json.loads(line)
+
+
+def _nearby(directory: Path) -> str:
+    found = sorted(path.parent for path in directory.glob("*/study.db")) if directory.is_dir() else []
+    return f" Searches in there: {', '.join(str(path) for path in found[:5])}." if found else ""

@@ -1,0 +1,96 @@
+"""Start Ray on this machine or join one that runs, quietly, and let go of it. Knows no searches."""
+
+import contextlib
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Ray prints boxes, hints and warnings of its own; tunesmith has its own progress.
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+# Trials pass small messages only: data is memory-mapped from disk, weights stay where they were written.
+_OBJECT_STORE_BYTES = 128 * 1024**2
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot be reached or started. The command line exits with code 4."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Capacity:
+    """What a cluster has in all."""
+
+    cpus: float
+    """Logical CPUs."""
+    gpus: float
+    """GPUs."""
+
+
+def local_cpus() -> int:
+    """CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def set_environment() -> None:
+    """Ray's switches, for this process and all that Ray starts. Call it before anything imports ray: Ray reads some
+    of them at import, and a driver that missed RAY_AUTH_MODE cannot talk to the servers that did not."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def connected(address: str | None = None) -> Iterator[Capacity]:
+    """Ray for the time of the block: started here when `address` is None, joined otherwise.
+
+    Raises:
+        ClusterError: nothing answers at `address`, or Ray does not start here.
+    """
+    set_environment()
+    import ray
+
+    quiet_ray()
+    try:
+        if address is None:
+            ray.init(
+                address="local",
+                num_cpus=local_cpus(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+            )
+            _hide_token()
+        else:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # ray raises many types here; all mean the same to the user
+        where = f"at `{address}`" if address else "on this machine"
+        raise ClusterError(f"cannot reach Ray {where}: {str(error).strip().splitlines()[0]}") from error
+    quiet_ray()
+    try:
+        total = ray.cluster_resources()
+        yield Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+    finally:
+        ray.shutdown()
+
+
+def quiet_ray() -> None:
+    """Only fatal words from Ray's loggers. Tune logs each trial's traceback as an error; ours goes to error.txt."""
+    for name in ("ray", "ray.tune", "ray.train", "ray.data", "ray._private", "ray.util"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _hide_token() -> None:
+    """Ray writes its token readable for everyone; make it the owner's."""
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file() and token.stat().st_uid == os.getuid():
+        token.chmod(stat.S_IRUSR | stat.S_IWUSR)

@@ -1,0 +1,1 @@
+"""The conductor and the front door: plan a search, run it, record it."""

@@ -1,0 +1,99 @@
+"""Commands that train: run, resume, trial."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search.cli.specs import JsonOption, SetOption, SpecArgument
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from search.run import SearchOutcome
+
+DirectoryArgument = Annotated[Path, typer.Argument(help="The search's folder.", show_default=False)]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="Join the Ray cluster at this address (`auto`, `ray://host:10001`). Default: Ray here."),
+]
+
+EXIT_NO_TRIAL, EXIT_INTERRUPTED = 3, 130
+
+
+def run(
+    spec: SpecArgument,
+    set_: SetOption = None,
+    storage: Annotated[str | None, typer.Option(help="Folder that holds the search's folder.")] = None,
+    address: AddressOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a search."""
+    from search.load import load_spec
+    from search.plan import make_plan
+    from search.run import start_search
+
+    overrides = [*(set_ or ()), *([f"storage={json.dumps(storage)}"] if storage else ())]
+    plan = make_plan(load_spec(spec, overrides=overrides))
+    console = _console(as_json)
+    _finish(start_search(plan, address=address, console=console), console, as_json=as_json)
+
+
+def resume(directory: DirectoryArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
+    """Go on with a search that was interrupted or killed."""
+    from search.run import resume_search
+
+    console = _console(as_json)
+    _finish(resume_search(directory, address=address, console=console), console, as_json=as_json)
+
+
+def trial(
+    spec: Annotated[Path, typer.Argument(help="A spec, or the folder of a search.", show_default=False)],
+    set_: SetOption = None,
+    number: Annotated[int | None, typer.Option(min=0, help="Run this recorded trial of the search again.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one trial here, without Ray: the spec as it stands, or a recorded trial again."""
+    from search.single import run_single
+
+    result = run_single(spec, overrides=set_ or (), number=number, console=_console(as_json))
+    if as_json:
+        typer.echo(json.dumps(result))
+    if result["state"] != "COMPLETE":
+        raise typer.Exit(EXIT_NO_TRIAL)
+
+
+def _console(as_json: bool) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=as_json)
+
+
+def _finish(outcome: "SearchOutcome", console: "Console", *, as_json: bool) -> None:
+    from search.closing import closing_text
+
+    if as_json:
+        typer.echo(json.dumps(_as_json(outcome)))
+    else:
+        console.print(closing_text(outcome), highlight=False, soft_wrap=True)
+    if outcome.was_interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if outcome.record.best is None:
+        raise typer.Exit(EXIT_NO_TRIAL)
+
+
+def _as_json(outcome: "SearchOutcome") -> dict[str, Any]:
+    from analysis.leaderboard import leaderboard
+
+    record = outcome.record
+    return {
+        "name": record.name,
+        "directory": str(record.directory),
+        "interrupted": outcome.was_interrupted,
+        "counts": {state: record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING")},
+        "metric": record.metric,
+        "mode": record.mode,
+        "baseline": record.baseline,
+        "leaderboard": [entry.to_json() for entry in leaderboard(record)],
+    }

@@ -1,0 +1,60 @@
+"""Commands about specs: init, check, schema."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spaces.errors import SpecError, did_you_mean
+
+SpecArgument = Annotated[Path, typer.Argument(help="The spec, a YAML file.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override one entry of the spec. May be given several times."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+
+def init(
+    file: Annotated[Path, typer.Argument(help="Where to write the spec.")] = Path("spec.yaml"),
+    template: Annotated[
+        str, typer.Option(help="classification, fine-tuning, causal-lm, or custom.")
+    ] = "classification",
+    force: Annotated[bool, typer.Option(help="Overwrite the file if it exists.")] = False,
+) -> None:
+    """Write a commented spec to start from."""
+    known = {Path(str(entry)).stem: entry for entry in files("search").joinpath("templates").iterdir()}
+    if template not in known:
+        raise SpecError(
+            f"there is no template `{template}`.{did_you_mean(template, known)} Known: {', '.join(sorted(known))}."
+        )
+    if file.exists() and not force:
+        raise SpecError(f"`{file}` exists already; `--force` overwrites it.")
+    if not file.parent.is_dir():
+        raise SpecError(f"there is no folder `{file.parent}`.")
+    file.write_text(known[template].read_text("utf-8"), "utf-8")
+    typer.echo(f"wrote {file}\nnext:  tunesmith check {file}")
+
+
+def check(spec: SpecArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
+    """Validate a spec and print the plan, without starting anything."""
+    from search.load import load_spec
+    from search.plan import make_plan
+    from search.plan_text import plan_facts, plan_text
+
+    plan = make_plan(load_spec(spec, overrides=set_ or ()))
+    if as_json:
+        typer.echo(json.dumps(plan_facts(plan), indent=2))
+        return
+    from rich.console import Console
+
+    Console().print(plan_text(plan), highlight=False, soft_wrap=True)
+
+
+def schema() -> None:
+    """Print the JSON schema of a spec, for editors and checks."""
+    from search.load import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))

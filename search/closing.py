@@ -1,0 +1,97 @@
+"""What a person reads when a search has ended: the ranking, the best configuration, where things are, what next."""
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from analysis.leaderboard import leaderboard, show_metric, show_value, to_table
+from analysis.records import SearchRecord
+from search.run import SearchOutcome, shortest
+from trainables.metrics import METRICS
+
+_LINES_SHOWN = 10
+
+
+def closing_text(outcome: SearchOutcome) -> RenderableType:
+    """The end of `run` and `resume`."""
+    record = outcome.record
+    directory = shortest(outcome.files.path)
+    parts: list[RenderableType] = [Text(""), Text(_counts(record), style="bold"), Text("")]
+    if record.trials:
+        entries = leaderboard(record)
+        parts.append(to_table(entries[:_LINES_SHOWN], record))
+        if len(entries) > _LINES_SHOWN:
+            parts.append(
+                Text(
+                    f"... and {len(entries) - _LINES_SHOWN} more: tunesmith leaderboard {directory}",
+                    style="dim",
+                )
+            )
+        parts.append(Text(""))
+    parts += [Text(line) for line in [*_best(record), *_failures(record, directory), "", *_places(outcome, directory)]]
+    return Group(*parts)
+
+
+def _counts(record: SearchRecord) -> str:
+    words = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "unfinished"}
+    counted = [f"{record.count(state)} {word}" for state, word in words.items() if record.count(state)]  # type: ignore[arg-type]  # the keys are states
+    return f"{record.name}: {len(record.trials)} trials, {', '.join(counted) or 'none'}"
+
+
+def _best(record: SearchRecord) -> list[str]:
+    best = record.best
+    if best is None or best.value is None:
+        return ["No trial finished, so there is no best configuration."]
+    lines = [f"Best: trial {best.number}, {record.metric} {show_metric(best.value)}"]
+    lines += [f"  {path}: {show_value(value)}" for path, value in best.params.items()]
+    others = [trial for trial in record.trials if trial.state == "COMPLETE" and trial.value is not None]
+    if len(others) > 1:
+        worst = (max if record.mode == "min" else min)(trial.value for trial in others if trial.value is not None)
+        lines.append(f"Worst finished trial: {show_metric(worst)}")
+    for name, value in record.baseline.items():
+        if name in best.metrics:
+            word = "majority class" if name == "eval/accuracy" else "unigram frequencies"
+            mode = next((modes[name] for modes in METRICS.values() if name in modes), "min")
+            better = best.metrics[name] < value if mode == "min" else best.metrics[name] > value
+            lines.append(
+                f"Baseline ({word}): {name} {show_metric(value)}; the best trial has {show_metric(best.metrics[name])}"
+                f"{'' if better else ', which is NOT better'}"
+            )
+    return lines
+
+
+def _failures(record: SearchRecord, directory: str) -> list[str]:
+    failed = [trial for trial in record.trials if trial.state == "FAIL"]
+    lines = [
+        f"Trial {trial.number} failed: {trial.error} ({directory}/trials/{trial.number}/error.txt)"
+        for trial in failed[:3]
+    ]
+    return lines + ([f"... and {len(failed) - 3} more failed"] if len(failed) > 3 else [])
+
+
+def _places(outcome: SearchOutcome, directory: str) -> list[str]:
+    record = outcome.record
+    lines = [
+        f"Leaderboard  {directory}/{outcome.files.leaderboard.name}",
+        f"Study        {directory}/{outcome.files.study.name}  (optuna-dashboard opens it)",
+    ]
+    if record.best is not None and record.best.checkpoint:
+        lines.append(f"Best model   {shortest_text(record.best.checkpoint)}")
+    if outcome.unsynced_runs:
+        lines.append(
+            f"W&B offline  {len(outcome.unsynced_runs)} runs in {directory}/wandb; to upload them: {outcome.sync_command}"
+        )
+    if outcome.was_interrupted:
+        lines += ["", f"Interrupted. Go on:  tunesmith resume {directory}"]
+    elif record.best is not None:
+        lines += [
+            "",
+            f"Next: tunesmith trial {directory} --number {record.best.number}   (runs the best trial again)",
+        ]
+    return lines
+
+
+def shortest_text(path: str) -> str:
+    """`path` relative to the current folder where that is shorter."""
+    from pathlib import Path
+
+    return shortest(Path(path))

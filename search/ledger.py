@@ -1,0 +1,207 @@
+"""The study database of one search: ask for a trial, record its reports, tell how it ended. The truth of a search.
+
+One Optuna study in `study.db`. Early-stopped trials are PRUNED with all their values, failures are FAIL with their
+reason. Knows no ray, no folders of trials and no W&B.
+"""
+
+import contextlib
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import Trial, TrialState, create_trial
+
+from search.samplers import SAMPLERS, Draft, Proposer
+from search.spec import SearchSpec
+from spaces.errors import SpecError
+from spaces.reports import Progress, TrialReport
+from spaces.space import Assignment, Space
+
+EndState = Literal["COMPLETE", "PRUNED", "FAIL"]
+STUDY_FILE = "study.db"
+ASSIGNMENT, RESULT = "assignment", "result"
+"""User attributes of a trial: what it was given, and what it cost and left behind."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposal:
+    """A trial of the study that waits to run."""
+
+    number: int
+    """Its number in the study."""
+    assignment: Assignment
+    """What it was given."""
+
+
+class Ledger:
+    """Ask, report, tell. Only one process writes a search at a time.
+
+    Samplers read the whole history at each suggestion and leave notes of their own, so they work on a copy of the
+    study in memory; the database sees each trial appear once, with all its parameters.
+    """
+
+    def __init__(
+        self, study: optuna.Study, *, proposer: Proposer, metric: str, step_of: Callable[[Progress], int]
+    ) -> None:
+        self._study = study
+        self._copy = _copy_in_memory(study)
+        self._proposer = proposer
+        self._metric = metric
+        self._step_of = step_of
+        self._open: dict[int, tuple[Trial, Trial]] = {}
+        self._reported: dict[int, set[int]] = {}
+        self._is_exhausted = False
+        self.num_trials = len(study.get_trials(deepcopy=False))
+        """Trials the study holds, in any state."""
+
+    def ask(self) -> Proposal | None:
+        """A new trial, in the study as RUNNING; None when the space has no configuration left."""
+        if self._is_exhausted:
+            return None
+        draft = self._draft()
+        if draft is None:
+            self._is_exhausted = True
+            return None
+        # In one transaction: a kill leaves the whole trial or none of it.
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params=draft.params,
+                distributions=draft.distributions,
+                user_attrs={ASSIGNMENT: draft.assignment},
+            )
+        )
+        number, self.num_trials = self.num_trials, self.num_trials + 1
+        return Proposal(number=number, assignment=draft.assignment)
+
+    def _draft(self) -> Draft | None:
+        notes = dict(_notes(self._copy))
+        trial = self._copy.ask()
+        storage = self._copy._storage
+        draft = self._proposer.propose(self._copy, storage.get_trial(trial._trial_id))
+        if draft is not None:
+            for name, distribution in draft.distributions.items():
+                stored = distribution.to_internal_repr(draft.params[name])
+                storage.set_trial_param(trial._trial_id, name, stored, distribution)
+        # A quasi-random sequence notes its position: a resumed search goes on from there.
+        for name, note in _notes(self._copy).items():
+            if notes.get(name) != note:
+                self._study._storage.set_study_system_attr(self._study._study_id, name, note)
+        return draft
+
+    def unfinished(self) -> list[Proposal]:
+        """Trials that an interrupted session left running, in order."""
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [Proposal(number=trial.number, assignment=trial.user_attrs[ASSIGNMENT]) for trial in running]
+
+    def report(self, number: int, report: TrialReport) -> None:
+        """Record the objective at an evaluation. One that is recorded already is left as it is."""
+        value = report.metrics.get(self._metric)
+        step = self._step_of(report.progress)
+        if value is not None and math.isfinite(value):
+            self.record_value(number, step=step, value=value)
+
+    def record_value(self, number: int, *, step: int, value: float) -> None:
+        """Record an intermediate value at `step`, unless there is one."""
+        for trial in self._both(number):
+            if step not in self._reported[number]:
+                trial.report(value, step)
+        self._reported[number].add(step)
+
+    def finish(self, number: int, *, state: EndState, value: float | None, result: Mapping[str, Any]) -> None:
+        """Tell how trial `number` ended. `value` is its objective, for COMPLETE only."""
+        recorded, _ = self._both(number)
+        recorded.set_user_attr(RESULT, dict(result))
+        values = value if state == "COMPLETE" else None
+        for study in (self._study, self._copy):
+            study.tell(number, values, state=TrialState[state])
+        self._open.pop(number)
+        self._reported.pop(number)
+
+    def _both(self, number: int) -> tuple[Trial, Trial]:
+        """The writable trial in the database and in the copy; its steps reported so far are read once."""
+        if number not in self._open:
+            frozen = [study.get_trials(deepcopy=False)[number] for study in (self._study, self._copy)]
+            self._open[number] = (
+                Trial(self._study, frozen[0]._trial_id),
+                Trial(self._copy, frozen[1]._trial_id),
+            )
+            self._reported[number] = set(frozen[0].intermediate_values)
+        return self._open[number]
+
+
+def _copy_in_memory(study: optuna.Study) -> optuna.Study:
+    copy = optuna.create_study(direction=study.direction, sampler=optuna.samplers.RandomSampler())
+    copy.add_trials(study.get_trials(deepcopy=False))
+    for name, note in _notes(study).items():
+        copy._storage.set_study_system_attr(copy._study_id, name, note)
+    return copy
+
+
+def _notes(study: optuna.Study) -> dict[str, Any]:
+    """What samplers have written down in the study itself."""
+    notes = study._storage.get_study_system_attrs(study._study_id)
+    return {name: note for name, note in notes.items() if not name.startswith("study:")}
+
+
+def create_study(directory: Path, spec: SearchSpec, *, attributes: Mapping[str, Any]) -> optuna.Study:
+    """A new study in `directory`."""
+    direction = "minimize" if spec.mode == "min" else "maximize"
+    study = optuna.create_study(storage=_storage(directory), study_name=spec.name, direction=direction)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([spec.metric])  # so that optuna-dashboard names the objective
+    for name, value in attributes.items():
+        study.set_user_attr(name, value)
+    return study
+
+
+def open_study(directory: Path) -> optuna.Study:
+    """The study of an existing search.
+
+    Raises:
+        SpecError: there is none in `directory`.
+    """
+    if not (directory / STUDY_FILE).is_file():
+        raise SpecError(f"`{directory}` is no search: it has no {STUDY_FILE}.")
+    storage = _storage(directory)
+    names = optuna.get_all_study_names(storage)
+    if len(names) != 1:
+        raise SpecError(f"`{directory / STUDY_FILE}` holds {len(names)} studies, but a search has exactly one.")
+    return optuna.load_study(study_name=names[0], storage=storage)
+
+
+def open_ledger(
+    study: optuna.Study,
+    spec: SearchSpec,
+    space: Space,
+    *,
+    step_of: Callable[[Progress], int],
+    startup_trials: int,
+) -> Ledger:
+    """The ledger of `study`, suggesting as the spec's algorithm does."""
+    algorithm = spec.search.algorithm.model_copy(update={"startup_trials": startup_trials})
+    proposer = SAMPLERS[algorithm.name](space, algorithm, seed=spec.search.seed)
+    return Ledger(study, proposer=proposer, metric=spec.metric, step_of=step_of)
+
+
+def _storage(directory: Path) -> optuna.storages.RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{directory / STUDY_FILE}", engine_kwargs={"connect_args": {"timeout": 60}}
+    )
+    with contextlib.suppress(ImportError):
+        from sqlalchemy import event
+
+        # A kill of the process loses nothing either way; only a power cut could lose the last commit, and waiting
+        # for the disk at each report would cost more than a small trial takes.
+        @event.listens_for(storage.engine, "connect")
+        def _relax(connection: Any, _: Any) -> None:
+            connection.execute("PRAGMA synchronous=NORMAL")
+
+        storage.engine.dispose()
+    return storage

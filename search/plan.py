@@ -1,0 +1,329 @@
+"""Every check that costs no training, and what a search will do. Imports neither torch nor ray nor optuna."""
+
+import importlib.util
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from analysis.records import SearchFiles
+from search.load import LoadedSpec, line_of, models_in
+from search.spec import SearchSpec
+from search.yaml_text import Lines
+from spaces.distributions import Choice, Distribution
+from spaces.documents import has_path, set_path
+from spaces.errors import SpecError, did_you_mean
+from spaces.reports import Progress
+from spaces.space import Space
+from trainables.arguments import check_training_name, resolved_training
+from trainables.checks import check_trial, first_message
+from trainables.config import CustomTrialConfig, DataConfig, ModelConfig, TrialConfig
+from trainables.data.card import DataCard
+from trainables.data.prepare import cached_card
+from trainables.huggingface import architecture
+from trainables.metrics import METRICS
+
+DEFAULT_TRIALS = 20
+_VARYING_SECTIONS = ("model", "data", "training")
+_SAMPLES_CHECKED = 50
+_MILLI = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A search that can start."""
+
+    spec: SearchSpec
+    """The spec."""
+    space: Space
+    """What varies, over the base document."""
+    num_trials: int
+    """Trials the search will have."""
+    grid_size: int | None
+    """Points of the grid; None when the space is not finite."""
+    max_resource: float | None
+    """The most training a trial gets, in the scheduler's unit, where it is known."""
+    has_whole_epochs: bool
+    """Whether every evaluation ends an epoch."""
+    files: SearchFiles
+    """Where the search will lie."""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The trial document that the space overrides."""
+        return base_document(self.spec)
+
+    @property
+    def startup_trials(self) -> int:
+        """Trials that tpe draws at random before its model takes over."""
+        return self.spec.search.algorithm.startup_trials or max(4, min(10, self.num_trials // 3))
+
+    def step_of(self, progress: Progress) -> int:
+        """The step at which the study records an evaluation: the unit of the scheduler, whole numbers."""
+        unit = self.spec.search.scheduler.unit
+        if unit != "epochs":
+            return int(progress.resource(unit))
+        scale = 1 if self.has_whole_epochs else _MILLI
+        return -int(-round(progress.epoch, 4) * scale // 1)
+
+    def resource_of(self, step: int) -> float:
+        """The amount of training, in the scheduler's unit, that `step_of` made `step` from."""
+        return step / _MILLI if self.step_unit == "milliepochs" else float(step)
+
+    @property
+    def step_unit(self) -> str:
+        """What the study's steps count."""
+        unit = self.spec.search.scheduler.unit
+        return "milliepochs" if unit == "epochs" and not self.has_whole_epochs else unit
+
+    def is_at_end(self, progress: Progress) -> bool:
+        """Whether a trial has had all the training that any trial gets."""
+        return self.max_resource is not None and progress.resource(self.spec.search.scheduler.unit) >= self.max_resource
+
+    def cached_data(self) -> DataCard | None:
+        """Sizes of the data, if it was prepared before."""
+        if self.spec.task is None or self.spec.model is None or self.spec.data is None:
+            return None
+        return cached_card(self.spec.task, self.spec.model, self.spec.data)
+
+
+def make_plan(loaded: LoadedSpec) -> Plan:
+    """Check all that can be checked without data and devices.
+
+    Raises:
+        SpecError: the first thing that cannot work, with its line.
+    """
+    spec = loaded.spec
+    try:
+        _check_base(spec)
+        _check_paths(spec)
+        space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
+        _check_candidates(spec, space)
+        _check_metric(spec)
+        grid_size = space.grid_size() if space.is_finite else None
+        return Plan(
+            spec=spec,
+            space=space,
+            num_trials=_num_trials(spec, grid_size),
+            grid_size=grid_size,
+            max_resource=_max_resource(spec, space),
+            has_whole_epochs=_has_whole_epochs(spec, space),
+            files=SearchFiles(Path(spec.storage).expanduser().resolve() / spec.name),
+        )
+    except SpecError as error:
+        raise _with_line(error, loaded.lines) from None
+
+
+def base_document(spec: SearchSpec) -> dict[str, Any]:
+    """The trial document of the spec with nothing varied, defaults filled in."""
+    if spec.trainable is not None:
+        return {"trainable": spec.trainable, "config": spec.config}
+    assert spec.model is not None, "a task has a model"
+    assert spec.data is not None, "a task has data"
+    return {
+        "task": spec.task,
+        "model": spec.model.model_dump(mode="json"),
+        "data": spec.data.model_dump(mode="json"),
+        "training": resolved_training(spec.training),
+    }
+
+
+def _check_base(spec: SearchSpec) -> None:
+    if spec.trainable is not None:
+        _check_trainable(spec.trainable)
+        return
+    assert spec.model is not None
+    assert spec.data is not None
+    assert spec.task is not None
+    check_trial(TrialConfig(task=spec.task, model=spec.model, data=spec.data, training=spec.training))
+
+
+def _check_trainable(trainable: str) -> None:
+    module = trainable.partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise SpecError(f"there is no module `{module}` in this folder, nor is it installed.", path="trainable")
+
+
+def _check_paths(spec: SearchSpec) -> None:
+    for origin, paths in (("space", list(spec.space)), ("derive", list(spec.derive))):
+        for path in paths:
+            try:
+                _check_path(spec, path)
+            except SpecError as error:
+                raise SpecError(error.message, path=f"{origin}.{path}") from None
+
+
+def _check_path(spec: SearchSpec, path: str) -> None:
+    section, _, rest = path.partition(".")
+    sections = ("config",) if spec.trainable else _VARYING_SECTIONS
+    if section not in sections or not rest:
+        raise SpecError(
+            f"a path starts with {' or '.join(f'`{name}.`' for name in sections)}.{did_you_mean(section, sections)}"
+        )
+    if section == "config":
+        if not has_path({"config": spec.config}, path):
+            raise SpecError(f"`config` has no such entry: give it a default there.{did_you_mean(rest, spec.config)}")
+    elif section == "training":
+        check_training_name(rest.partition(".")[0])
+    elif path.startswith("model.config."):
+        _check_model_field(spec, path.removeprefix("model.config."))
+    else:
+        _check_typed_path({"model": ModelConfig, "data": DataConfig}[section], rest)
+
+
+def _check_model_field(spec: SearchSpec, field: str) -> None:
+    assert spec.model is not None
+    if spec.model.architecture is None:
+        raise SpecError("`model.config` belongs to a model from scratch (`model.architecture`).")
+    known = architecture(spec.model.architecture)
+    if known is not None and field not in known.fields:
+        raise SpecError(
+            f"the configuration of `{spec.model.architecture}` has no such field.{did_you_mean(field, known.fields)}"
+        )
+
+
+def _check_typed_path(model: Any, rest: str) -> None:
+    candidates = [model]
+    for part in rest.split("."):
+        known = {name for candidate in candidates for name in candidate.model_fields}
+        if part not in known:
+            raise SpecError(f"there is no `{part}`.{did_you_mean(part, known)} Known here: {', '.join(sorted(known))}.")
+        candidates = [
+            inner
+            for candidate in candidates
+            if part in candidate.model_fields
+            for inner in models_in(candidate.model_fields[part].annotation)
+        ]
+
+
+def _check_candidates(spec: SearchSpec, space: Space) -> None:
+    """Every value that a parameter may take must make a valid document, and so must some whole configurations."""
+    for parameter in space.parameters:
+        for value in _edge_values(parameter.distribution):
+            document = base_document(spec)
+            set_path(document, parameter.path, value)
+            _check_document(document, blamed=f"space.{parameter.path}", only=parameter.path)
+    generator = random.Random(spec.search.seed)
+    for _ in range(_SAMPLES_CHECKED):
+        _check_document(space.apply(space.sample(generator)), blamed="space")
+
+
+def _edge_values(distribution: Distribution) -> Iterator[Any]:
+    if isinstance(distribution, Choice):
+        yield from distribution.values
+        return
+    for name in ("low", "high"):
+        value = getattr(distribution, name)
+        if value is not None:  # a normal distribution may be open
+            yield value
+
+
+def _check_document(document: dict[str, Any], *, blamed: str, only: str | None = None) -> None:
+    """`only`: an error elsewhere is not this parameter's: it may be valid together with others."""
+    if "trainable" in document:
+        CustomTrialConfig.model_validate(document)
+        return
+    try:
+        check_trial(TrialConfig.model_validate(document))
+    except ValidationError as error:
+        path, message = first_message(error)
+        if only is None or path.startswith(only):
+            raise SpecError(f"a value of the space is not allowed: {path}: {message}.", path=blamed) from None
+    except SpecError as error:
+        if only is None or error.path == only:
+            raise SpecError(f"a value of the space is not allowed: {error}", path=blamed) from None
+
+
+def _check_metric(spec: SearchSpec) -> None:
+    if spec.task is None:
+        return
+    known = METRICS[spec.task]
+    if spec.metric not in known:
+        raise SpecError(
+            f"{spec.task} has no metric `{spec.metric}`.{did_you_mean(spec.metric, known)} Known: {', '.join(known)}.",
+            path="search.metric",
+        )
+    if spec.search.mode is not None and spec.search.mode != known[spec.metric]:
+        raise SpecError(
+            f"`{spec.metric}` is better when it is {'smaller' if known[spec.metric] == 'min' else 'larger'}, but mode "
+            f"is `{spec.search.mode}`: leave it out.",
+            path="search.mode",
+        )
+
+
+def _num_trials(spec: SearchSpec, grid_size: int | None) -> int:
+    wanted = spec.search.trials
+    if spec.search.algorithm.name == "grid":
+        if grid_size is None:
+            raise SpecError(
+                "a grid needs a finite space: give every range a `step` or `num`, or use `choice`.",
+                path="search.algorithm",
+            )
+        if grid_size == 0:
+            raise SpecError("no point of the grid meets all constraints.", path="constraints")
+        return grid_size if wanted is None else min(wanted, grid_size)
+    if not spec.space:
+        return 1  # nothing varies: one trial says it all
+    return wanted if wanted is not None else DEFAULT_TRIALS
+
+
+def _max_resource(spec: SearchSpec, space: Space) -> float | None:
+    scheduler = spec.search.scheduler
+    planned = scheduler.max or _planned_resource(spec, space)
+    if scheduler.name == "none":
+        return scheduler.max
+    if planned is None:
+        raise SpecError(
+            f"how many {scheduler.unit} a trial gets at most is not known before it runs: give it here.",
+            path="search.scheduler.max",
+        )
+    if scheduler.grace >= planned:
+        raise SpecError(
+            f"`grace < max` must hold, but got grace={scheduler.grace:g} and at most {planned:g} {scheduler.unit} a "
+            "trial: no trial would ever be stopped early.",
+            path="search.scheduler.grace",
+        )
+    return planned
+
+
+def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
+    if spec.task is None:
+        return None
+    training = resolved_training(spec.training)
+    epochs = _largest(space, "training.num_train_epochs", training["num_train_epochs"])
+    steps = _largest(space, "training.max_steps", training["max_steps"])
+    unit = spec.search.scheduler.unit
+    if unit == "steps":
+        return steps if steps > 0 else None
+    if steps > 0:
+        return None  # how many epochs or evaluations that makes depends on the data
+    if unit == "epochs" or (unit == "evaluations" and training["eval_strategy"] == "epoch"):
+        return epochs
+    return None
+
+
+def _largest(space: Space, path: str, fixed: float) -> float:
+    for parameter in space.parameters:
+        if parameter.path == path:
+            return float(max(_edge_values(parameter.distribution)))
+    return float(fixed)
+
+
+def _has_whole_epochs(spec: SearchSpec, space: Space) -> bool:
+    if spec.trainable is not None:
+        return False
+    varied = {"training.eval_strategy", "training.eval_steps"} & set(space.paths)
+    return resolved_training(spec.training)["eval_strategy"] == "epoch" and not varied
+
+
+def _with_line(error: SpecError, lines: Lines) -> SpecError:
+    return (
+        error if error.line is not None else SpecError(error.message, path=error.path, line=line_of(error.path, lines))
+    )

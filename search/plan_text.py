@@ -1,0 +1,161 @@
+"""The plan of a search in words and figures. Knows how to say it, not how to check it."""
+
+import re
+from dataclasses import fields
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from analysis.leaderboard import show_value
+from cluster.connect import Capacity, local_cpus
+from cluster.resources import concurrent_trials
+from search.plan import Plan
+from spaces.distributions import Choice, Distribution
+from spaces.errors import SpecError
+from spaces.space import Parameter
+
+
+def plan_facts(plan: Plan) -> dict[str, Any]:
+    """The plan as plain values: `check --json`."""
+    spec = plan.spec
+    card = plan.cached_data()
+    return {
+        "name": spec.name,
+        "task": spec.task or spec.trainable,
+        "model": _model(plan),
+        "objective": {"metric": spec.metric, "mode": spec.mode},
+        "algorithm": spec.search.algorithm.name,
+        "scheduler": spec.search.scheduler.name,
+        "rungs": rungs(plan),
+        "trials": plan.num_trials,
+        "grid_size": plan.grid_size,
+        "concurrent_trials": _concurrent(plan),
+        "space": {parameter.path: describe(parameter) for parameter in plan.space.parameters},
+        "constraints": list(spec.constraints),
+        "derive": dict(spec.derive),
+        "data": card.to_json() if card else None,
+        "directory": str(plan.files.path),
+        "exists": plan.files.path.exists(),
+        "wandb": spec.tracking.wandb.model_dump(mode="json"),
+    }
+
+
+def plan_text(plan: Plan) -> RenderableType:
+    """The plan for a person."""
+    spec, facts = plan.spec, plan_facts(plan)
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="bold", no_wrap=True)
+    lines.add_column(overflow="fold")
+    lines.add_row("search", spec.name)
+    lines.add_row("task", f"{facts['task']}, {facts['model']}" if facts["model"] else str(facts["task"]))
+    lines.add_row("data", _data(plan))
+    lines.add_row("objective", f"{spec.metric}, {'smaller' if spec.mode == 'min' else 'larger'} is better")
+    lines.add_row("algorithm", _algorithm(plan))
+    lines.add_row("scheduler", _scheduler(plan))
+    at_once = facts["concurrent_trials"]
+    lines.add_row("trials", f"{plan.num_trials}, {at_once} at once here" if at_once else f"{plan.num_trials}")
+    lines.add_row("resources", f"{spec.resources.cpus_per_worker} CPU, {spec.resources.gpus_per_worker:g} GPU a trial")
+    lines.add_row("W&B", _wandb(plan))
+    lines.add_row("folder", f"{plan.files.path}{'  (exists already)' if facts['exists'] else ''}")
+    space = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    space.add_column("varies")
+    space.add_column("over")
+    for path, words in facts["space"].items():
+        space.add_row(path, words)
+    parts: list[RenderableType] = [lines, Text("")]
+    parts.append(space if facts["space"] else Text("nothing varies: one trial"))
+    for constraint in spec.constraints:
+        parts.append(Text(f"constraint  {constraint}"))
+    for path, expression in spec.derive.items():
+        parts.append(Text(f"derived     {path} = {expression}"))
+    return Group(*parts)
+
+
+def describe(parameter: Parameter) -> str:
+    """One parameter of the space in words."""
+    condition = " and ".join(
+        f"{path} is {' or '.join(show_value(value) for value in allowed)}" for path, allowed in parameter.when
+    )
+    return _range(parameter.distribution) + (f", when {condition}" if condition else "")
+
+
+def _range(distribution: Distribution) -> str:
+    if isinstance(distribution, Choice):
+        return " | ".join(show_value(value) for value in distribution.values)
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(distribution).__name__).lower()
+    facts = {field.name: getattr(distribution, field.name) for field in fields(distribution)}  # type: ignore[arg-type]  # all are dataclasses
+    first, second, *rest = facts.items()
+    bounds = (
+        f"{show_value(first[1])} .. {show_value(second[1])}"
+        if first[0] == "low"
+        else ", ".join(f"{k} {show_value(v)}" for k, v in (first, second))
+    )
+    return f"{name} {bounds}" + "".join(f", {key} {show_value(value)}" for key, value in rest if value is not None)
+
+
+def rungs(plan: Plan) -> list[float]:
+    """Amounts of training after which trials may be stopped."""
+    scheduler = plan.spec.search.scheduler
+    if scheduler.name == "none" or plan.max_resource is None:
+        return []
+    found, rung = [], scheduler.grace
+    while rung < plan.max_resource:
+        found.append(rung)
+        rung *= scheduler.reduction_factor
+    return found
+
+
+def _concurrent(plan: Plan) -> int | None:
+    """Trials at once on this machine; None when its GPUs are not known without asking torch."""
+    if plan.spec.resources.gpus_per_worker:
+        return None
+    try:
+        return concurrent_trials(plan.spec.resources, Capacity(cpus=local_cpus(), gpus=0))
+    except SpecError:
+        return None
+
+
+def _model(plan: Plan) -> str:
+    model = plan.spec.model
+    if model is None:
+        return ""
+    return f"{model.architecture} from scratch" if model.architecture else f"pretrained {model.pretrained}"
+
+
+def _data(plan: Plan) -> str:
+    if plan.spec.data is None:
+        return "the trainable's own"
+    card = plan.cached_data()
+    source = next(iter(plan.spec.data.source.model_dump(mode="json").values()))
+    if card is None:
+        return f"{source}: will be prepared at the first start"
+    sizes = ", ".join(f"{part} {count:,}" for part, count in card.examples.items())
+    return f"{source}: {sizes} examples; {card.tokens['train']:,} training tokens, vocabulary {card.vocab_size:,} (prepared)"
+
+
+def _algorithm(plan: Plan) -> str:
+    algorithm = plan.spec.search.algorithm
+    if algorithm.name == "grid":
+        return f"grid of {plan.grid_size} points"
+    words = f"{algorithm.name}, seed {plan.spec.search.seed}"
+    if algorithm.name == "tpe":
+        words += f", the first {plan.startup_trials} at random"
+    return words + (f"; the space has {plan.grid_size} points" if plan.grid_size is not None else "")
+
+
+def _scheduler(plan: Plan) -> str:
+    scheduler = plan.spec.search.scheduler
+    if scheduler.name == "none":
+        return "none: every trial trains to its end"
+    at = ", ".join(f"{rung:g}" for rung in rungs(plan))
+    return f"{scheduler.name}: trials may be stopped after {at} of {plan.max_resource:g} {scheduler.unit}"
+
+
+def _wandb(plan: Plan) -> str:
+    wandb = plan.spec.tracking.wandb
+    if wandb.mode == "disabled":
+        return "disabled"
+    place = f"{wandb.entity}/{wandb.project}" if wandb.entity else wandb.project
+    return f"{wandb.mode}, project {place}, group {plan.spec.name}"

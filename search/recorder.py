@@ -1,0 +1,199 @@
+"""The report stream -> study, history, checkpoints kept, W&B and progress. What happened once is recorded once.
+
+Knows no ray. On a resumed or restarted trial, evaluations come again that are recorded already: they are left out.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from analysis.records import SearchFiles, SearchRecord
+from search.ledger import EndState, Ledger, Proposal
+from search.progress import SearchProgress
+from search.tracking import Tracker
+from search.yaml_text import to_yaml
+from spaces.reports import Progress, Row, TrialFailure, TrialReport
+from trainables.metrics import Mode
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Live:
+    """A trial that runs."""
+
+    last_evaluation: int = 0
+    """The last one that is in the history."""
+    last: TrialReport | None = None
+    """The last report, recorded or repeated."""
+    best: dict[str, float] = field(default_factory=dict)
+    """Best objective so far, by metric."""
+
+
+class Recorder:
+    """Writes the record of one search. All calls come from one thread."""
+
+    def __init__(
+        self,
+        files: SearchFiles,
+        ledger: Ledger,
+        tracker: Tracker,
+        progress: SearchProgress,
+        *,
+        metric: str,
+        mode: Mode,
+        keep_checkpoints: int,
+        is_at_end: Callable[[Progress], bool],
+        document_of: Callable[[Proposal], dict[str, Any]],
+        trial_facts: dict[str, Any],
+        record: SearchRecord,
+    ) -> None:
+        self._files = files
+        self._ledger = ledger
+        self._tracker = tracker
+        self._progress = progress
+        self._keep = keep_checkpoints
+        self._is_at_end = is_at_end
+        self._document_of = document_of
+        self._trial_facts = trial_facts
+        self._live: dict[int, _Live] = {}
+        self._kept: list[tuple[float, int]] = _already_kept(record)
+        self.metric = metric
+        self.mode = mode
+
+    @property
+    def num_trials(self) -> int:
+        """Trials in the study so far."""
+        return self._ledger.num_trials
+
+    def unfinished(self) -> list[Proposal]:
+        """Trials to go on with."""
+        return self._ledger.unfinished()
+
+    def ask(self) -> Proposal | None:
+        """A new trial."""
+        return self._ledger.ask()
+
+    def start(self, proposal: Proposal) -> dict[str, Any]:
+        """Record that a trial starts, or starts again. Gives its document."""
+        files = self._files.trial(proposal.number)
+        document = self._document_of(proposal)
+        history: list[Row] = []
+        if files.document.is_file():
+            history = self._recover_history(proposal.number)
+        else:
+            files.path.mkdir(parents=True, exist_ok=True)
+            header = {"number": proposal.number, "params": proposal.assignment, **self._trial_facts}
+            files.document.write_text(to_yaml({**header, "document": document}), "utf-8")
+        done = max((int(row["evaluation"] or 0) for row in history if "evaluation" in row), default=0)
+        self._live[proposal.number] = _Live(last_evaluation=done)
+        self._progress.trial_started(proposal.number, params=proposal.assignment)
+        self._tracker.start_trial(proposal.number, document, history=history)
+        return document
+
+    def report(self, number: int, report: TrialReport) -> None:
+        """Record an evaluation and the rows before it."""
+        live = self._live[number]
+        live.last = report
+        if report.progress.evaluation > live.last_evaluation:
+            live.last_evaluation = report.progress.evaluation
+            self._files.trial(number).append_history(report.rows)
+            self._tracker.log_rows(number, report.rows)
+        self._ledger.report(number, report)
+        self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))
+
+    def finish(self, number: int, *, is_complete: bool) -> None:
+        """A trial has ended: as planned, or stopped early."""
+        last = self._live[number].last
+        value = last.metrics.get(self.metric) if last else None
+        if last is None or value is None:
+            missing = TrialFailure(kind="error", message=self._missing_metric(last))
+            self.fail(number, missing, rows=[])
+            return
+        is_complete = is_complete or self._is_at_end(last.progress)
+        self._end(number, "COMPLETE" if is_complete else "PRUNED", value=value, error=None)
+
+    def fail(self, number: int, failure: TrialFailure, *, rows: list[Row]) -> None:
+        """A trial has failed: that is its result."""
+        files = self._files.trial(number)
+        files.append_history(rows)
+        self._tracker.log_rows(number, rows)
+        files.error.write_text(f"{failure.kind}: {failure.message}\n\n{failure.details}".rstrip() + "\n", "utf-8")
+        self._end(number, "FAIL", value=None, error=failure.message)
+
+    def _end(self, number: int, state: EndState, *, value: float | None, error: str | None) -> None:
+        last = self._live.pop(number).last
+        checkpoint = last.checkpoint if last else None
+        for loser in self._losers(number, state, value):
+            shutil.rmtree(self._files.trial(loser).checkpoints, ignore_errors=True)
+            checkpoint = None if loser == number else checkpoint
+        result = _result_of(last) | {"checkpoint": checkpoint, "error": error}
+        self._ledger.finish(number, state=state, value=value, result=result)
+        summary = {key: item for key, item in result.items() if key != "metrics" and item is not None}
+        self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
+        self._progress.trial_ended(number, state, value, error)
+
+    def _losers(self, number: int, state: EndState, value: float | None) -> list[int]:
+        """Trials whose checkpoints can go now that `number` has ended."""
+        if state != "COMPLETE" or value is None:
+            return [number]
+        sign = 1.0 if self.mode == "min" else -1.0
+        self._kept.append((sign * value, number))
+        self._kept.sort()
+        losers = [loser for _, loser in self._kept[self._keep :]]
+        del self._kept[self._keep :]
+        return losers
+
+    def _recover_history(self, number: int) -> list[Row]:
+        """The history up to its last evaluation, which the study then has too."""
+        files = self._files.trial(number)
+        rows = files.read_history()
+        ends = [index for index, row in enumerate(rows) if "evaluation" in row]
+        rows = rows[: ends[-1] + 1] if ends else []
+        files.rewrite_history(rows)
+        for row in rows:
+            value = row.get(self.metric)
+            if "evaluation" in row and isinstance(value, int | float):
+                self._ledger.report(number, _recorded_report(row, self.metric, float(value)))
+        return rows
+
+    def _missing_metric(self, last: TrialReport | None) -> str:
+        if last is None:
+            return "it ended without an evaluation"
+        return f"it does not report `{self.metric}`, the search's metric; it reports {', '.join(sorted(last.metrics))}"
+
+
+def _already_kept(record: SearchRecord) -> list[tuple[float, int]]:
+    sign = 1.0 if record.mode == "min" else -1.0
+    return sorted(
+        (sign * trial.value, trial.number) for trial in record.trials if trial.checkpoint and trial.value is not None
+    )
+
+
+def _recorded_report(row: Row, metric: str, value: float) -> TrialReport:
+    progress = Progress(
+        step=int(row["step"] or 0),
+        epoch=float(row["epoch"] or 0.0),
+        tokens=int(row["tokens"] or 0),
+        evaluation=int(row["evaluation"] or 0),
+    )
+    return TrialReport(progress=progress, metrics={metric: value})
+
+
+def _result_of(last: TrialReport | None) -> dict[str, Any]:
+    if last is None:
+        return {"steps": 0, "epochs": 0.0, "tokens": 0, "seconds": None, "metrics": {}}
+    return {
+        "steps": last.progress.step,
+        "epochs": last.progress.epoch,
+        "tokens": last.progress.tokens,
+        "seconds": round(last.seconds, 3),
+        "attempts": last.attempt,
+        "metrics": last.metrics,
+    }
+
+
+def _namespaced(summary: dict[str, Any]) -> dict[str, Any]:
+    return {f"trial/{name}": value for name, value in summary.items()}

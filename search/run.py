@@ -1,0 +1,287 @@
+"""The story of a search: create or reopen its folder, prepare the data, connect, tune, summarise."""
+
+import contextlib
+import hashlib
+import json
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import filelock
+import optuna
+from rich.console import Console
+
+from analysis.leaderboard import leaderboard, to_csv
+from analysis.records import SearchFiles, SearchRecord, read_records, replace_text
+from cluster.connect import connected, set_environment
+from cluster.resources import concurrent_trials
+from search.ledger import Proposal, create_study, open_ledger, open_study
+from search.load import RECORDED, load_spec
+from search.plan import Plan, make_plan
+from search.progress import SearchProgress, shown
+from search.recorder import Recorder
+from search.spec import SearchSpec
+from search.tracking import SearchIdentity, Tracker, make_tracker
+from search.yaml_text import parse_yaml, to_yaml
+from spaces.errors import SpecError
+from trainables.data.card import DataCard
+
+_VERSIONS_OF = ("tunesmith", "torch", "transformers", "datasets", "ray", "optuna", "wandb")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchOutcome:
+    """What is left when a search has ended."""
+
+    record: SearchRecord
+    """All trials."""
+    files: SearchFiles
+    """Where they lie."""
+    was_interrupted: bool
+    """Whether the user stopped it before its end."""
+    unsynced_runs: list[str]
+    """Offline W&B runs on disk."""
+    sync_command: str | None
+    """How to bring them to W&B."""
+
+
+def start_search(plan: Plan, *, address: str | None = None, console: Console) -> SearchOutcome:
+    """Run a new search.
+
+    Raises:
+        SpecError: its folder exists already, or its data cannot be read.
+        ClusterError: Ray cannot be reached.
+    """
+    files = plan.files
+    if files.path.exists() and any(files.path.iterdir()):
+        raise SpecError(
+            f"`{files.path}` exists already. Go on with it by `tunesmith resume {shortest(files.path)}`, or give the "
+            "search another name (`--set name=...`).",
+            path="name",
+        )
+    files.path.mkdir(parents=True, exist_ok=True)
+    with _conducting(files):
+        identity = _write_spec(plan)
+        create_study(files.path, plan.spec, attributes=_study_attributes(plan))
+        return _conduct(plan, identity, address=address, console=console)
+
+
+def resume_search(directory: Path, *, address: str | None = None, console: Console) -> SearchOutcome:
+    """Go on with an interrupted search: finished trials stay, running ones go on from their last checkpoint.
+
+    Raises:
+        SpecError: `directory` is no search, or another process conducts it.
+        ClusterError: Ray cannot be reached.
+    """
+    files = SearchFiles(directory.expanduser().resolve())
+    if not files.spec.is_file():
+        raise SpecError(f"`{directory}` is no search: it has no {files.spec.name}.")
+    with _conducting(files):
+        if not files.study.is_file():
+            raise SpecError(f"`{directory}` was interrupted before it began: remove it and run it anew.")
+        plan, identity = recorded_plan(files)
+        return _conduct(plan, identity, address=address, console=console)
+
+
+def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
+    """The plan of an existing search and its identity, wherever its folder lies now."""
+    loaded = load_spec(files.spec, overrides=[f"storage={json.dumps(str(files.path.parent))}"])
+    recorded = parse_yaml(files.spec.read_text("utf-8"))[0][RECORDED]
+    plan = make_plan(loaded)
+    if plan.files.path != files.path:
+        raise SpecError(f"the folder of search `{plan.spec.name}` was renamed to `{files.path.name}`: name it back.")
+    return plan, SearchIdentity(name=plan.spec.name, fingerprint=recorded["fingerprint"], directory=files.path)
+
+
+def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console) -> SearchOutcome:
+    # ray is imported from here on only: what can fail without it has failed before
+    set_environment()
+    from search.schedulers import SCHEDULERS, replay
+    from search.searcher import AskTellSearcher
+    from search.tuner import tune_trials
+    from trainables.trainable import TrialOrder
+
+    spec, files = plan.spec, plan.files
+    before = read_records(files.path)
+    progress = _progress(plan, before, console)
+    tracker = make_tracker(spec.tracking.wandb, identity)
+    with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
+        num_concurrent = concurrent_trials(spec.resources, capacity)
+        card = prepared.result()
+        study = open_study(files.path)
+        if card is not None:
+            study.set_user_attr("baseline", card.baseline)
+        tracker.start_search(json.loads(spec.model_dump_json()))
+        recorder = _recorder(plan, study, tracker, progress, before)
+        searcher = AskTellSearcher(
+            recorder,
+            num_trials=plan.num_trials,
+            make_order=lambda number, document: TrialOrder(
+                number=number,
+                document=document,
+                directory=str(files.trial(number).path),
+                num_threads=spec.resources.cpus_per_worker,
+                save_checkpoints=spec.checkpoints.save,
+            ),
+        )
+        scheduler = SCHEDULERS[spec.search.scheduler.name](
+            spec.search.scheduler, metric=spec.metric, mode=spec.mode, max_resource=plan.max_resource
+        )
+        histories = [
+            (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
+            for trial in before.trials
+            if trial.state != "RUNNING"  # those report again
+        ]
+        replay(scheduler, histories, config=spec.search.scheduler, metric=spec.metric)
+        progress.say("starting the first trials")
+        is_done = tune_trials(searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent)
+        progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
+        record = _summarise(files, tracker, was_interrupted=not is_done)
+    return SearchOutcome(
+        record=record,
+        files=files,
+        was_interrupted=not is_done,
+        unsynced_runs=tracker.pending(),
+        sync_command=tracker.sync_command,
+    )
+
+
+def _recorder(
+    plan: Plan, study: optuna.Study, tracker: Tracker, progress: SearchProgress, before: SearchRecord
+) -> Recorder:
+    spec = plan.spec
+
+    def document_of(proposal: Proposal) -> dict[str, Any]:
+        return plan.space.apply(proposal.assignment)
+
+    return Recorder(
+        plan.files,
+        open_ledger(study, spec, plan.space, step_of=plan.step_of, startup_trials=plan.startup_trials),
+        tracker,
+        progress,
+        metric=spec.metric,
+        mode=spec.mode,
+        keep_checkpoints=spec.checkpoints.keep,
+        is_at_end=plan.is_at_end,
+        document_of=document_of,
+        trial_facts={
+            "search": spec.name,
+            "metric": spec.metric,
+            "mode": spec.mode,
+            "cpus": spec.resources.cpus_per_worker,
+        },
+        record=before,
+    )
+
+
+def _progress(plan: Plan, before: SearchRecord, console: Console) -> SearchProgress:
+    progress = SearchProgress(
+        metric=plan.spec.metric,
+        mode=plan.spec.mode,
+        num_trials=plan.num_trials,
+        console=console,
+        unit=plan.spec.search.scheduler.unit,
+    )
+    for trial in before.trials:
+        if trial.state in progress.counts:
+            progress.counts[trial.state] += 1
+    if (best := before.best) is not None and best.value is not None:
+        progress.best = (best.value, best.number)
+    return progress
+
+
+@contextlib.contextmanager
+def _data_in_background(plan: Plan, say: Callable[[str], None]) -> Iterator["Future[DataCard | None]"]:
+    """Prepare the data while Ray starts. Data that varies with the trial is prepared for its base value, too:
+    a source that cannot be read must be known before the first trial."""
+    spec = plan.spec
+
+    def work() -> DataCard | None:
+        if spec.task is None or spec.model is None or spec.data is None:
+            return None
+        from trainables.data.prepare import prepare
+
+        return prepare(spec.task, spec.model, spec.data, on_progress=say).card
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare") as pool:
+        yield pool.submit(work)
+
+
+def _summarise(files: SearchFiles, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
+    record = read_records(files.path)
+    entries = leaderboard(record)
+    replace_text(files.leaderboard, to_csv(entries))
+    best = record.best
+    summary: dict[str, Any] = {
+        f"trials/{state.lower()}": record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")
+    }
+    if best is not None:
+        summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
+    tracker.end_search([entry.to_json() for entry in entries], summary)
+    tracker.close(interrupted=was_interrupted)
+    return record
+
+
+def _write_spec(plan: Plan) -> SearchIdentity:
+    """spec.yaml: the spec with defaults filled in, which is a spec again, and what identifies this search."""
+    resolved = resolved_spec(plan.spec)
+    # The same spec run twice is two searches: without the random part their W&B runs would share ids.
+    fingerprint = fingerprint_of(plan.spec)[:8] + secrets.token_hex(2)
+    recorded = {
+        "fingerprint": fingerprint,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": sys.version.split()[0],
+        "versions": {name: version(name) for name in _VERSIONS_OF},
+    }
+    replace_text(plan.files.spec, to_yaml({**resolved, RECORDED: recorded}))
+    return SearchIdentity(name=plan.spec.name, fingerprint=fingerprint, directory=plan.files.path)
+
+
+def resolved_spec(spec: SearchSpec) -> dict[str, Any]:
+    """The spec with every default filled in, as plain values."""
+    resolved: dict[str, Any] = spec.model_dump(mode="json", exclude_none=True)
+    resolved["space"] = spec.space  # as written: null has a meaning there
+    return {name: value for name, value in resolved.items() if value not in ({}, [], ())}
+
+
+def fingerprint_of(spec: SearchSpec) -> str:
+    """Equal for specs that mean the same search."""
+    text = json.dumps(resolved_spec(spec) | {"storage": None}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _study_attributes(plan: Plan) -> dict[str, Any]:
+    return {
+        "num_trials": plan.num_trials,
+        "step_unit": plan.step_unit,
+        "gpus_per_trial": plan.spec.resources.gpus_per_worker,
+        "sampler": plan.spec.search.algorithm.model_dump(),
+        "seed": plan.spec.search.seed,
+    }
+
+
+@contextlib.contextmanager
+def _conducting(files: SearchFiles) -> Iterator[None]:
+    """One process conducts a search. The lock goes with the process, also when it is killed."""
+    lock = filelock.FileLock(files.lock)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise SpecError(f"`{files.path}` is being run by another process at this moment.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def shortest(path: Path) -> str:
+    """`path` relative to the current folder where that is shorter."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

@@ -1,0 +1,80 @@
+"""Tune's Searcher over our recorder: hands out orders, passes on what came back. The only door between Tune and us."""
+
+import json
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from search.recorder import Recorder
+from spaces.reports import TrialFailure, TrialReport
+from trainables.trainable import FAILURE, FINISHED, LAST_ROWS, REPORT, TrialOrder
+
+log = logging.getLogger(__name__)
+
+
+class AskTellSearcher(Searcher):
+    """One searcher for all algorithms: they differ in the ledger's proposer only."""
+
+    def __init__(
+        self, recorder: Recorder, *, make_order: Callable[[int, dict[str, Any]], TrialOrder], num_trials: int
+    ) -> None:
+        super().__init__(metric=recorder.metric, mode=recorder.mode)
+        self._recorder = recorder
+        self._make_order = make_order
+        self._num_trials = num_trials
+        self._unfinished = deque(recorder.unfinished())
+        self._numbers: dict[str, int] = {}
+        self.is_closing = False
+        """Set when the search is interrupted: trials that Tune stops then stay resumable."""
+
+    def suggest(self, trial_id: str) -> dict[str, str] | str | None:
+        """The next order: first what an interrupted session left, then new trials."""
+        if self.is_closing:
+            return None
+        if self._unfinished:
+            proposal = self._unfinished.popleft()
+        elif self._recorder.num_trials >= self._num_trials:
+            return str(Searcher.FINISHED)
+        else:
+            fresh = self._recorder.ask()
+            if fresh is None:
+                return str(Searcher.FINISHED)
+            proposal = fresh
+        self._numbers[trial_id] = proposal.number
+        document = self._recorder.start(proposal)
+        return self._make_order(proposal.number, document).to_config()
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """An evaluation of a trial that goes on."""
+        self._recorder.report(self._numbers[trial_id], TrialReport.from_json(result[REPORT]))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The last result of a trial, or its loss. Tune brings the last result only here."""
+        number = self._numbers.pop(trial_id, None)
+        if number is None or self.is_closing:
+            return
+        if error or result is None:
+            lost = TrialFailure(
+                kind="lost", message="its process died, more often than `resources.max_restarts` allows"
+            )
+            self._recorder.fail(number, lost, rows=[])
+            return
+        if FAILURE in result:
+            self._recorder.fail(number, TrialFailure.from_json(result[FAILURE]), rows=json.loads(result[LAST_ROWS]))
+            return
+        if REPORT in result:
+            self._recorder.report(number, TrialReport.from_json(result[REPORT]))
+        self._recorder.finish(number, is_complete=bool(result.get(FINISHED)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its parts for a restore that we never ask for."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the study is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the study is the state."""

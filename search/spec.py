@@ -1,0 +1,163 @@
+"""What a user asks for: one search. The sections of a trial document, and how to vary them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+
+from cluster.resources import ResourcesConfig
+from spaces.errors import SpecError
+from spaces.reports import ResourceUnit
+from trainables.config import DataConfig, ModelConfig, Section, TaskName
+from trainables.metrics import METRICS, Mode
+
+AlgorithmName = Literal["grid", "random", "quasi_random", "tpe"]
+SchedulerName = Literal["asha", "none"]
+
+
+def _name_as_mapping(value: Any) -> Any:
+    """`tpe` is short for `{name: tpe}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+class AlgorithmConfig(Section):
+    """How configurations are chosen."""
+
+    name: AlgorithmName = "tpe"
+    """`grid`: all combinations. `random`. `quasi_random`: a Sobol sequence, more even than random. `tpe`:
+    Bayesian, learns from finished and early-stopped trials."""
+    startup_trials: PositiveInt | None = None
+    """tpe: trials drawn at random before the model takes over. Default: a third of `trials`, 4 to 10."""
+    candidates: PositiveInt = 24
+    """tpe: candidates weighed for each suggestion."""
+
+
+class SchedulerConfig(Section):
+    """When an unpromising trial is stopped early."""
+
+    name: SchedulerName = "none"
+    """`asha`: at each rung only the best share goes on. `none`: every trial trains to its end."""
+    unit: ResourceUnit = "epochs"
+    """What rungs are counted in."""
+    grace: Annotated[float, Field(gt=0)] = 1.0
+    """The first rung: no trial is stopped before this much training."""
+    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
+    """At a rung about one in this many goes on; the next rung is this many times further."""
+    max: Annotated[float, Field(gt=0)] | None = None
+    """The most training any trial gets. Default: from `training.num_train_epochs` or `training.max_steps`."""
+
+
+class SearchConfig(Section):
+    """The search itself."""
+
+    algorithm: Annotated[AlgorithmConfig, BeforeValidator(_name_as_mapping)] = AlgorithmConfig()
+    """A name, or a mapping with `name` and its arguments."""
+    metric: str | None = None
+    """What is optimised, such as `eval/loss`. Default: the task's first metric."""
+    mode: Mode | None = None
+    """`min` or `max`. Default: follows from the metric."""
+    trials: PositiveInt | None = None
+    """How many trials. Default: all points of a grid; 20 otherwise."""
+    seed: NonNegativeInt = 0
+    """Seed of the suggestions. Trials have their own, `training.seed`."""
+    scheduler: Annotated[SchedulerConfig, BeforeValidator(_name_as_mapping)] = SchedulerConfig()
+    """A name, or a mapping with `name` and its arguments."""
+
+
+class CheckpointsConfig(Section):
+    """What is kept of the trained models."""
+
+    save: bool = True
+    """Save with each evaluation, so that an interrupted trial goes on from there."""
+    keep: NonNegativeInt = 1
+    """Checkpoints of this many best finished trials are kept; the others are removed when their trial ends."""
+
+
+class WandbConfig(Section):
+    """Weights & Biases."""
+
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    """`offline` writes runs to disk, to be synced later."""
+    project: str = "tunesmith"
+    """The W&B project."""
+    entity: str | None = None
+    """The W&B user or team. Default: your default entity."""
+    tags: tuple[str, ...] = ()
+    """Tags of every run."""
+
+
+class TrackingConfig(Section):
+    """Where runs are logged besides the search's own folder."""
+
+    wandb: WandbConfig = WandbConfig()
+    """Weights & Biases."""
+
+
+class SearchSpec(Section):
+    """A whole search."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+    """Name of the search, of its folder and of its W&B group."""
+    task: TaskName | None = None
+    """What is learned."""
+    model: ModelConfig | None = None
+    """Which model learns it."""
+    data: DataConfig | None = None
+    """From which text."""
+    training: dict[str, Any] = Field(default_factory=dict)
+    """Any field of transformers.TrainingArguments."""
+    trainable: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    """Instead of a task: `module:function`, called as `function(config, report)`."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """With `trainable`: the mapping that the function is handed."""
+    space: dict[str, Any] = Field(default_factory=dict)
+    """Dotted path -> what it may be, such as `training.learning_rate: {log_uniform: [1e-5, 1e-3]}`."""
+    constraints: tuple[str, ...] = ()
+    """Conditions that every configuration must meet, such as `a.b * c.d <= 256`."""
+    derive: dict[str, str] = Field(default_factory=dict)
+    """Dotted path -> an expression over other paths."""
+    search: SearchConfig = SearchConfig()
+    """How to search."""
+    resources: ResourcesConfig = ResourcesConfig()
+    """What a trial takes."""
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    """What is kept of the trained models."""
+    tracking: TrackingConfig = TrackingConfig()
+    """Where runs are logged."""
+    storage: str = "./searches"
+    """Folder that holds the search's folder."""
+
+    @model_validator(mode="after")
+    def _task_or_trainable(self) -> "SearchSpec":
+        if (self.task is None) == (self.trainable is None):
+            raise SpecError(
+                "give either `task` or `trainable`, " + ("but both are set." if self.task else "but neither is set.")
+            )
+        if self.trainable is not None:
+            given = [name for name in ("model", "data", "training") if getattr(self, name)]
+            if given:
+                raise SpecError(f"`{given[0]}` belongs to a `task`; a `trainable` gets all it needs by `config`.")
+            if self.search.metric is None:
+                raise SpecError("a `trainable` needs `search.metric`: only you know what it reports.")
+        else:
+            missing = [name for name in ("model", "data") if getattr(self, name) is None]
+            if missing:
+                raise SpecError(f"`task: {self.task}` needs the section `{missing[0]}`.")
+            if self.config:
+                raise SpecError("`config` belongs to a `trainable`; a task has `model`, `data` and `training`.")
+        return self
+
+    @property
+    def metric(self) -> str:
+        """The objective's name."""
+        if self.search.metric is not None:
+            return self.search.metric
+        assert self.task is not None, "a trainable names its metric"
+        return next(iter(METRICS[self.task]))
+
+    @property
+    def mode(self) -> Mode:
+        """Which way the objective is better."""
+        if self.search.mode is not None:
+            return self.search.mode
+        known = METRICS[self.task].get(self.metric) if self.task else None
+        return known or "min"

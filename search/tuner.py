@@ -1,0 +1,93 @@
+"""Assembles ray.tune.Tuner and runs it: the only caller of fit. Tune is the engine, nothing of it is kept."""
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from types import FrameType
+
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig
+
+from cluster.connect import quiet_ray
+from cluster.resources import ResourcesConfig
+from search.searcher import AskTellSearcher
+from trainables.trainable import WarmTrainable
+
+_ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files and four fsyncs a trial, which nobody reads
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial has no metric
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours leaves trials resumable
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the study is the state; Tune's own is thrown away
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+}
+
+
+class _StopRequest(Stopper):
+    """Ends the whole search when the user asks for it."""
+
+    def __init__(self, searcher: AskTellSearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._searcher.is_closing
+
+
+def tune_trials(
+    searcher: AskTellSearcher,
+    scheduler: tune.schedulers.TrialScheduler,
+    *,
+    resources: ResourcesConfig,
+    num_concurrent: int,
+) -> bool:
+    """Run trials until the searcher has no more. Gives False when the user interrupted it."""
+    os.environ.update(_ENVIRONMENT)
+    quiet_ray()
+    scratch = tempfile.mkdtemp(prefix="tunesmith-tune-")
+    tuner = tune.Tuner(
+        tune.with_resources(WarmTrainable, {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}),
+        tune_config=TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=-1,  # the searcher says when it is enough
+            max_concurrent_trials=num_concurrent,
+            reuse_actors=True,
+        ),
+        run_config=RunConfig(
+            name="search",
+            storage_path=scratch,
+            verbose=0,
+            stop=_StopRequest(searcher),
+            failure_config=FailureConfig(max_failures=resources.max_restarts),
+            checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )
+    try:
+        with _interruptible(searcher):
+            tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return not searcher.is_closing
+
+
+@contextlib.contextmanager
+def _interruptible(searcher: AskTellSearcher) -> Iterator[None]:
+    """SIGINT and SIGTERM end the search in order; a second one ends it at once. The record is whole either way."""
+
+    def request(signum: int, frame: FrameType | None) -> None:
+        if searcher.is_closing:
+            raise KeyboardInterrupt
+        searcher.is_closing = True
+
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
