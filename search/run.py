@@ -111,38 +111,41 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     before = read_records(files.path)
     progress = _progress(plan, before, console)
     tracker = make_tracker(spec.tracking.wandb, identity)
-    with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
-        num_concurrent = concurrent_trials(spec.resources, capacity)
-        card = prepared.result()
-        study = open_study(files.path)
-        if card is not None:
-            study.set_user_attr("baseline", card.baseline)
-        tracker.start_search(json.loads(spec.model_dump_json()))
-        recorder = _recorder(plan, study, tracker, progress, before)
-        searcher = AskTellSearcher(
-            recorder,
-            num_trials=plan.num_trials,
-            make_order=lambda number, document: TrialOrder(
-                number=number,
-                document=document,
-                directory=str(files.trial(number).path),
-                num_threads=spec.resources.cpus_per_worker,
-                save_checkpoints=spec.checkpoints.save,
-            ),
-        )
-        scheduler = SCHEDULERS[spec.search.scheduler.name](
-            spec.search.scheduler, metric=spec.metric, mode=spec.mode, max_resource=plan.max_resource
-        )
-        histories = [
-            (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
-            for trial in before.trials
-            if trial.state != "RUNNING"  # those report again
-        ]
-        replay(scheduler, histories, config=spec.search.scheduler, metric=spec.metric)
-        progress.say("starting the first trials")
-        is_done = tune_trials(searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent)
-        progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
-        record = _summarise(files, tracker, was_interrupted=not is_done)
+    try:
+        with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
+            num_concurrent = concurrent_trials(spec.resources, capacity)
+            card = prepared.result()
+            study = open_study(files.path)
+            if card is not None:
+                study.set_user_attr("baseline", card.baseline)
+            tracker.start_search(json.loads(spec.model_dump_json()))
+            recorder = _recorder(plan, study, tracker, progress, before)
+            searcher = AskTellSearcher(
+                recorder,
+                num_trials=plan.num_trials,
+                make_order=lambda number, document: TrialOrder(
+                    number=number,
+                    document=document,
+                    directory=str(files.trial(number).path),
+                    num_threads=spec.resources.cpus_per_worker,
+                    save_checkpoints=spec.checkpoints.save,
+                ),
+            )
+            scheduler = SCHEDULERS[spec.search.scheduler.name](
+                spec.search.scheduler, metric=spec.metric, mode=spec.mode, max_resource=plan.max_resource
+            )
+            histories = [
+                (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
+                for trial in before.trials
+                if trial.state != "RUNNING"  # those report again
+            ]
+            replay(scheduler, histories, config=spec.search.scheduler, metric=spec.metric)
+            progress.say("starting the first trials")
+            is_done = tune_trials(searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent)
+            progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
+            record = _summarise(files, tracker, was_interrupted=not is_done)
+    finally:
+        tracker.close(interrupted=True)  # after an error; when all went well it is closed already
     return SearchOutcome(
         record=record,
         files=files,

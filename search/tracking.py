@@ -1,34 +1,34 @@
-"""The report stream -> W&B: one run a trial and one for the search. The only file of `search` that knows wandb.
+"""The report stream -> W&B: one run a trial, one for the search. The only file of `search` that knows wandb.
 
-W&B is a copy, and `history.jsonl` is the truth. All calls go through an unbounded queue to one background thread, so
-the search never waits for W&B and never dies with it. Row k of a trial's history is step k of its run: a resumed run
-is sent the rows it misses, and no row twice.
+W&B is a copy, and `history.jsonl` is the truth. All calls go through an unbounded queue to one background
+thread, so the search never waits for W&B and never dies with it. Row k of a trial's history is step k of its
+run: a resumed run is sent the rows it misses, and no row twice.
 """
 
+import contextlib
 import json
 import logging
 import netrc
 import os
 import queue
 import shlex
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from search.spec import WandbConfig
+from search.tracker import NullTracker, Row, SearchIdentity, Tracker
+from search.wandb_folders import OFF, mark_as_sent, remove_superseded, sync_command, unsent
 from spaces.errors import SpecError
 from spaces.redaction import redact
 from spaces.reports import Scalar
 
 log = logging.getLogger(__name__)
 
-Row = Mapping[str, Scalar]
-"""One line of history.jsonl: `step`, `epoch`, `tokens` and metrics by name, such as `train/loss`."""
 Mode = Literal["offline", "online", "disabled"]
 
 INIT_TIMEOUT_SECONDS = 20.0
@@ -37,73 +37,6 @@ QUEUE_TIMEOUT_SECONDS = 60.0
 STEP_AXIS = "progress/step"
 STATE = "tunesmith/state"
 ERROR = "tunesmith/error"
-_OFF = "-off"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SearchIdentity:
-    """What W&B runs of one search have in common."""
-
-    name: str
-    """Name of the search; the runs' group."""
-    fingerprint: str
-    """Its first twelve characters begin each run id."""
-    directory: Path
-    """The search's folder. Runs lie in `wandb/` below it."""
-
-    def run_id(self, number: int | None) -> str:
-        """The id of a trial's run, or of the search's own for None. The same after every resume."""
-        return f"{self.fingerprint[:12]}-{'search' if number is None else f'{number:04d}'}"
-
-
-class Tracker(Protocol):
-    """Shows a search elsewhere while it runs. No call waits, none raises; only `close` takes its bounded time."""
-
-    def start_search(self, config: Mapping[str, Any]) -> None:
-        """The search begins, or goes on."""
-
-    def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None:
-        """A trial begins, or goes on: then `history` has the rows that were recorded already."""
-
-    def log_rows(self, number: int, rows: Sequence[Row]) -> None:
-        """The next rows of a trial's history."""
-
-    def end_trial(self, number: int, *, state: str, summary: Mapping[str, Any], error: str | None) -> None:
-        """A trial is COMPLETE, PRUNED or FAIL. `summary` is shown as it is."""
-
-    def end_search(self, leaderboard: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
-        """The search is over, or interrupted."""
-
-    def close(self, *, interrupted: bool = False) -> None:
-        """Finish all runs. Trials that have not ended stay marked RUNNING and can go on later."""
-
-    def pending(self) -> list[str]:
-        """Run directories that W&B does not have yet."""
-
-    @property
-    def sync_command(self) -> str | None:
-        """The command line that sends what is pending; None when nothing is."""
-
-
-class NullTracker:
-    """Tracking is off: never imports wandb."""
-
-    sync_command: str | None = None
-
-    def start_search(self, config: Mapping[str, Any]) -> None: ...
-
-    def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None: ...
-
-    def log_rows(self, number: int, rows: Sequence[Row]) -> None: ...
-
-    def end_trial(self, number: int, *, state: str, summary: Mapping[str, Any], error: str | None) -> None: ...
-
-    def end_search(self, leaderboard: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None: ...
-
-    def close(self, *, interrupted: bool = False) -> None: ...
-
-    def pending(self) -> list[str]:
-        return []
 
 
 def make_tracker(tracking: WandbConfig, identity: SearchIdentity) -> Tracker:
@@ -116,7 +49,8 @@ def make_tracker(tracking: WandbConfig, identity: SearchIdentity) -> Tracker:
         return NullTracker()
     if tracking.mode == "online" and not _has_credentials():
         raise SpecError(
-            "`online` needs an API key, and there is none: run `wandb login`, set WANDB_API_KEY, or use `mode: offline`.",
+            "`online` needs an API key, and there is none: run `wandb login`, set WANDB_API_KEY, "
+            "or use `mode: offline`.",
             path="tracking.wandb.mode",
         )
     return WandbTracker(tracking, identity)
@@ -174,7 +108,7 @@ class WandbTracker:
 
     @property
     def sync_command(self) -> str | None:
-        return _sync_command(self._runs.pending())
+        return sync_command(self._runs.pending())
 
     def _later(self, call: Callable[[], None]) -> None:
         if not self._has_started:
@@ -191,6 +125,8 @@ class WandbTracker:
             except Exception as error:  # whatever W&B does, the search goes on
                 self._runs.mode = "disabled"
                 log.warning("W&B tracking ends here, the search goes on: %s: %s", type(error).__name__, error)
+                with contextlib.suppress(Exception):
+                    self._runs.end_all(interrupted=True)
 
 
 # --- what happens in the background thread ---------------------------------------------------------------
@@ -202,8 +138,6 @@ class _LiveRun:
 
     run: Any
     id: str
-    superseded: list[Path]
-    """Directories of earlier sessions. What they hold is in this run, too, once it has finished."""
     next_step: int
     """First step that W&B does not have."""
     num_rows: int = 0
@@ -212,7 +146,7 @@ class _LiveRun:
 
 @dataclass
 class _Runs:
-    """The runs of a search. Used by one thread; finishing, which may wait for the server, has a thread for each run."""
+    """The runs of a search. Used by one thread; each finish, which may wait for the server, has its own."""
 
     tracking: WandbConfig
     identity: SearchIdentity
@@ -220,12 +154,14 @@ class _Runs:
     finish_timeout_seconds: float
     live: dict[int | None, _LiveRun] = field(default_factory=dict)
     finishing: dict[int | None, threading.Thread] = field(default_factory=dict)
-    not_sent: list[Path] = field(default_factory=list)
-    """Online runs that the server did not take to the end."""
     mode: Mode = "disabled"
 
     def __post_init__(self) -> None:
         self.mode = self.tracking.mode
+
+    @property
+    def folder(self) -> Path:
+        return self.identity.directory / "wandb"
 
     def start(self, number: int | None, config: Mapping[str, Any], history: Iterable[Row]) -> None:
         if number in self.finishing:  # a trial that is tried again: its id is taken until then
@@ -276,8 +212,7 @@ class _Runs:
         return not any(thread.is_alive() for thread in self.finishing.values())
 
     def pending(self) -> list[Path]:
-        files = (self.identity.directory / "wandb").glob("offline-run-*/run-*.wandb")
-        return sorted({file.parent for file in files if not _is_synced(file)} | set(self.not_sent))
+        return unsent(self.folder)
 
     def _open(self, number: int | None, config: dict[str, Any]) -> _LiveRun:
         run_id = self.identity.run_id(number)
@@ -287,38 +222,34 @@ class _Runs:
             "job_type": "trial" if is_trial else "search",
             "config": config,
         }
-        folder = self.identity.directory / "wandb"
-        superseded = [file.parent for end in ("", _OFF) for file in folder.glob(f"*run-*/run-{run_id}{end}.wandb")]
         run = self._init(run_id, facts)
         run.define_metric("*", step_metric=STEP_AXIS)
         run.summary[STATE] = "RUNNING"
-        return _LiveRun(run=run, id=run_id, superseded=superseded, next_step=run.starting_step)
+        return _LiveRun(run=run, id=run_id, next_step=run.starting_step)
 
     def _init(self, run_id: str, facts: dict[str, Any]) -> Any:
         import wandb
 
-        common = {
+        common: dict[str, Any] = {
             "project": self.tracking.project,
             "entity": self.tracking.entity,
             "group": self.identity.name,
-        }
-        common |= {
             "tags": self.tracking.tags,
             "dir": self.identity.directory,
             "reinit": "create_new",
+            "settings": _settings(self.init_timeout_seconds, self.finish_timeout_seconds),
             **facts,
         }
-        common["settings"] = _settings(self.init_timeout_seconds, self.finish_timeout_seconds)
-        if self.mode == "online" and self._is_reachable():
+        if self.mode == "online" and self._reach_server():
             try:
                 return wandb.init(id=run_id, mode="online", resume="allow", **common)
             except Exception as error:
-                self._go_offline(error, note=f" (run {run_id} with `--id {run_id}`)")
-                run_id += _OFF  # an id whose init failed stays taken in this process
+                self._go_offline(error, note=f" (with `--id {run_id}` for `*{run_id}{OFF}`)")
+                run_id += OFF  # an id whose init failed stays taken in this process
         return wandb.init(id=run_id, mode="offline", **common)
 
-    def _is_reachable(self) -> bool:
-        """Asked before each init, because an init that fails spoils its run id."""
+    def _reach_server(self) -> bool:
+        """Whether the server answers. Asked before each init, because an init that fails spoils its run id."""
         import wandb
 
         wandb.setup(wandb.Settings(silent=True))
@@ -330,11 +261,10 @@ class _Runs:
 
     def _go_offline(self, error: Exception, *, note: str = "") -> None:
         self.mode = "offline"
-        command = f"wandb sync {shlex.quote(str(self.identity.directory))}/wandb/offline-run-*"
         log.warning(
-            "W&B cannot be used (%s). The search goes on, and new runs are written to disk. Send them later by `%s`%s.",
+            "W&B cannot be used (%s). The search goes on and writes new runs to disk; send them later by `%s`%s.",
             str(error).strip() or type(error).__name__,
-            command,
+            f"wandb sync {shlex.quote(str(self.folder))}/offline-run-*",
             note,
         )
 
@@ -343,11 +273,11 @@ class _Runs:
         try:
             live.run.finish(exit_code=exit_code)
         except Exception as error:
-            self.not_sent.append(directory)
-            log.warning("W&B did not take all of run %s, which is kept in %s: %s", live.id, directory, error)
+            log.warning("W&B did not take all of run %s, kept in %s: %s", live.id, directory, error)
             return
-        for older in live.superseded:
-            shutil.rmtree(older, ignore_errors=True)
+        if live.run.settings.mode != "offline":
+            mark_as_sent(directory)
+        remove_superseded(self.folder, live.id, by=directory)  # their rows are in this run, too
 
 
 # --- details ---------------------------------------------------------------------------------------------
@@ -406,22 +336,3 @@ def _flat(entry: Mapping[str, Any]) -> dict[str, Scalar]:
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _is_synced(file: Path) -> bool:
-    return file.with_name(f"{file.name}.synced").exists()
-
-
-def _sync_command(directories: Sequence[Path]) -> str | None:
-    renamed = [directory for directory in directories if directory.name.endswith(_OFF)]
-    online = [directory for directory in directories if directory.name.startswith("run-")]
-    commands = []
-    for directory in renamed:
-        run_id = next(directory.glob("run-*.wandb")).stem.removeprefix("run-").removesuffix(_OFF)
-        commands.append(f"wandb sync --id {run_id} {shlex.quote(str(directory))}")
-    if len(directories) > len(renamed) + len(online):
-        folder = next(directory.parent for directory in directories)
-        commands.append(f"wandb sync {shlex.quote(str(folder))}/offline-run-*")
-    if online:
-        commands.append(f"wandb sync --include-online {shlex.join(map(str, online))}")
-    return " && ".join(commands) or None

@@ -22,6 +22,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours leaves trials resumable
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the study is the state; Tune's own is thrown away
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a user's function mean where tunesmith was started
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
 }
 

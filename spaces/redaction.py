@@ -19,7 +19,7 @@ _SPECIAL_TOKEN = re.compile(
 
 
 def redact(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy in which values under secret names are `[redacted]`, at any depth. Null stays null: it hides nothing."""
+    """A copy in which values under secret names are `[redacted]`, at any depth. Null and "" stay: nothing to hide."""
     return {
         key: REDACTED if is_secret_name(str(key)) and value not in (None, "") else _redacted(value)
         for key, value in document.items()

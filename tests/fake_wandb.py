@@ -1,7 +1,7 @@
 """A W&B backend in memory on loopback: enough for the real client to log, resume, sync and read back.
 
-It does not parse GraphQL: it takes the operation's name and answers with every field a client may select. It shows
-that our code matches the client library, not how wandb.ai behaves. Standard library only.
+It does not parse GraphQL: it takes the operation's name and answers with every field a client may select. It
+shows that our code matches the client library, not how wandb.ai behaves. Standard library only.
 
     @pytest.fixture
     def server(tmp_path, monkeypatch):
@@ -68,7 +68,7 @@ class StoredRun:
         return {key: _unwrapped(value) for key, value in self.config.items() if key != "_wandb"}
 
     def take_stream(self, request: Json) -> None:
-        """A chunk of the file stream. Lines go to their offset, so that a chunk that comes twice changes nothing."""
+        """A chunk of the file stream. Lines go to their offset: a chunk that comes twice changes nothing."""
         for name, chunk in (request.get("files") or {}).items():
             lines, offset = chunk.get("content") or [], chunk.get("offset", 0)
             if name == "wandb-history.jsonl":
@@ -358,7 +358,8 @@ class ArtifactStore:
 
     def create(self, values: Json) -> StoredArtifact:
         collection = values.get("artifactCollectionName") or values["artifactCollectionNames"][0]
-        place = (values["entityName"], values["projectName"], collection)
+        # an offline run does not know its entity: the server takes the user's own
+        place = (values["entityName"] or ENTITY, values["projectName"], collection)
         versions = self.versions(*place)
         same = [item for item in versions if item.digest == values["digest"] and item.state == "COMMITTED"]
         artifact = (
@@ -418,7 +419,7 @@ class Operations:
         rest = {"admin": False, "flags": "{}", "deletedAt": None, "apiKeys": _connection([]), "teams": teams}
         return {"viewer": {"id": "u1", **names, **rest}}
 
-    get_viewer = viewer
+    get_viewer = get_default_entity = viewer
 
     def server_features_query(self, values: Json) -> Json:
         return {"serverInfo": {"features": []}}
@@ -749,7 +750,7 @@ def serving(folder: Path, environment: Any) -> Iterator[FakeWandb]:
 
 def isolated_environment(folder: Path, url: str) -> dict[str, str]:
     """Environment variables that keep wandb inside `folder` and send it to `url`."""
-    names = ("HOME", "WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")
+    names = ("HOME", "WANDB_ARTIFACT_DIR", "WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR")
     places = {name: folder / name.lower() for name in names}
     for place in places.values():
         place.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Reads an offline W&B run from its `.wandb` file, as far as it was flushed. Needs no server.
 
-The file is a LevelDB log of protobuf records. No public reader exists; a test compares this one with wandb's own.
+The file is a LevelDB log of protobuf records. No public reader exists for Python.
 """
 
 import json
@@ -62,6 +62,7 @@ def read_offline_run(directory: Path) -> OfflineRun:
             run.history.append({"_step": record.history.step.num, **row})
         elif kind == "exit":
             run.exit_code = record.exit.exit_code
+    run.config.pop("_wandb", None)
     return run
 
 

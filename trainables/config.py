@@ -3,9 +3,10 @@
 Knows no torch, no ray and no YAML, so that `tunesmith --help` and `tunesmith check` stay quick.
 """
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 from spaces.errors import SpecError
 
@@ -19,6 +20,25 @@ class Section(BaseModel):
     """A part of a spec: unknown keys are refused, values never change after they were checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _absolute(place: str) -> str:
+    """A local path as seen from every process and every later session: relative ones are meant from where
+    tunesmith was started. Hub ids, `package:` places and URLs stay as they are."""
+    path = Path(place).expanduser()
+    is_local = place.startswith(("~", "./", "../")) or path.exists()
+    return str(path.absolute()) if is_local and "://" not in place else place
+
+
+def _absolute_files(pattern: str) -> str:
+    """As `_absolute`, for what can only be a file."""
+    return pattern if "://" in pattern else str(Path(pattern).expanduser().absolute())
+
+
+Place = Annotated[str, AfterValidator(_absolute)]
+"""A local folder, a hub id, or `package:import_name/folder`."""
+Files = Annotated[str, AfterValidator(_absolute_files)]
+"""Path or glob of local files."""
 
 
 # --- model -----------------------------------------------------------------------------------------------
@@ -36,7 +56,7 @@ class FreezeConfig(Section):
 class ModelConfig(Section):
     """Where the model comes from: a pretrained checkpoint, or an architecture built from scratch."""
 
-    pretrained: str | None = None
+    pretrained: Place | None = None
     """A local folder, a hub id, or `package:import_name/folder` for a model that was installed by pip."""
     architecture: str | None = None
     """From scratch: any transformers model type, such as `gpt2`, `llama` or `bert`."""
@@ -74,7 +94,7 @@ class BuiltinSource(Section):
 class HubSource(Section):
     """A dataset on the Hugging Face hub, or a local dataset folder."""
 
-    hub: str
+    hub: Place
     """The dataset's id, such as `imdb` or `org/name`."""
     config: str | None = None
     """The dataset's configuration name, where it has several."""
@@ -85,18 +105,18 @@ class HubSource(Section):
 class SplitFiles(Section):
     """Files that are split already. A part that is not given is taken from `train`."""
 
-    train: str
+    train: Files
     """Path or glob of the training files."""
-    validation: str | None = None
+    validation: Files | None = None
     """Path or glob of the validation files."""
-    test: str | None = None
+    test: Files | None = None
     """Path or glob of the test files."""
 
 
 class FilesSource(Section):
     """Local csv, json, jsonl, parquet or txt files."""
 
-    files: str | SplitFiles
+    files: Files | SplitFiles
     """A path or glob (`data/*.jsonl`), or one for each of train, validation and test."""
 
 
@@ -115,7 +135,7 @@ class TrainedTokenizer(Section):
 class PretrainedTokenizer(Section):
     """A tokenizer that exists."""
 
-    pretrained: str
+    pretrained: Place
     """A local folder, a hub id, or `package:import_name/folder`."""
 
 
@@ -146,7 +166,7 @@ class SplitsConfig(Section):
 
 def _source_by_key(value: Any) -> Any:
     """Choose the source by its key, so that an error speaks of that source only."""
-    kinds = {"builtin": BuiltinSource, "hub": HubSource, "files": FilesSource}
+    kinds: dict[str, type[Section]] = {"builtin": BuiltinSource, "hub": HubSource, "files": FilesSource}
     if not isinstance(value, dict):
         return value
     named = [key for key in kinds if key in value]

@@ -1,6 +1,8 @@
 """Commands that train: run, resume, trial."""
 
+import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +39,9 @@ def run(
     overrides = [*(set_ or ()), *([f"storage={json.dumps(storage)}"] if storage else ())]
     plan = make_plan(load_spec(spec, overrides=overrides))
     console = _console(as_json)
-    _finish(start_search(plan, address=address, console=console), console, as_json=as_json)
+    with _stdout_for_json(as_json):
+        outcome = start_search(plan, address=address, console=console)
+    _finish(outcome, console, as_json=as_json)
 
 
 def resume(directory: DirectoryArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
@@ -45,7 +49,9 @@ def resume(directory: DirectoryArgument, address: AddressOption = None, as_json:
     from search.run import resume_search
 
     console = _console(as_json)
-    _finish(resume_search(directory, address=address, console=console), console, as_json=as_json)
+    with _stdout_for_json(as_json):
+        outcome = resume_search(directory, address=address, console=console)
+    _finish(outcome, console, as_json=as_json)
 
 
 def trial(
@@ -57,7 +63,8 @@ def trial(
     """Run one trial here, without Ray: the spec as it stands, or a recorded trial again."""
     from search.single import run_single
 
-    result = run_single(spec, overrides=set_ or (), number=number, console=_console(as_json))
+    with _stdout_for_json(as_json):
+        result = run_single(spec, overrides=set_ or (), number=number, console=_console(as_json))
     if as_json:
         typer.echo(json.dumps(result))
     if result["state"] != "COMPLETE":
@@ -68,6 +75,11 @@ def _console(as_json: bool) -> "Console":
     from rich.console import Console
 
     return Console(stderr=as_json)
+
+
+def _stdout_for_json(as_json: bool) -> contextlib.AbstractContextManager[object]:
+    """With `--json`, what libraries print goes to standard error: standard output has one document and no more."""
+    return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
 
 
 def _finish(outcome: "SearchOutcome", console: "Console", *, as_json: bool) -> None:

@@ -1,0 +1,77 @@
+"""What shows a search elsewhere while it runs: the interface, and the one that shows nothing. Knows no W&B."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from spaces.reports import Scalar
+
+Row = Mapping[str, Scalar]
+"""One line of history.jsonl: `step`, `epoch`, `tokens` and metrics by name, such as `train/loss`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchIdentity:
+    """What W&B runs of one search have in common."""
+
+    name: str
+    """Name of the search; the runs' group."""
+    fingerprint: str
+    """Its first twelve characters begin each run id."""
+    directory: Path
+    """The search's folder. Runs lie in `wandb/` below it."""
+
+    def run_id(self, number: int | None) -> str:
+        """The id of a trial's run, or of the search's own for None. The same after every resume."""
+        return f"{self.fingerprint[:12]}-{'search' if number is None else f'{number:04d}'}"
+
+
+class Tracker(Protocol):
+    """Shows a search elsewhere while it runs. No call raises; none waits but `close`, for a bounded time."""
+
+    def start_search(self, config: Mapping[str, Any]) -> None:
+        """The search begins, or goes on."""
+
+    def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None:
+        """A trial begins, or goes on: then `history` has the rows that were recorded already."""
+
+    def log_rows(self, number: int, rows: Sequence[Row]) -> None:
+        """The next rows of a trial's history."""
+
+    def end_trial(self, number: int, *, state: str, summary: Mapping[str, Any], error: str | None) -> None:
+        """A trial is COMPLETE, PRUNED or FAIL. `summary` is shown as it is."""
+
+    def end_search(self, leaderboard: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
+        """The search is over, or interrupted."""
+
+    def close(self, *, interrupted: bool = False) -> None:
+        """Finish all runs. Trials that have not ended stay marked RUNNING and can go on later."""
+
+    def pending(self) -> list[str]:
+        """Run directories that W&B does not have yet."""
+
+    @property
+    def sync_command(self) -> str | None:
+        """The command line that sends what is pending; None when nothing is."""
+
+
+class NullTracker:
+    """Tracking is off: never imports wandb."""
+
+    sync_command: str | None = None
+
+    def start_search(self, config: Mapping[str, Any]) -> None: ...
+
+    def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None: ...
+
+    def log_rows(self, number: int, rows: Sequence[Row]) -> None: ...
+
+    def end_trial(self, number: int, *, state: str, summary: Mapping[str, Any], error: str | None) -> None: ...
+
+    def end_search(self, leaderboard: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None: ...
+
+    def close(self, *, interrupted: bool = False) -> None: ...
+
+    def pending(self) -> list[str]:
+        return []

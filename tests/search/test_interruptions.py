@@ -1,0 +1,129 @@
+"""Kill anything at any time: finished trials stay, running ones go on under their number, nothing runs twice."""
+
+import collections
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Run, command
+
+from analysis.records import SearchFiles, read_records
+
+pytestmark = pytest.mark.ray
+
+SPEC = """
+name: walk
+trainable: walking:train
+config: {x: 0.5}
+space: {config.x: {uniform: [0.0, 1.0]}}
+search: {algorithm: random, metric: distance, mode: min, trials: 5}
+resources: {concurrent_trials: 2}
+tracking: {wandb: {mode: offline}}
+"""
+STEPS = 4
+# Each step is logged before it is reported; the log tells what really ran.
+FUNCTION = f"""
+import os, time, tempfile, pathlib
+
+def train(config, report):
+    done = int((report.checkpoint / "step").read_text()) if report.checkpoint else 0
+    for step in range(done + 1, {STEPS} + 1):
+        with open(os.path.join(os.path.dirname(__file__), "steps.log"), "a") as file:
+            file.write(f"{{config['x']}} {{step}} {{os.getpid()}}\\n")
+        time.sleep(0.4)
+        folder = pathlib.Path(tempfile.mkdtemp())
+        (folder / "step").write_text(str(step))
+        report({{"distance": abs(config["x"] - 0.3) + 1 / step}}, checkpoint=folder, is_final=step == {STEPS})
+"""
+
+
+@pytest.fixture
+def walk(tmp_path: Path) -> Path:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    (tmp_path / "walking.py").write_text(FUNCTION)
+    return tmp_path
+
+
+def _steps(folder: Path) -> list[tuple[str, int, int]]:
+    try:
+        lines = (folder / "steps.log").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    return [(x, int(step), int(pid)) for x, step, pid in (line.split() for line in lines)]
+
+
+def _start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(command("run", "spec.yaml"), cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def _wait_for_steps(folder: Path, number: int, driver: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while len(_steps(folder)) < number:
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < deadline, "the search did not get going"
+        time.sleep(0.02)
+
+
+def _assert_whole(folder: Path, *, most_repeats: int) -> None:
+    """Every trial complete, every evaluation recorded once, no more steps repeated than were in flight."""
+    files = SearchFiles(folder / "searches" / "walk")
+    record = read_records(files.path)
+    assert [(trial.number, trial.state) for trial in record.trials] == [(number, "COMPLETE") for number in range(5)]
+    for trial in record.trials:
+        evaluations = [row["evaluation"] for row in files.trial(trial.number).read_history()]
+        assert evaluations == list(range(1, STEPS + 1))
+        assert len(trial.intermediate) == STEPS
+    repeats = [count - 1 for count in collections.Counter((x, step) for x, step, _ in _steps(folder)).values()]
+    assert sum(repeats) <= most_repeats
+    assert max(repeats) <= 1
+
+
+@pytest.mark.parametrize("steps_before_the_kill", [1, 7, 13])
+def test_a_killed_search_resumes_and_loses_only_what_was_in_flight(
+    walk: Path, tunesmith: Run, steps_before_the_kill: int
+) -> None:
+    driver = _start(walk)
+    _wait_for_steps(walk, steps_before_the_kill, driver)
+    driver.kill()
+    driver.wait()
+    finished = {trial.number for trial in read_records(walk / "searches" / "walk").trials if trial.state == "COMPLETE"}
+    resumed = tunesmith("resume", "searches/walk")
+    assert resumed.returncode == 0, resumed.stderr
+    _assert_whole(walk, most_repeats=2)
+    attempts = {number: (walk / f"searches/walk/trials/{number}/attempt").read_text() for number in finished}
+    assert set(attempts.values()) <= {"1"}
+    runs = list((walk / "searches" / "walk" / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(runs) == len({run.name for run in runs}) == 5 + 1
+
+
+def test_ctrl_c_leaves_a_resumable_search_and_says_how_to_go_on(walk: Path, tunesmith: Run) -> None:
+    driver = _start(walk)
+    _wait_for_steps(walk, 5, driver)
+    driver.send_signal(signal.SIGINT)
+    shown, errors = driver.communicate(timeout=120)
+    assert driver.returncode == 130, errors
+    assert "tunesmith resume searches/walk" in shown
+    assert "Traceback" not in errors
+    assert tunesmith("resume", "searches/walk").returncode == 0
+    _assert_whole(walk, most_repeats=2)
+
+
+def test_a_killed_trial_process_goes_on_from_its_checkpoint(walk: Path) -> None:
+    driver = _start(walk)
+    _wait_for_steps(walk, 5, driver)
+    os.kill(_steps(walk)[-1][2], signal.SIGKILL)
+    _, errors = driver.communicate(timeout=200)
+    assert driver.returncode == 0, errors
+    _assert_whole(walk, most_repeats=1)
+
+
+def test_two_processes_cannot_conduct_one_search(walk: Path, tunesmith: Run) -> None:
+    driver = _start(walk)
+    _wait_for_steps(walk, 1, driver)
+    second = tunesmith("resume", "searches/walk")
+    assert second.returncode == 2
+    assert "another process" in second.stderr
+    assert driver.wait(timeout=200) == 0

@@ -1,0 +1,501 @@
+"""The tracker against the real wandb client, the real `wandb sync` and a fake server on loopback."""
+
+import json
+import logging
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from fake_wandb import ENTITY, FakeWandb, serving
+from offline_wandb import OfflineRun, read_offline_run
+
+from search import tracking
+from search.spec import WandbConfig
+from search.tracker import NullTracker, Row, SearchIdentity, Tracker
+from search.tracking import WandbTracker, make_tracker
+from spaces.errors import SpecError
+
+FINGERPRINT = "0123456789abcdef"
+TRIAL_ID = "0123456789ab-0000"
+SEARCH_ID = "0123456789ab-search"
+DOCUMENT = {"training": {"learning_rate": 0.001}, "model": {"config": {"hidden_size": 64}}}
+ROOT = Path(tracking.__file__).parents[1]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
+    wandb.teardown()  # wandb reads its environment once
+    for served in serving(tmp_path / "home", monkeypatch):
+        yield served
+        wandb.teardown()
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> SearchIdentity:
+    directory = tmp_path / "my-search"
+    directory.mkdir()
+    return SearchIdentity(name="my-search", fingerprint=FINGERPRINT, directory=directory)
+
+
+Open = Callable[[str], Tracker]
+
+
+@pytest.fixture
+def opened(server: FakeWandb, identity: SearchIdentity) -> Open:
+    """Open a tracker with short timeouts, as a new session of the same search."""
+
+    def open_tracker(mode: Any) -> Tracker:
+        config = WandbConfig(mode=mode, project="demo", tags=("mine",))
+        if mode == "disabled":
+            return make_tracker(config, identity)
+        return WandbTracker(
+            config, identity, init_timeout_seconds=2, finish_timeout_seconds=3, queue_timeout_seconds=20
+        )
+
+    return open_tracker
+
+
+def rows(start: int, stop: int) -> list[Row]:
+    return [
+        {"step": 10 * k, "epoch": k / 4, "tokens": 1000 * k, "train/loss": 1 / (k + 1), "eval/loss": None}
+        for k in range(start, stop)
+    ]
+
+
+def tell_story(tracker: Tracker) -> None:
+    """A search of two trials, one of which fails."""
+    tracker.start_search({"name": "my-search", "training": {"hub_token": "hush"}})
+    for number in (0, 1):
+        tracker.start_trial(number, DOCUMENT, history=[])
+        tracker.log_rows(number, rows(0, 3))
+    tracker.end_trial(0, state="COMPLETE", summary={"eval/loss": 0.25, "trial/steps": 20}, error=None)
+    tracker.end_trial(1, state="FAIL", summary={}, error="the loss became NaN")
+    tracker.end_search(LEADERBOARD, {"best/number": 0})
+    tracker.close()
+
+
+LEADERBOARD = [
+    {"number": 0, "value": 0.1 + 0.2, "interval": [0.1, 1 / 3], "params": {"training.learning_rate": 1e-5}},
+    {"number": 1, "value": None, "interval": None, "params": {"training.learning_rate": 1}, "error": "NaN"},
+]
+
+
+def steps_of(history: list[dict[str, Any]]) -> list[tuple[int, float]]:
+    return [(row["_step"], row["progress/step"]) for row in history]
+
+
+def expected_steps(count: int) -> list[tuple[int, float]]:
+    return [(k, 10 * k) for k in range(count)]
+
+
+def offline_runs(identity: SearchIdentity) -> dict[str, OfflineRun]:
+    runs = [read_offline_run(file.parent) for file in (identity.directory / "wandb").glob("*run-*_*/run-*.wandb")]
+    assert len({run.id for run in runs}) == len(runs), "two directories for one run"
+    return {run.id: run for run in runs}
+
+
+def sync(tracker: Tracker) -> None:
+    """What a user does with the sync command."""
+    command = str(tracker.sync_command).replace("wandb sync", f"{sys.executable} -m wandb sync")
+    subprocess.run(command, shell=True, check=True, capture_output=True, timeout=60)
+
+
+# --- online ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def told(server: FakeWandb, opened: Open) -> FakeWandb:
+    """A server that has seen the whole story."""
+    tell_story(opened("online"))
+    return server
+
+
+def read_back(**filters: Any) -> list[Any]:
+    return list(wandb.Api().runs(f"{ENTITY}/demo", filters=filters, order="+display_name", lazy=False))
+
+
+def test_online_story_is_read_back_through_the_public_api(told: FakeWandb) -> None:
+    search, first, second = read_back(group="my-search")
+    assert [run.id for run in (search, first, second)] == [SEARCH_ID, TRIAL_ID, "0123456789ab-0001"]
+    assert [run.job_type for run in (search, first, second)] == ["search", "trial", "trial"]
+    assert [run.name for run in (search, first)] == ["my-search", "my-search-0000"]
+    assert [run.state for run in (search, first, second)] == ["finished", "finished", "failed"]
+    assert first.config == DOCUMENT
+    assert search.config["training"] == {"hub_token": "[redacted]"}
+    assert first.tags == ["mine"]
+    assert first.summary["eval/loss"] == 0.25
+    assert first.summary["tunesmith/state"] == "COMPLETE"
+    assert second.summary["tunesmith/error"] == "the loss became NaN"
+    assert search.summary["best/number"] == 0
+    assert steps_of(list(first.scan_history())) == expected_steps(3)
+    assert [row["train/loss"] for row in first.scan_history()] == [1, 1 / 2, 1 / 3]
+    assert first.history(pandas=False)[-1]["progress/tokens"] == 2000
+
+
+def test_runs_can_be_found_by_a_nested_parameter(told: FakeWandb) -> None:
+    found = read_back(**{"config.training.learning_rate": {"$lt": 0.01}, "state": "failed"})
+    assert [run.id for run in found] == ["0123456789ab-0001"]
+
+
+def test_all_metrics_share_our_step_axis(told: FakeWandb) -> None:
+    metrics = told.runs[TRIAL_ID].config["_wandb"]["value"]["m"]
+    assert {metric.get("1") or metric.get("2") for metric in metrics} == {"*", "progress/step"}
+
+
+def test_leaderboard_is_read_back_to_the_digit(told: FakeWandb) -> None:
+    table = wandb.Api().artifact(f"{ENTITY}/demo/run-{SEARCH_ID}-leaderboard:latest").get("leaderboard")
+    assert table.columns == ["number", "value", "interval", "training.learning_rate", "error"]
+    assert table.data[0] == [0, 0.1 + 0.2, json.dumps([0.1, 1 / 3]), 1e-5, None]
+    assert table.data[1] == [1, None, None, 1, "NaN"]
+
+
+def test_run_files_can_be_downloaded(told: FakeWandb, tmp_path: Path) -> None:
+    (run,) = read_back(job_type="search")
+    (file,) = [file for file in run.files() if file.name.startswith("media/table/")]
+    file.download(root=str(tmp_path))
+    assert json.loads((tmp_path / file.name).read_text())["data"][0][1] == 0.1 + 0.2
+
+
+def test_finished_online_search_has_nothing_to_sync(server: FakeWandb, opened: Open, identity: SearchIdentity) -> None:
+    tracker = opened("online")
+    tell_story(tracker)
+    assert tracker.pending() == []
+    assert tracker.sync_command is None
+    dry = [sys.executable, "-m", "wandb", "sync", "--dry-run", "--include-online"]
+    directories = [str(path) for path in (identity.directory / "wandb").glob("run-*")]
+    answer = subprocess.run([*dry, *directories], capture_output=True, text=True, check=True, timeout=60)
+    assert "Would sync" not in answer.stdout + answer.stderr
+
+
+def test_resumed_online_run_goes_on_without_doubles(server: FakeWandb, opened: Open) -> None:
+    before = opened("online")
+    before.start_trial(0, DOCUMENT, history=[])
+    before.log_rows(0, rows(0, 3))
+    before.close(interrupted=True)
+    assert server.runs[TRIAL_ID].state == "preempted"
+    assert server.runs[TRIAL_ID].summary["tunesmith/state"] == "RUNNING"
+
+    after = opened("online")
+    after.start_trial(0, DOCUMENT, history=rows(0, 5))  # two of these rows were lost on the way
+    after.log_rows(0, rows(5, 7))
+    after.end_trial(0, state="COMPLETE", summary={}, error=None)
+    after.close()
+    assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(7)
+    assert server.runs[TRIAL_ID].state == "finished"
+    assert server.runs[TRIAL_ID].summary["tunesmith/state"] == "COMPLETE"
+
+
+def test_rows_that_wandb_has_already_are_not_sent_again(server: FakeWandb, opened: Open) -> None:
+    before = opened("online")
+    before.start_trial(0, DOCUMENT, history=[])
+    before.log_rows(0, rows(0, 4))
+    before.close(interrupted=True)
+
+    after = opened("online")
+    after.start_trial(0, DOCUMENT, history=rows(0, 2))  # the history was cut back to its last evaluation
+    after.log_rows(0, rows(2, 6))
+    after.close(interrupted=True)
+    assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(6)
+
+
+def test_trial_that_starts_again_in_the_same_session_has_each_row_once(server: FakeWandb, opened: Open) -> None:
+    tracker = opened("online")
+    tracker.start_trial(0, DOCUMENT, history=[])
+    tracker.log_rows(0, rows(0, 3))
+    tracker.start_trial(0, DOCUMENT, history=rows(0, 2))
+    tracker.log_rows(0, rows(2, 4))
+    tracker.end_trial(0, state="FAIL", summary={}, error="lost")
+    tracker.start_trial(0, DOCUMENT, history=rows(0, 4))
+    tracker.log_rows(0, rows(4, 5))
+    tracker.end_trial(0, state="COMPLETE", summary={}, error=None)
+    tracker.close()
+    assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(5)
+
+
+# --- offline ---------------------------------------------------------------------------------------------
+
+
+def test_offline_story_is_synced_into_one_group(server: FakeWandb, opened: Open) -> None:
+    tracker = opened("offline")
+    tell_story(tracker)
+    assert server.operations.asked == []
+    assert len(tracker.pending()) == 3
+    sync(tracker)
+    assert {run.name: (run.group, run.state) for run in server.runs.values()} == {
+        SEARCH_ID: ("my-search", "finished"),
+        TRIAL_ID: ("my-search", "finished"),
+        "0123456789ab-0001": ("my-search", "failed"),
+    }
+    assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(3)
+    assert server.runs[TRIAL_ID].plain_config == DOCUMENT
+    table = wandb.Api().artifact(f"{ENTITY}/demo/run-{SEARCH_ID}-leaderboard:latest").get("leaderboard")
+    assert table.data[0][1] == 0.1 + 0.2
+    assert tracker.pending() == []
+
+
+def test_offline_resume_leaves_one_directory_with_all_rows(opened: Open, identity: SearchIdentity) -> None:
+    before = opened("offline")
+    before.start_search({})
+    before.start_trial(0, DOCUMENT, history=[])
+    before.log_rows(0, rows(0, 3))
+    before.close(interrupted=True)
+
+    after = opened("offline")
+    after.start_search({})
+    after.start_trial(0, DOCUMENT, history=rows(0, 4))
+    after.log_rows(0, rows(4, 5))
+    after.end_trial(0, state="COMPLETE", summary={}, error=None)
+    after.close()
+    runs = offline_runs(identity)
+    assert set(runs) == {TRIAL_ID, SEARCH_ID}
+    assert steps_of(runs[TRIAL_ID].history) == expected_steps(5)
+    assert runs[TRIAL_ID].exit_code == 0
+    assert runs[TRIAL_ID].config == DOCUMENT
+
+
+def test_run_of_a_relative_folder_stays(
+    server: FakeWandb, identity: SearchIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(identity.directory.parent)
+    here = SearchIdentity(name="s", fingerprint=FINGERPRINT, directory=Path(identity.directory.name))
+    tracker = make_tracker(WandbConfig(mode="offline"), here)
+    tracker.start_trial(0, DOCUMENT, history=rows(0, 2))
+    tracker.close(interrupted=True)
+    assert steps_of(offline_runs(identity)[TRIAL_ID].history) == expected_steps(2)
+
+
+def test_search_begun_offline_goes_on_online_with_all_rows(server: FakeWandb, opened: Open) -> None:
+    before = opened("offline")
+    before.start_trial(0, DOCUMENT, history=[])
+    before.log_rows(0, rows(0, 2))
+    before.close(interrupted=True)
+
+    after = opened("online")
+    after.start_trial(0, DOCUMENT, history=rows(0, 2))
+    after.log_rows(0, rows(2, 4))
+    after.end_trial(0, state="COMPLETE", summary={}, error=None)
+    after.close()
+    assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(4)
+    assert after.pending() == []
+
+
+def test_not_a_number_and_infinity_arrive(opened: Open, identity: SearchIdentity) -> None:
+    tracker = opened("offline")
+    tracker.start_trial(0, DOCUMENT, history=[])
+    tracker.log_rows(0, [{"step": 1, "train/loss": math.nan}, {"step": 2, "train/loss": math.inf}])
+    tracker.end_trial(0, state="FAIL", summary={"eval/loss": math.nan}, error="diverged")
+    tracker.close()
+    run = offline_runs(identity)[TRIAL_ID]
+    assert [str(row["train/loss"]) for row in run.history] == ["nan", "inf"]
+    assert run.exit_code == 1
+
+
+def test_driver_killed_offline_loses_at_most_two_seconds_of_rows(server: FakeWandb, identity: SearchIdentity) -> None:
+    script = f"""
+        import time
+        from pathlib import Path
+        from search.spec import WandbConfig
+        from search.tracking import SearchIdentity, make_tracker
+        identity = SearchIdentity(name="s", fingerprint="{FINGERPRINT}", directory=Path("{identity.directory}"))
+        tracker = make_tracker(WandbConfig(mode="offline"), identity)
+        tracker.start_trial(0, {{}}, history=[])
+        for step in range(1000):
+            tracker.log_rows(0, [{{"step": step}}])
+            print(step, flush=True)
+            time.sleep(0.1)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    driver = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert driver.stdout is not None
+    written = 0
+    while written < 40:
+        written = int(driver.stdout.readline())  # also shows that wandb prints nothing
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    assert len(offline_runs(identity)[TRIAL_ID].history) >= written - 20
+
+
+# --- a server that is not there --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["disabled", "offline", "online", "unreachable"])
+def test_no_call_waits_for_wandb(server: FakeWandb, opened: Open, mode: str) -> None:
+    if mode == "unreachable":
+        server.stop_answering()
+    tracker = opened("online" if mode == "unreachable" else mode)
+    begun = time.monotonic()
+    tracker.start_search({})
+    tracker.start_trial(0, DOCUMENT, history=[])
+    for k in range(50):
+        tracker.log_rows(0, rows(k, k + 1))
+    tracker.end_trial(0, state="PRUNED", summary={}, error=None)
+    tracker.end_search([], {})
+    assert time.monotonic() - begun < 0.3
+    tracker.close()
+    assert time.monotonic() - begun < 15
+
+
+def test_unreachable_server_leaves_offline_runs_and_one_warning(
+    server: FakeWandb, opened: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.stop_answering()
+    tracker = opened("online")
+    with caplog.at_level(logging.WARNING, logger="search.tracking"):
+        tell_story(tracker)
+    assert len(caplog.records) == 1
+    assert "wandb sync" in caplog.text
+    server.answer_again()
+    sync(tracker)
+    assert set(server.runs) == {SEARCH_ID, TRIAL_ID, "0123456789ab-0001"}
+    assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(3)
+    assert tracker.pending() == []
+
+
+def test_run_whose_init_failed_is_synced_under_its_right_id(
+    server: FakeWandb, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking._Runs, "_reach_server", lambda self: True)  # it died after it had answered
+    server.stop_answering()
+    tracker = opened("online")
+    tracker.start_trial(0, DOCUMENT, history=rows(0, 2))
+    tracker.start_trial(1, DOCUMENT, history=rows(0, 3))
+    tracker.close(interrupted=True)
+    server.answer_again()
+    sync(tracker)
+    assert set(server.runs) == {TRIAL_ID, "0123456789ab-0001"}
+    assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(2)
+    assert tracker.pending() == []
+
+
+def test_server_that_comes_back_has_every_row(server: FakeWandb, opened: Open) -> None:
+    tracker = opened("online")
+    tracker.start_trial(0, DOCUMENT, history=[])
+    tracker.log_rows(0, rows(0, 2))
+    wait_for(lambda: TRIAL_ID in server.runs)
+    server.stop_answering()
+    tracker.log_rows(0, rows(2, 4))
+    time.sleep(0.5)
+    server.answer_again()
+    tracker.log_rows(0, rows(4, 5))
+    tracker.end_trial(0, state="COMPLETE", summary={}, error=None)
+    tracker.close()
+    if tracker.pending():  # it gave up before the client's next attempt
+        sync(tracker)
+    assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(5)
+    assert server.runs[TRIAL_ID].state == "finished"
+
+
+def test_server_that_dies_leaves_what_it_missed_to_be_synced(server: FakeWandb, opened: Open) -> None:
+    tracker = opened("online")
+    tracker.start_trial(0, DOCUMENT, history=[])
+    tracker.start_trial(1, DOCUMENT, history=[])
+    wait_for(lambda: len(server.runs) == 2)
+    server.stop_answering()
+    begun = time.monotonic()
+    for number in (0, 1, 2):
+        tracker.start_trial(number, DOCUMENT, history=[])
+        tracker.log_rows(number, rows(0, 4))
+        tracker.end_trial(number, state="COMPLETE", summary={}, error=None)
+    tracker.close()
+    assert time.monotonic() - begun < 12
+    server.answer_again()
+    sync(tracker)
+    assert {run.name: steps_of(run.history) for run in server.runs.values()} == {
+        f"0123456789ab-000{number}": expected_steps(4) for number in (0, 1, 2)
+    }
+    assert tracker.pending() == []
+
+
+def test_interruption_without_a_server_ends_in_bounded_time(server: FakeWandb, opened: Open) -> None:
+    tracker = opened("online")
+    for number in range(4):
+        tracker.start_trial(number, DOCUMENT, history=rows(0, 1))
+    wait_for(lambda: len(server.runs) == 4)
+    server.stop_answering()
+    begun = time.monotonic()
+    tracker.close(interrupted=True)
+    assert time.monotonic() - begun < 6
+    server.answer_again()
+    sync(tracker)
+    assert {len(run.history) for run in server.runs.values()} == {1}
+
+
+def wait_for(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+# --- the rest --------------------------------------------------------------------------------------------
+
+
+def test_failure_inside_wandb_ends_tracking_with_one_warning(opened: Open, caplog: pytest.LogCaptureFixture) -> None:
+    tracker = opened("offline")
+    tracker.log_rows(7, rows(0, 1))  # never started
+    tracker.start_trial(0, DOCUMENT, history=[])
+    tracker.log_rows(8, rows(0, 1))
+    tracker.close()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_wandb_accepts_our_settings() -> None:
+    settings = tracking._settings(20, 60)
+    assert settings.x_transaction_log_flush_interval == 1.0
+    assert settings.finish_timeout_raises
+
+
+def test_user_hears_nothing_from_wandb(
+    server: FakeWandb, opened: Open, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_story(opened("online"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_disabled_tracking_never_imports_wandb(identity: SearchIdentity) -> None:
+    script = f"""
+        import sys
+        from pathlib import Path
+        from search.spec import WandbConfig
+        from search.tracking import SearchIdentity, make_tracker
+        identity = SearchIdentity(name="s", fingerprint="f", directory=Path("{identity.directory}"))
+        tracker = make_tracker(WandbConfig(mode="disabled"), identity)
+        tracker.start_search({{}})
+        tracker.close()
+        assert tracker.pending() == [] and tracker.sync_command is None
+        sys.exit("wandb" in sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, check=True, timeout=60)
+
+
+def test_disabled_mode_makes_the_null_tracker(identity: SearchIdentity) -> None:
+    assert isinstance(make_tracker(WandbConfig(mode="disabled"), identity), NullTracker)
+
+
+def test_online_without_a_key_is_refused_with_its_key_path(
+    server: FakeWandb, identity: SearchIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    with pytest.raises(SpecError, match="wandb login") as refused:
+        make_tracker(WandbConfig(mode="online"), identity)
+    assert refused.value.path == "tracking.wandb.mode"
+
+
+def test_key_of_wandb_login_is_found(
+    server: FakeWandb, identity: SearchIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY")
+    host = server.url.removeprefix("http://")
+    netrc = Path.home() / ".netrc"
+    netrc.write_text(f"machine {host}\n  login user\n  password {'k' * 40}\n")
+    netrc.chmod(0o600)
+    assert isinstance(make_tracker(WandbConfig(mode="online"), identity), WandbTracker)
