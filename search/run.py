@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import optuna
@@ -31,6 +31,11 @@ from search.tracking import SearchIdentity, Tracker, make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.errors import SpecError
 from trainables.data.card import DataCard
+
+if TYPE_CHECKING:
+    from ray.tune.schedulers import TrialScheduler
+
+    from search.searcher import AskTellSearcher
 
 _VERSIONS_OF = ("tunesmith", "torch", "transformers", "datasets", "ray", "optuna", "wandb")
 
@@ -102,10 +107,7 @@ def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
 def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console) -> SearchOutcome:
     # ray is imported from here on only: what can fail without it has failed before
     set_environment()
-    from search.schedulers import SCHEDULERS, replay
-    from search.searcher import AskTellSearcher
     from search.tuner import tune_trials
-    from trainables.trainable import TrialOrder
 
     spec, files = plan.spec, plan.files
     before = read_records(files.path)
@@ -116,32 +118,13 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             num_concurrent = concurrent_trials(spec.resources, capacity)
             card = prepared.result()
             study = open_study(files.path)
-            if card is not None:
-                study.set_user_attr("baseline", card.baseline)
+            study.set_user_attr("baseline", card.baseline if card else {})
             tracker.start_search(json.loads(spec.model_dump_json()))
-            recorder = _recorder(plan, study, tracker, progress, before)
-            searcher = AskTellSearcher(
-                recorder,
-                num_trials=plan.num_trials,
-                make_order=lambda number, document: TrialOrder(
-                    number=number,
-                    document=document,
-                    directory=str(files.trial(number).path),
-                    num_threads=spec.resources.cpus_per_worker,
-                    save_checkpoints=spec.checkpoints.save,
-                ),
-            )
-            scheduler = SCHEDULERS[spec.search.scheduler.name](
-                spec.search.scheduler, metric=spec.metric, mode=spec.mode, max_resource=plan.max_resource
-            )
-            histories = [
-                (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
-                for trial in before.trials
-                if trial.state != "RUNNING"  # those report again
-            ]
-            replay(scheduler, histories, config=spec.search.scheduler, metric=spec.metric)
+            searcher = _searcher(plan, _recorder(plan, study, tracker, progress, before))
             progress.say("starting the first trials")
-            is_done = tune_trials(searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent)
+            is_done = tune_trials(
+                searcher, _scheduler(plan, before), resources=spec.resources, num_concurrent=num_concurrent
+            )
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
             record = _summarise(files, tracker, was_interrupted=not is_done)
     finally:
@@ -153,6 +136,39 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
         unsynced_runs=tracker.pending(),
         sync_command=tracker.sync_command,
     )
+
+
+def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
+    from search.searcher import AskTellSearcher
+    from trainables.trainable import TrialOrder
+
+    def make_order(number: int, document: dict[str, Any]) -> TrialOrder:
+        return TrialOrder(
+            number=number,
+            document=document,
+            directory=str(plan.files.trial(number).path),
+            num_threads=plan.spec.resources.cpus_per_worker,
+            save_checkpoints=plan.spec.checkpoints.save,
+        )
+
+    return AskTellSearcher(recorder, num_trials=plan.num_trials, make_order=make_order)
+
+
+def _scheduler(plan: Plan, before: SearchRecord) -> "TrialScheduler":
+    """The spec's scheduler, with the rungs of trials that ended in earlier sessions."""
+    from search.schedulers import SCHEDULERS, replay
+
+    spec = plan.spec
+    scheduler = SCHEDULERS[spec.search.scheduler.name](
+        spec.search.scheduler, metric=spec.metric, mode=spec.mode, max_resource=plan.max_resource
+    )
+    histories = [
+        (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
+        for trial in before.trials
+        if trial.state != "RUNNING"  # those report again
+    ]
+    replay(scheduler, histories, config=spec.search.scheduler, metric=spec.metric)
+    return scheduler
 
 
 def _recorder(

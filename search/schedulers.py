@@ -17,8 +17,8 @@ def _asha(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: flo
         time_attr=config.unit,
         metric=metric,
         mode=mode,
-        grace_period=config.grace,  # type: ignore[arg-type]  # any number works, and epochs may be fractions
-        max_t=max_resource,  # type: ignore[arg-type]
+        grace_period=config.grace,  # any number works, and epochs may be fractions
+        max_t=max_resource,
         reduction_factor=config.reduction_factor,
     )
 

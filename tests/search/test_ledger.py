@@ -1,0 +1,93 @@
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from search.ledger import Ledger, create_study, open_study
+from search.samplers import SAMPLERS
+from search.spec import AlgorithmConfig, SearchSpec
+from spaces.errors import SpecError
+from spaces.reports import Progress, TrialReport
+from spaces.space import Space
+
+SPACE = Space.parse({"config.x": {"uniform": [0.0, 1.0]}}, document={"config": {"x": 0.5}})
+SPEC = SearchSpec.model_validate(
+    {"name": "s", "trainable": "m:f", "config": {"x": 0.5}, "space": {}, "search": {"metric": "loss", "mode": "max"}}
+)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> optuna.Study:
+    return create_study(tmp_path, SPEC, attributes={"num_trials": 3})
+
+
+def _ledger(study: optuna.Study) -> Ledger:
+    proposer = SAMPLERS["random"](SPACE, AlgorithmConfig(name="random"), seed=0)
+    return Ledger(study, proposer=proposer, metric="loss", step_of=lambda progress: progress.step)
+
+
+def _report(step: int, **metrics: float) -> TrialReport:
+    return TrialReport(progress=Progress(step=step, epoch=step, tokens=0, evaluation=step), metrics=metrics)
+
+
+def test_a_trial_is_in_the_database_before_it_runs(study: optuna.Study, tmp_path: Path) -> None:
+    proposal = _ledger(study).ask()
+    assert proposal is not None
+    stored = open_study(tmp_path).trials[0]
+    assert stored.state == TrialState.RUNNING
+    assert stored.params == proposal.assignment == stored.user_attrs["assignment"]
+
+
+def test_an_early_stopped_trial_is_told_pruned_with_all_its_values(study: optuna.Study) -> None:
+    ledger = _ledger(study)
+    ledger.ask()
+    for step, value in [(1, 0.3), (2, 0.5)]:
+        ledger.report(0, _report(step, loss=value))
+    ledger.finish(0, state="PRUNED", value=0.5, result={})
+    trial = study.trials[0]
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == {1: 0.3, 2: 0.5}
+
+
+def test_a_failed_trial_has_no_value_and_keeps_its_reason(study: optuna.Study) -> None:
+    ledger = _ledger(study)
+    ledger.ask()
+    ledger.report(0, _report(1, loss=0.3))
+    ledger.finish(0, state="FAIL", value=None, result={"error": "train/loss became nan at step 4"})
+    trial = study.trials[0]
+    assert (trial.state, trial.value) == (TrialState.FAIL, None)
+    assert trial.user_attrs["result"]["error"] == "train/loss became nan at step 4"
+
+
+@pytest.mark.parametrize("metrics", [{}, {"loss": float("nan")}, {"loss": float("inf")}, {"other": 1.0}])
+def test_what_is_no_finite_objective_is_no_intermediate_value(study: optuna.Study, metrics: dict[str, Any]) -> None:
+    ledger = _ledger(study)
+    ledger.ask()
+    ledger.report(0, _report(1, **metrics))
+    assert study.trials[0].intermediate_values == {}
+
+
+def test_an_evaluation_that_comes_again_changes_nothing(study: optuna.Study) -> None:
+    ledger = _ledger(study)
+    ledger.ask()
+    ledger.report(0, _report(1, loss=0.3))
+    _ledger(study).report(0, _report(1, loss=0.9))
+    assert study.trials[0].intermediate_values == {1: 0.3}
+
+
+def test_what_an_interrupted_session_left_running_is_found_and_can_be_finished(study: optuna.Study) -> None:
+    first = _ledger(study)
+    proposals = [first.ask(), first.ask()]
+    first.finish(0, state="COMPLETE", value=1.0, result={})
+    again = _ledger(study)
+    assert again.unfinished() == [proposals[1]]
+    again.finish(1, state="COMPLETE", value=2.0, result={})
+    assert again.unfinished() == []
+    assert study.best_trial.number == 1
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="is no search"):
+        open_study(tmp_path)
