@@ -14,7 +14,7 @@ from typing import Any
 
 from simpleeval import EvalWithCompoundTypes, InvalidExpression
 
-from spaces.documents import all_paths, get_path, has_path
+from spaces.documents import all_paths, get_path, has_path, same_value
 from spaces.errors import SpecError, did_you_mean
 
 _MAX_POWER_BITS = 4096
@@ -223,10 +223,16 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     return checked
 
 
+def _differ(left: Any, right: Any) -> bool:
+    return not same_value(left, right)
+
+
 def _contains(item: Any, collection: Any) -> bool:
     if collection is None or isinstance(collection, bool | int | float):
         raise TypeError(f"`in` needs a list on its right, such as `in [1, 2]`, but got {collection!r}")
-    return bool(item in collection)
+    if isinstance(collection, str):
+        return item in collection
+    return any(same_value(item, one) for one in collection)
 
 
 def _round(value: float, digits: int = 0) -> float:
@@ -269,8 +275,8 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.USub: _arithmetic(operator.neg),
     ast.UAdd: _arithmetic(operator.pos),
     ast.Not: operator.not_,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
+    ast.Eq: same_value,
+    ast.NotEq: _differ,
     ast.Lt: _ordered(operator.lt),
     ast.LtE: _ordered(operator.le),
     ast.Gt: _ordered(operator.gt),
@@ -278,8 +284,8 @@ _OPERATORS: dict[type, Callable[..., Any]] = {
     ast.In: _contains,
     ast.NotIn: lambda item, collection: not _contains(item, collection),
     # `x is None`; for numbers, identity would be a trap.
-    ast.Is: operator.eq,
-    ast.IsNot: operator.ne,
+    ast.Is: same_value,
+    ast.IsNot: _differ,
 }
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {

@@ -1,6 +1,9 @@
 """What came back from a trial: progress, rows, reports, outcomes. Travels as JSON; knows no ray and no torch."""
 
 import json
+import os
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Literal
@@ -54,6 +57,12 @@ class TrialReport:
     """Wall time of the trial so far, interruptions left out."""
     attempt: int = 1
     """1 for the first start of the trial, one more each time it was started again."""
+    began_at: float = field(default_factory=time.time)
+    """Unix time of the first training step of this attempt."""
+    reported_at: float = field(default_factory=time.time)
+    """Unix time of the report."""
+    process: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    """Host and process it ran in."""
 
     def to_json(self) -> str:
         """One line of JSON; NaN and infinity are kept as Python writes them."""

@@ -6,32 +6,20 @@ Knows no algorithm and no section of the document: it draws, lists and checks as
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from spaces.conditions import Condition, order_by_dependency, resolve_condition
-from spaces.distributions import Choice, Distribution, parse_distribution
-from spaces.documents import Value, all_paths, has_path, is_below_null, overlap, split_path, with_paths
+from spaces.checks import KnownPaths, check_derived, check_parameter, derivation_order, drawing_order, parse_expression
+from spaces.conditions import Condition, resolve_condition
+from spaces.documents import Value, with_paths
 from spaces.errors import SpecError, did_you_mean
 from spaces.expressions import Expression, MissingPathError
+from spaces.parameters import Parameter, parse_parameter
 
 Assignment = dict[str, Value]
 """Dotted path -> value, active parameters only, in the space's order."""
 
 _MAX_REJECTIONS = 10_000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Parameter:
-    """One path that varies."""
-
-    path: str
-    """Where its value goes in the trial document."""
-    distribution: Distribution
-    """What it may be."""
-    when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
-    """Paths and the values they must have for this parameter to exist; all must hold."""
 
 
 class Space:
@@ -89,22 +77,22 @@ class Space:
         Raises:
             SpecError: with a path below `space`, `constraints` or `derive`.
         """
-        parameters = [_parse_parameter(str(path), entry) for path, entry in space.items()]
+        parameters = [parse_parameter(str(path), entry) for path, entry in space.items()]
         by_path = {parameter.path: parameter for parameter in parameters}
-        rules = [_parse_expression(text, f"constraints.{index}") for index, text in enumerate(constraints)]
-        derived = {str(path): _parse_expression(text, f"derive.{path}") for path, text in (derive or {}).items()}
+        rules = [parse_expression(text, f"constraints.{index}") for index, text in enumerate(constraints)]
+        derived = {str(path): parse_expression(text, f"derive.{path}") for path, text in (derive or {}).items()}
 
-        known = _Known(document, by_path, tuple(derived))
+        known = KnownPaths(document, by_path, tuple(derived))
         for parameter in parameters:
-            _check_parameter(parameter, by_path, known)
+            check_parameter(parameter, by_path, known)
         for target, expression in derived.items():
-            _check_derived(target, expression, by_path, known)
+            check_derived(target, expression, by_path, known)
         for index, rule in enumerate(rules):
             known.check_names(rule, f"constraints.{index}")
         return cls(
-            _drawing_order(parameters),
+            drawing_order(parameters),
             constraints=rules,
-            derive={target: derived[target] for target in _derivation_order(derived)},
+            derive={target: derived[target] for target in derivation_order(derived)},
             document=document,
         )
 
@@ -172,8 +160,8 @@ class Space:
             broken[constraint] += 1
         worst, times = broken.most_common(1)[0]
         raise SpecError(
-            f"none of {_MAX_REJECTIONS:,} random configurations meets all constraints; `{worst}` refused {times:,} of them. "
-            "Loosen it, or narrow the space to where it holds.",
+            f"none of {_MAX_REJECTIONS:,} random configurations meets all constraints; `{worst}` refused {times:,} of "
+            "them. Loosen it, or narrow the space to where it holds.",
             path="constraints",
         )
 
@@ -311,159 +299,8 @@ def _is_true(constraint: Expression, document: Mapping[str, Any]) -> bool:
         raise error.at("constraints") from None
     if not isinstance(value, bool):
         raise SpecError(
-            f"a constraint must be true or false, but `{constraint.text}` is {value!r}. Compare it with something, such "
-            "as `... <= 8`.",
+            f"a constraint must be true or false, but `{constraint.text}` is {value!r}. Compare it with something, "
+            "such as `... <= 8`.",
             path="constraints",
         )
     return value
-
-
-# --- parsing ---------------------------------------------------------------------------------------------
-
-
-class _Known:
-    """The paths that conditions and expressions may name."""
-
-    def __init__(self, document: Mapping[str, Any], by_path: Mapping[str, Parameter], derived: tuple[str, ...]) -> None:
-        self.document = document
-        self._by_path = by_path
-        self._derived = derived
-
-    def has(self, path: str) -> bool:
-        """Whether `path` is in the document, searched, derived, or in reach of one of these."""
-        if has_path(self.document, path) or is_below_null(self.document, path):
-            return True
-        if self.is_derived(path):
-            return True
-        for searched, parameter in self._by_path.items():
-            if path == searched or searched.startswith(f"{path}."):
-                return True
-            if path.startswith(f"{searched}."):
-                return _is_inside(path.removeprefix(f"{searched}."), parameter.distribution)
-        return False
-
-    def is_derived(self, path: str) -> bool:
-        """Whether a derived value is at, in or around `path`."""
-        return any(overlap(path, target) for target in self._derived)
-
-    def suggestion(self, path: str) -> str:
-        """The nearest known path, as a sentence."""
-        return did_you_mean(path, [*self._by_path, *self._derived, *all_paths(self.document)])
-
-    def check_names(self, expression: Expression, path: str) -> None:
-        """Refuse an expression that names an unknown path."""
-        for name in expression.names:
-            if not self.has(name):
-                raise SpecError(
-                    f"`{expression.text}` uses `{name}`, which is neither in the document nor searched."
-                    f"{self.suggestion(name)}",
-                    path=path,
-                )
-
-
-def _is_inside(rest: str, distribution: Distribution) -> bool:
-    return isinstance(distribution, Choice) and any(
-        isinstance(value, Mapping) and has_path(value, rest) for value in distribution.values
-    )
-
-
-def _parse_parameter(path: str, entry: Any) -> Parameter:
-    distribution, when = parse_distribution(entry, f"space.{path}")
-    return Parameter(path=path, distribution=distribution, when=tuple(when.items()))
-
-
-def _parse_expression(text: str, path: str) -> Expression:
-    try:
-        return Expression(text)
-    except SpecError as error:
-        raise error.at(path) from None
-
-
-def _check_parameter(parameter: Parameter, by_path: Mapping[str, Parameter], known: _Known) -> None:
-    place = f"space.{parameter.path}"
-    _check_settable(parameter.path, known.document, place)
-    for other in by_path:
-        if other.startswith(f"{parameter.path}."):
-            raise SpecError(
-                f"`{parameter.path}` and `{other}` inside it cannot both be searched. Put the variants of `{other}` into "
-                f"the choices of `{parameter.path}`, or search its keys one by one.",
-                path=place,
-            )
-    for path, allowed in parameter.when:
-        _check_condition(parameter.path, path, allowed, by_path, known)
-
-
-def _check_condition(
-    parameter_path: str,
-    path: str,
-    allowed: tuple[Value, ...],
-    by_path: Mapping[str, Parameter],
-    known: _Known,
-) -> None:
-    place = f"space.{parameter_path}.when"
-    if path == parameter_path:
-        raise SpecError(f"`{path}` cannot depend on itself.", path=place)
-    if known.is_derived(path):
-        raise SpecError(
-            f"`{path}` is derived, and derived values are computed after the parameters. Use what it is derived from.",
-            path=place,
-        )
-    if not known.has(path):
-        raise SpecError(f"`{path}` is neither in the document nor searched.{known.suggestion(path)}", path=place)
-    inner = next((searched for searched in by_path if searched.startswith(f"{path}.")), None)
-    if inner is not None:
-        raise SpecError(f"`{path}` is a section that `{inner}` varies. Name the key in it that decides.", path=place)
-    if path in by_path:
-        distribution = by_path[path].distribution
-        for value in allowed:
-            if not distribution.contains(value):
-                raise SpecError(
-                    f"`{path}` can never be {value!r}: it is not among what `space.{path}` allows.",
-                    path=place,
-                )
-
-
-def _check_derived(target: str, expression: Expression, by_path: Mapping[str, Parameter], known: _Known) -> None:
-    place = f"derive.{target}"
-    _check_settable(target, known.document, place)
-    if target in by_path:
-        raise SpecError(f"`{target}` is searched too. Remove it from `space` or from `derive`.", path=place)
-    for searched in by_path:
-        if searched.startswith(f"{target}."):
-            raise SpecError(
-                f"`{target}` would overwrite `{searched}`, which is searched. Derive single keys.", path=place
-            )
-    known.check_names(expression, place)
-
-
-def _check_settable(path: str, document: Mapping[str, Any], place: str) -> None:
-    try:
-        split_path(path)
-        with_paths(document, {path: None})
-    except SpecError as error:
-        raise error.at(place) from None
-
-
-def _drawing_order(parameters: Sequence[Parameter]) -> list[Parameter]:
-    by_path = {parameter.path: parameter for parameter in parameters}
-    needs = {
-        parameter.path: {
-            other for path, _ in parameter.when for other in by_path if path == other or path.startswith(f"{other}.")
-        }
-        for parameter in parameters
-    }
-    try:
-        return [by_path[path] for path in order_by_dependency(needs)]
-    except SpecError as error:
-        raise SpecError(f"the `when` conditions go in a circle: {error.message}.", path="space") from None
-
-
-def _derivation_order(derived: Mapping[str, Expression]) -> list[str]:
-    needs = {
-        target: {other for name in expression.names for other in derived if overlap(name, other)}
-        for target, expression in derived.items()
-    }
-    try:
-        return order_by_dependency(needs)
-    except SpecError as error:
-        raise SpecError(f"the derived values go in a circle: {error.message}.", path="derive") from None
