@@ -2,33 +2,33 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping, Sequence
 from typing import Any
 
 from spaces.errors import SpecError, did_you_mean
-from trainables.huggingface import Field, training_argument_fields
+from trainables.huggingface import Field, optimizer_names, training_argument_fields
 
 # What tunesmith decides itself, with what a user should write instead.
 _OWNED = {
     "output_dir": "tunesmith chooses the folder of each trial (`storage`)",
     "run_name": "W&B runs are named after the search and the trial (`name`)",
-    "report_to": "set `tracking.wandb.mode`",
-    "project": "set `tracking.wandb.project`",
-    "trackio_space_id": "set `tracking.wandb`",
-    "trackio_bucket_id": "set `tracking.wandb`",
-    "trackio_static_space_id": "set `tracking.wandb`",
+    "report_to": "use `tracking.wandb.mode`",
+    "project": "use `tracking.wandb.project`",
+    "trackio_space_id": "use `tracking.wandb`",
+    "trackio_bucket_id": "use `tracking.wandb`",
+    "trackio_static_space_id": "use `tracking.wandb`",
     "save_strategy": "a checkpoint goes with each evaluation (`checkpoints.save`)",
     "save_steps": "a checkpoint goes with each evaluation (`training.eval_steps`)",
-    "save_total_limit": "set `checkpoints.keep`",
-    "save_only_model": "set `checkpoints.save`",
-    "save_on_each_node": "set `checkpoints.save`",
+    "save_total_limit": "use `checkpoints.keep`",
+    "save_only_model": "use `checkpoints.save`",
+    "save_on_each_node": "use `checkpoints.save`",
     "enable_jit_checkpoint": "a checkpoint goes with each evaluation (`checkpoints.save`)",
     "load_best_model_at_end": "the best checkpoints of the search are kept (`checkpoints.keep`)",
-    "metric_for_best_model": "set `search.metric`",
-    "greater_is_better": "set `search.mode`",
+    "metric_for_best_model": "use `search.metric`",
+    "greater_is_better": "use `search.mode`",
     "resume_from_checkpoint": "use `tunesmith resume`",
     "do_train": "a trial always trains",
-    "do_eval": "set `training.eval_strategy`",
+    "do_eval": "use `training.eval_strategy`",
     "do_predict": "the test split stays hidden from a search",
     "disable_tqdm": "tunesmith shows the progress of the search",
     "log_level": "tunesmith shows the progress of the search",
@@ -64,6 +64,7 @@ _CHOICES = {
         "warmup_stable_decay",
     ),
 }  # fmt: skip
+_MOST_LISTED = 12
 _POSITIVE = {
     "learning_rate", "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size",
     "gradient_accumulation_steps", "logging_steps", "eval_steps",
@@ -78,7 +79,7 @@ def check_training(section: Mapping[str, Any]) -> None:
     if section.get("eval_strategy") == "steps" and section.get("eval_steps") is None:
         raise SpecError(
             "`eval_strategy: steps` needs `eval_steps`, the number of steps between evaluations.",
-            path="eval_steps",
+            path="eval_strategy",
         )
     if section.get("eval_steps") is not None and section.get("eval_strategy", "epoch") != "steps":
         raise SpecError(
@@ -90,7 +91,7 @@ def check_training(section: Mapping[str, Any]) -> None:
 def check_training_name(name: str) -> Field:
     """The training argument `name`. Raises SpecError when there is none, or it is not the user's to set."""
     if name in _OWNED:
-        raise SpecError(f"this field is set by tunesmith: {_OWNED[name]}.", path=name)
+        raise SpecError(f"this is not set here: {_OWNED[name]}.", path=name)
     field = training_argument_fields().get(name)
     if field is None:
         known = set(training_argument_fields()) - set(_OWNED)
@@ -102,13 +103,15 @@ def check_training_field(name: str, value: Any) -> None:
     """Raise SpecError when `name` is no training argument of the user's, or `value` is not of its type."""
     field = check_training_name(name)
     if not has_type(value, field.annotation):
-        raise SpecError(f"expected {_plain(field)}, but got {value!r}.", path=name)
+        raise SpecError(f"expected {type_in_words(field.annotation)}, but got {value!r}.", path=name)
     _check_range(name, value)
 
 
 def has_type(value: Any, annotation: str) -> bool:
-    """Whether a YAML value fits a type as written in transformers' source. Unknown types accept everything."""
-    kinds = {part.strip() for part in re.sub(r"\[[^\]]*\]", "", annotation).split("|")}
+    """Whether a YAML value fits a type as written in transformers' source. A class of its own may be given by a name
+    or a mapping."""
+    kinds = _kinds(annotation)
+    has_own_class = bool(kinds - _PLAIN.keys())
     if value is None:
         return "None" in kinds
     if isinstance(value, bool):
@@ -118,23 +121,46 @@ def has_type(value: Any, annotation: str) -> bool:
     if isinstance(value, float):
         return math.isfinite(value) and ("float" in kinds or ("int" in kinds and value.is_integer()))
     if isinstance(value, str):
-        return "str" in kinds or bool(kinds - {"int", "float", "bool", "None", "list", "dict", "tuple"})
+        return "str" in kinds or has_own_class
     if isinstance(value, Mapping):
-        return "dict" in kinds
+        return "dict" in kinds or has_own_class
     return bool(kinds & {"list", "tuple"})
 
 
-def _plain(field: Field) -> str:
-    kinds = re.sub(r"\[[^\]]*\]", "", field.annotation).replace("|", " ").split()
-    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "None": "null",
-             "dict": "a mapping", "list": "a list"}  # fmt: skip
-    return " or ".join(dict.fromkeys(words.get(kind, "a name") for kind in kinds))
+def type_in_words(annotation: str) -> str:
+    """A type as written in transformers' source, for a person."""
+    kinds = _kinds(annotation)
+    if "float" in kinds:
+        kinds = {kind: None for kind in kinds if kind != "int"}.keys()
+    # null last: it is seldom what was meant
+    ordered = sorted(kinds, key=lambda kind: kind == "None")
+    return " or ".join(dict.fromkeys(_PLAIN.get(kind, "a name") for kind in ordered))
+
+
+_PLAIN = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "dict": "a mapping",
+          "list": "a list", "tuple": "a list", "None": "null"}  # fmt: skip
+
+
+def _kinds(annotation: str) -> KeysView[str]:
+    """`dict[str, list[int]] | None` -> dict, None; in their order."""
+    without_brackets = re.sub(r"\[[^\[\]]*\]", "", annotation)
+    if without_brackets != annotation:
+        return _kinds(without_brackets)
+    return {part.strip(): None for part in annotation.split("|")}.keys()
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) <= _MOST_LISTED:
+        return ", ".join(names)
+    return f"{', '.join(names[:_MOST_LISTED])}, ... ({len(names)} in all)"
 
 
 def _check_range(name: str, value: Any) -> None:
-    if name in _CHOICES and value not in _CHOICES[name]:
-        near = did_you_mean(str(value), _CHOICES[name])
-        raise SpecError(f"allowed are {', '.join(_CHOICES[name])}, but got {value!r}.{near}", path=name)
+    allowed = sorted(optimizer_names()) if name == "optim" else _CHOICES.get(name, ())
+    if allowed and value not in allowed:
+        raise SpecError(
+            f"expected one of {_listed(allowed)}, but got {value!r}.{did_you_mean(str(value), allowed)}", path=name
+        )
     if name in _POSITIVE and value is not None and not value > 0:
         raise SpecError(f"`{name} > 0` must hold, but got {value}.", path=name)
     if name in _NON_NEGATIVE and value is not None and value < 0:

@@ -7,7 +7,7 @@ into place only when the folder is whole, so a kill at any moment leaves the old
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spaces.reports import TrialReport, TrialStopped
@@ -24,6 +24,11 @@ class Checkpoint:
     """Folder with weights, optimizer, schedule, random state and trainer state."""
     report: TrialReport
     """The report of the evaluation at which it was taken."""
+
+    def reported_again(self, directory: "TrialDirectory | None") -> TrialReport:
+        """The report as this attempt gives it: with the checkpoint's place, which is not known when it is saved."""
+        attempt = directory.attempt if directory else 1
+        return replace(self.report, checkpoint=str(self.path), attempt=attempt)
 
 
 class TrialDirectory:

@@ -3,16 +3,15 @@
 Reads sources and folders only; imports no torch. Every error carries the key path within the trial document.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from spaces.errors import SpecError, did_you_mean
-from trainables.arguments import check_training, has_type
-from trainables.config import ModelConfig, TaskName, TrialConfig
-from trainables.huggingface import architecture, model_types_with_head
+from trainables.arguments import check_training, has_type, type_in_words
+from trainables.config import PretrainedTokenizer, TaskName, TrainedTokenizer, TrialConfig
+from trainables.huggingface import Architecture, architecture, model_types_with_head
 from trainables.places import resolve_pretrained
 
 _HEADS: dict[TaskName, str] = {"causal_lm": "CAUSAL_LM", "sequence_classification": "SEQUENCE_CLASSIFICATION"}
@@ -28,6 +27,15 @@ _DERIVED_FIELDS = {
     "eos_token_id": "it follows from the tokenizer",
     "problem_type": "it follows from the task",
 }
+# The names that configurations have for the same thing.
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_POSITIONS = ("max_position_embeddings", "n_positions")
+_SIZES = {
+    *_LAYERS, *_POSITIONS, "hidden_size", "n_embd", "intermediate_size", "n_inner", "num_attention_heads", "n_head",
+    "num_key_value_heads", "head_dim", "type_vocab_size",
+}  # fmt: skip
+_COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "roberta-prelayernorm", "xlm-roberta-xl", "xmod", "ibert",
+                       "longformer", "mpnet", "data2vec-text", "bertweet"}  # fmt: skip
 
 
 def check_trial(trial: TrialConfig) -> None:
@@ -39,13 +47,12 @@ def check_trial(trial: TrialConfig) -> None:
     if trial.model.architecture is not None:
         _check_architecture(trial)
     else:
-        _check_pretrained(trial.model)
+        _check_pretrained(trial)
+    if isinstance(trial.data.tokenizer, PretrainedTokenizer):
+        _model_folder(trial.data.tokenizer.pretrained, path="data.tokenizer.pretrained")
 
 
-def first_message(error: ValidationError) -> tuple[str, str]:
-    """(dotted path, message in plain words) of the first error pydantic found."""
-    first = error.errors(include_url=False)[0]
-    return ".".join(str(part) for part in first["loc"]), str(first["msg"])
+# --- from scratch ----------------------------------------------------------------------------------------
 
 
 def _check_architecture(trial: TrialConfig) -> None:
@@ -54,52 +61,131 @@ def _check_architecture(trial: TrialConfig) -> None:
     if name not in able:
         near = did_you_mean(name, able)
         raise SpecError(f"transformers has no model type `{name}` for {trial.task}.{near}", path="model.architecture")
+    for field in trial.model.config:
+        if field in _DERIVED_FIELDS:
+            raise SpecError(f"leave this out: {_DERIVED_FIELDS[field]}.", path=f"model.config.{field}")
     known = architecture(name)
     if known is None:
         return  # its configuration is spread over several files: transformers itself will check it
     for field, value in trial.model.config.items():
         path = f"model.config.{field}"
-        if field in _DERIVED_FIELDS:
-            raise SpecError(f"leave this out: {_DERIVED_FIELDS[field]}.", path=path)
         if field not in known.fields:
             near = did_you_mean(field, known.fields)
             raise SpecError(f"the configuration of `{name}` has no such field.{near}", path=path)
         annotation = known.fields[field].annotation
         if not has_type(value, annotation):
-            raise SpecError(f"expected {annotation}, but got {value!r}.", path=path)
-    _check_heads_divide(trial.model.config)
+            raise SpecError(f"expected {type_in_words(annotation)}, but got {value!r}.", path=path)
+        _check_size(field, value, path)
+    _check_heads_divide(trial.model.config, known)
     _check_positions(trial)
 
 
-def _check_heads_divide(config: Mapping[str, Any]) -> None:
-    width = config.get("hidden_size", config.get("n_embd"))
-    heads = config.get("num_attention_heads", config.get("n_head"))
-    if isinstance(width, int) and isinstance(heads, int) and (heads < 1 or width % heads):
+def _check_size(field: str, value: Any, path: str) -> None:
+    if field in _SIZES and isinstance(value, int | float) and value < 1:
+        raise SpecError(f"`{field} >= 1` must hold, but got {value}.", path=path)
+
+
+def _check_heads_divide(config: Mapping[str, Any], known: Architecture) -> None:
+    if isinstance(_given_or_default(("head_dim",), config, known)[1], int):
+        return  # the width of a head is a size of its own
+    width_field, width = _given_or_default(("hidden_size", "n_embd"), config, known)
+    heads_field, heads = _given_or_default(("num_attention_heads", "n_head"), config, known)
+    given = [field for field in (heads_field, width_field) if field in config]
+    if given and isinstance(width, int) and isinstance(heads, int) and width % heads:
+        default = " (the default)"
         raise SpecError(
-            f"the width must be a multiple of the number of heads, but got {width} and {heads}.",
-            path="model.config.num_attention_heads" if "num_attention_heads" in config else "model.config.n_head",
+            f"the width must be a multiple of the number of heads, but got "
+            f"{width_field} {width}{'' if width_field in config else default} and "
+            f"{heads_field} {heads}{'' if heads_field in config else default}.",
+            path=f"model.config.{given[0]}",
         )
 
 
+def _given_or_default(names: tuple[str, ...], config: Mapping[str, Any], known: Architecture) -> tuple[str, Any]:
+    """The first of `names` (a common name, then its older alias) that is given, else its default."""
+    for name in names:
+        if name in config:
+            return name, config[name]
+    for name in names:
+        if name in known.fields:
+            return name, known.fields[name].default
+    return names[0], None
+
+
 def _check_positions(trial: TrialConfig) -> None:
-    for field in ("max_position_embeddings", "n_positions"):
-        positions = trial.model.config.get(field)
-        if isinstance(positions, int) and positions < trial.data.max_length:
+    for field in _POSITIONS:
+        if isinstance(trial.model.config.get(field), int):
+            usable = _usable_positions(trial.model.config[field], str(trial.model.architecture))
+            if usable < trial.data.max_length:
+                raise SpecError(
+                    f"the model has {usable} positions, but examples have up to {trial.data.max_length} tokens "
+                    "(`data.max_length`).",
+                    path=f"model.config.{field}",
+                )
+
+
+def _usable_positions(positions: int, model_type: str) -> int:
+    # RoBERTa and its kin count positions from the padding id on, which is 1.
+    return positions - 2 if model_type in _COUNT_FROM_PADDING else positions
+
+
+# --- pretrained ------------------------------------------------------------------------------------------
+
+
+def _check_pretrained(trial: TrialConfig) -> None:
+    if trial.model.config:
+        raise SpecError(
+            "`config` describes a model from scratch (`architecture`), but a pretrained model brings its own.",
+            path="model.config",
+        )
+    if isinstance(trial.data.tokenizer, TrainedTokenizer):
+        raise SpecError(
+            "a pretrained model needs its own tokenizer: the tokens of a new one would mean other words to its "
+            "embeddings. Leave `tokenizer` out.",
+            path="data.tokenizer",
+        )
+    folder = _model_folder(str(trial.model.pretrained), path="model.pretrained")
+    if folder is not None:
+        _check_pretrained_config(trial, _read_config(folder))
+
+
+def _check_pretrained_config(trial: TrialConfig, config: Mapping[str, Any]) -> None:
+    num_layers = next((config[name] for name in _LAYERS if isinstance(config.get(name), int)), None)
+    if trial.model.freeze is not None and num_layers is not None and trial.model.freeze.layers > num_layers:
+        raise SpecError(
+            f"the pretrained model has {num_layers} layers, but {trial.model.freeze.layers} are to be frozen.",
+            path="model.freeze.layers",
+        )
+    positions = next((config[name] for name in _POSITIONS if isinstance(config.get(name), int)), None)
+    if positions is not None:
+        usable = _usable_positions(positions, str(config.get("model_type")))
+        if trial.data.max_length > usable:
             raise SpecError(
-                f"the model has {positions} positions, but examples have up to {trial.data.max_length} tokens "
-                "(`data.max_length`).",
-                path=f"model.config.{field}",
+                f"the pretrained model has {usable} positions, but examples have up to {trial.data.max_length} "
+                f"tokens: give {usable} at most.",
+                path="data.max_length",
             )
 
 
-def _check_pretrained(model: ModelConfig) -> None:
-    place = str(model.pretrained)
+def _model_folder(place: str, *, path: str) -> Path | None:
+    """Where `place` lies, or None when it is a hub id, of which nothing is known before it is loaded."""
     try:
-        folder = resolve_pretrained(place)
+        folder = Path(resolve_pretrained(place))
     except SpecError as error:
-        raise error.at("model.pretrained") from None
-    if _looks_local(place) and not (Path(folder) / "config.json").is_file():
-        raise SpecError(f"`{folder}` is no model folder: it has no config.json.", path="model.pretrained")
+        raise error.at(path) from None
+    if not _looks_local(place):
+        return None
+    if path == "model.pretrained" and not (folder / "config.json").is_file():
+        raise SpecError(f"`{folder}` is no model folder: it has no config.json.", path=path)
+    return folder
+
+
+def _read_config(folder: Path) -> Mapping[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+    except ValueError as error:
+        raise SpecError(f"cannot read `{folder / 'config.json'}`: {error}.", path="model.pretrained") from None
+    return config if isinstance(config, dict) else {}
 
 
 def _looks_local(place: str) -> bool:

@@ -159,7 +159,8 @@ class SplitsConfig(Section):
             )
         if self.validation + self.test >= 1:
             raise SpecError(
-                f"`validation + test < 1` must hold, but got {self.validation} + {self.test}: nothing is left to train on."
+                f"`validation + test < 1` must hold, but got {self.validation} + {self.test}: "
+                "nothing is left to train on."
             )
         return self
 

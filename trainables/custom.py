@@ -25,9 +25,10 @@ class Reporter:
         self._report = report
         self._directory = directory
         self._started = time.monotonic()
+        self._began_at = time.time()
         self._seconds_before = resume_from.report.seconds if resume_from else 0.0
         self._evaluation = resume_from.report.progress.evaluation if resume_from else 0
-        self._last: TrialReport | None = resume_from.report if resume_from else None
+        self._last: TrialReport | None = resume_from.reported_again(directory) if resume_from else None
         self.checkpoint: Path | None = resume_from.path if resume_from else None
         """The folder to go on from, or None at a fresh start."""
 
@@ -51,6 +52,8 @@ class Reporter:
             checkpoint: A folder to go on from; it is taken over (moved).
             is_final: Whether training ends here as planned.
         """
+        if self._last is not None and self._last.progress.is_final:
+            raise TrialFailed(TrialFailure(kind="error", message="the function reported again after its final report"))
         self._evaluation += 1
         values = {name: float(value) for name, value in metrics.items()}
         bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
@@ -58,16 +61,17 @@ class Reporter:
         if bad is not None:
             raise TrialFailed(TrialFailure(kind="diverged", message=f"{bad} became {values[bad]} at step {step}"))
         epoch = float(self._evaluation if epoch is None else epoch)
-        row: Row = {"step": step, "epoch": epoch, "tokens": tokens, "evaluation": self._evaluation, **values}
+        row: Row = {**values, "step": step, "epoch": epoch, "tokens": tokens, "evaluation": self._evaluation}
         report = TrialReport(
             progress=Progress(step=step, epoch=epoch, tokens=tokens, evaluation=self._evaluation, is_final=is_final),
             metrics=values,
             rows=[row],
             seconds=self._seconds_before + time.monotonic() - self._started,
             attempt=self._directory.attempt if self._directory else 1,
+            began_at=self._began_at,
         )
         if checkpoint is not None and self._directory is not None:
-            folder = self._directory.checkpoints / f".incoming-{self._evaluation}"
+            folder = self._directory.checkpoints / f".incoming-{self._evaluation}-attempt-{self._directory.attempt}"
             shutil.rmtree(folder, ignore_errors=True)
             shutil.move(str(checkpoint), folder)
             report = replace(report, checkpoint=str(self._directory.commit(folder, report)))
@@ -78,8 +82,13 @@ class Reporter:
         """Mark the last report as final, once the function has returned."""
         if self._last is None:
             raise TrialFailed(TrialFailure(kind="error", message="the function returned without a single report"))
-        if not self._last.progress.is_final:
-            self._report(replace(self._last, rows=[], progress=replace(self._last.progress, is_final=True)))
+        if self._last.progress.is_final:
+            return
+        final = replace(self._last, rows=[], progress=replace(self._last.progress, is_final=True))
+        if self._directory is not None and final.checkpoint is not None:
+            # Else a later attempt would take the trial for unfinished.
+            final = replace(final, checkpoint=str(self._directory.commit(Path(final.checkpoint), final)))
+        self._report(final)
 
 
 def load_function(trainable: str) -> Callable[[dict[str, Any], Reporter], object]:
@@ -93,13 +102,14 @@ def load_function(trainable: str) -> Callable[[dict[str, Any], Reporter], object
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise SpecError(
-            f"cannot import `{module_name}`: {error}. It must lie in the folder you start tunesmith from, or be installed.",
+            f"cannot import `{module_name}`: {error}. "
+            "It must lie in the folder you start tunesmith from, or be installed.",
             path="trainable",
         ) from error
     function = getattr(module, name, None)
     if not callable(function):
         raise SpecError(f"module `{module_name}` has no function `{name}`.", path="trainable")
-    return function  # type: ignore[no-any-return]  # its signature cannot be checked before it is called
+    return function
 
 
 def run_custom(

@@ -53,8 +53,19 @@ def transformers_directory() -> Path:
 @cache
 def training_argument_fields() -> dict[str, Field]:
     """Every field of `transformers.TrainingArguments` by name."""
-    tree = ast.parse((transformers_directory() / "training_args.py").read_text("utf-8"))
-    return _fields_of(_class_named(tree, "TrainingArguments"))
+    return _fields_of(_class_named(_training_arguments_source(), "TrainingArguments"))
+
+
+@cache
+def optimizer_names() -> frozenset[str]:
+    """What `TrainingArguments.optim` may be."""
+    body = _class_named(_training_arguments_source(), "OptimizerNames").body
+    return frozenset(str(_default_of(node.value)) for node in body if isinstance(node, ast.Assign))
+
+
+@cache
+def _training_arguments_source() -> ast.Module:
+    return ast.parse((transformers_directory() / "training_args.py").read_text("utf-8"))
 
 
 @cache

@@ -30,15 +30,20 @@ def build_model(
     head = _labels(card) if task == "sequence_classification" else {}
     if model.architecture is not None:
         config = _scratch_config(model, tokenizer=tokenizer, max_length=max_length, head=head)
-        return auto_class.from_config(config)
+        return _with_known_loss(auto_class.from_config(config), task)
+    place = resolve_pretrained(str(model.pretrained))
+    config = _pretrained_config(model, place=place, head=head)
+    # Weights train in 32 bits unless the spec says otherwise, however they were stored: in 16 bits small updates
+    # are rounded away. Mixed precision is `training.bf16`.
     built = auto_class.from_pretrained(
-        resolve_pretrained(str(model.pretrained)), trust_remote_code=model.trust_remote_code, **head
+        place, config=config, dtype=model.config.get("dtype", "float32"), trust_remote_code=model.trust_remote_code
     )
+    _check_vocabulary(built, tokenizer)
     if built.config.pad_token_id is None:
         built.config.pad_token_id = tokenizer.pad_token_id  # decoder classifiers look for the last real token
     if model.freeze is not None:
         freeze(built, model.freeze)
-    return built
+    return _with_known_loss(built, task)
 
 
 def freeze(model: "PreTrainedModel", config: FreezeConfig) -> None:
@@ -92,6 +97,37 @@ def _scratch_config(
             f"transformers refuses this configuration: {str(error).strip().splitlines()[-1].strip()}",
             path="model.config",
         ) from error
+
+
+def _pretrained_config(model: ModelConfig, *, place: str, head: dict[str, Any]) -> Any:
+    """The checkpoint's own configuration with the spec's fields over it, such as another dropout."""
+    from transformers import AutoConfig
+
+    config, unused = AutoConfig.from_pretrained(
+        place, trust_remote_code=model.trust_remote_code, return_unused_kwargs=True, **head, **model.config
+    )
+    if unused:
+        name = next(iter(unused))
+        raise SpecError("the pretrained model's configuration has no such field.", path=f"model.config.{name}")
+    return config
+
+
+def _check_vocabulary(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
+    num_embeddings = int(model.get_input_embeddings().weight.shape[0])
+    if len(tokenizer) > num_embeddings:
+        raise SpecError(
+            f"the tokenizer has {len(tokenizer)} tokens, but the pretrained model knows {num_embeddings}. "
+            "Leave `data.tokenizer` out to use the model's own.",
+            path="data.tokenizer",
+        )
+
+
+def _with_known_loss(model: "PreTrainedModel", task: TaskName) -> "PreTrainedModel":
+    # GPT-2 and other `...LMHeadModel`s name no loss. They compute the right one, but the Trainer then takes the first
+    # token of a block for one that is predicted, and all their losses come out too small by 1/length.
+    if task == "causal_lm" and model.loss_type is None:
+        model.loss_type = "ForCausalLM"
+    return model
 
 
 def _labels(card: DataCard) -> dict[str, Any]:

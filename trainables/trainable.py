@@ -131,6 +131,7 @@ class _Run:
             event = self._events.get()
             if isinstance(event, TrialOutcome):
                 return event
+            self._may_go_on.release()  # a report after the final one: nobody asks for it
 
     def _train(self) -> None:
         try:
@@ -146,7 +147,7 @@ class _Run:
             )
         except TrialStopped:
             return
-        except Exception as error:
+        except BaseException as error:  # whatever ends this thread, somebody waits for its last word
             outcome = TrialOutcome(failure=classify(error))
         self._events.put(outcome)
 

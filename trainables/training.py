@@ -4,8 +4,10 @@ Knows no Ray, no W&B and no spec file: it is handed a TrialConfig and a function
 """
 
 import math
+import shutil
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,8 @@ class TrialLog:
     """Wall time of earlier attempts."""
     rows: list[Row] = field(default_factory=list)
     """History rows since the last report."""
+    began_at: float = field(default_factory=time.time)
+    """Unix time of the first training step."""
 
     @property
     def seconds(self) -> float:
@@ -82,16 +86,21 @@ def build_trainer(
         trial.task, trial.model, card=data.card, tokenizer=data.tokenizer, max_length=trial.data.max_length
     )
     reporter = ReportingCallback(
-        report, log=log, directory=directory, card=data.card, derived=task.derived_metrics, tokenizer=data.tokenizer,
+        report, log=log, directory=directory, card=data.card, derived=task.derived_metrics,
+        tokenizer_directory=data.directory / "tokenizer",
         evaluations_done=resume_from.report.progress.evaluation if resume_from else 0,
         attempt=directory.attempt if directory else 1,
     )  # fmt: skip
+    arguments = training_arguments(trial, output=output)
+    if resume_from is not None:
+        arguments.eval_on_start = False  # that evaluation was reported by the first attempt
     trainer = TrialTrainer(
         model=model,
-        args=training_arguments(trial, output=output),
-        data_collator=task.collator(data.tokenizer),
+        args=arguments,
+        data_collator=task.collator(data.tokenizer, max_length=trial.data.max_length),
         train_dataset=data.train,
         eval_dataset=data.validation,
+        compute_loss_func=None if arguments.label_smoothing_factor else task.compute_loss,
         compute_metrics=task.compute_metrics,
         callbacks=[reporter],
     )
@@ -103,7 +112,7 @@ def training_arguments(trial: TrialConfig, *, output: Path) -> TrainingArguments
     """The spec's training section over our defaults, with what tunesmith decides itself."""
     fields: dict[str, Any] = {**DEFAULTS, **trial.training}
     fields.setdefault("per_device_eval_batch_size", fields.get("per_device_train_batch_size", 8))
-    fields.setdefault("include_num_input_tokens_seen", "non_padding")
+    fields["include_num_input_tokens_seen"] = "non_padding"  # every report says how much was seen
     fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())
     return TrainingArguments(
         **fields,
@@ -117,7 +126,9 @@ def training_arguments(trial: TrialConfig, *, output: Path) -> TrainingArguments
 
 
 class TrialTrainer(Trainer):
-    """Trainer that ends a diverged trial at the step it diverges."""
+    """Trainer that ends a diverged trial at the step it diverges, and whose evaluation loss compares trials."""
+
+    label_smoother: Any
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass. A loss that is no number ends the trial."""
@@ -126,6 +137,26 @@ class TrialTrainer(Trainer):
         if loss.device.type == "cpu" and not torch.isfinite(loss):
             raise diverged(TRAIN_LOSS, float(loss), step=self.state.global_step + 1)
         return loss
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Labels are smoothed in training only: a smoothed evaluation loss would depend on the factor itself."""
+        smoother = self.label_smoother
+        if not model.training:
+            self.label_smoother = None
+        try:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        finally:
+            self.label_smoother = smoother
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """As transformers counts them, but with the parameters counted once and not at every step."""
+        return 6 * inputs["input_ids"].numel() * self._num_parameters
+
+    @cached_property
+    def _num_parameters(self) -> int:
+        return int(self.model.num_parameters(exclude_embeddings=True))
 
 
 class ReportingCallback(TrainerCallback):
@@ -139,7 +170,7 @@ class ReportingCallback(TrainerCallback):
         directory: TrialDirectory | None,
         card: DataCard,
         derived: Any,
-        tokenizer: Any,
+        tokenizer_directory: Path,
         evaluations_done: int,
         attempt: int,
     ) -> None:
@@ -148,7 +179,7 @@ class ReportingCallback(TrainerCallback):
         self._directory = directory
         self._card = card
         self._derived = derived
-        self._tokenizer = tokenizer
+        self._tokenizer_directory = tokenizer_directory
         self._evaluations = evaluations_done
         self._attempt = attempt
         self._evaluated_step = -1
@@ -158,15 +189,15 @@ class ReportingCallback(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Start the clock of tokens per second."""
+        """Start the clocks: the first step follows."""
+        self._log.began_at = time.time()
         self._mark = (time.monotonic(), state.num_input_tokens_seen)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The last step always evaluates, also where the cadence would not."""
         if state.global_step >= state.max_steps:
             control.should_evaluate = True
-            control.should_log = True
-        self._save_with_evaluation(control)
+        self._log_and_save_with_evaluation(control)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -174,9 +205,7 @@ class ReportingCallback(TrainerCallback):
         """An epoch that ends at the last step was evaluated there."""
         if state.global_step == self._evaluated_step:
             control.should_evaluate = False
-        elif control.should_evaluate:
-            control.should_log = True  # the curve has a training loss at each evaluation
-        self._save_with_evaluation(control)
+        self._log_and_save_with_evaluation(control)
 
     def on_log(
         self,
@@ -187,6 +216,8 @@ class ReportingCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """A row of the training curve."""
+        # The rows are the history. transformers' own copy would go into every checkpoint and grow with the trial.
+        state.log_history.clear()
         metrics = {_TRAIN_NAMES[name]: float(value) for name, value in (logs or {}).items() if name in _TRAIN_NAMES}
         if TRAIN_LOSS not in metrics:
             return
@@ -221,6 +252,7 @@ class ReportingCallback(TrainerCallback):
             rows=[*self._log.rows, row],
             seconds=self._log.seconds,
             attempt=self._attempt,
+            began_at=self._log.began_at,
         )
         self._log.rows.clear()
         if not control.should_save:
@@ -231,11 +263,13 @@ class ReportingCallback(TrainerCallback):
         assert self._directory is not None, "without a directory nothing is saved"
         assert self._pending is not None, "a save follows an evaluation"
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if self._pending.progress.is_final:
-            self._tokenizer.save_pretrained(folder)  # the finished model loads by itself
+        # Any checkpoint may be the best one in the end: each loads by itself.
+        shutil.copytree(self._tokenizer_directory, folder, dirs_exist_ok=True)
         self._send(self._directory.commit(folder, self._pending))
 
-    def _save_with_evaluation(self, control: TrainerControl) -> None:
+    def _log_and_save_with_evaluation(self, control: TrainerControl) -> None:
+        # The loss since the last row is in no checkpoint: without a row here, a resumed curve would differ.
+        control.should_log = control.should_log or control.should_evaluate
         control.should_save = control.should_evaluate and self._directory is not None
 
     def _send(self, checkpoint: Path | None) -> None:

@@ -6,10 +6,12 @@ what each gives alone.
 
 import contextlib
 import gc
+import os
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,7 @@ def run_trial(
     rows: list[Row] = []
     try:
         if resume_from is not None:
-            attempt = directory.attempt if directory else 1
-            report(replace(resume_from.report, checkpoint=str(resume_from.path), attempt=attempt))
+            report(resume_from.reported_again(directory))
             if resume_from.report.progress.is_final:
                 return TrialOutcome()
         if isinstance(trial, CustomTrialConfig):
@@ -68,16 +69,20 @@ def run_trial(
             )  # fmt: skip
     except TrialFailed as error:
         return TrialOutcome(failure=error.failure, rows=rows)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a user's function may call sys.exit
         return TrialOutcome(failure=classify(error), rows=rows)
     return TrialOutcome(rows=rows)
 
 
-def classify(error: Exception) -> TrialFailure:
+# As PyTorch says it on a GPU, on the CPU (Linux, Windows), and when cuBLAS finds no room for its workspace.
+_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+
+
+def classify(error: BaseException) -> TrialFailure:
     """The failure that an exception out of training stands for."""
     text = f"{type(error).__name__}: {error}"
     is_memory = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in text for sign in ("out of memory", "can't allocate memory"))
+        isinstance(error, RuntimeError) and any(sign in text for sign in _MEMORY_SIGNS)
     )
     message = text.strip().splitlines()[0][:500]
     return TrialFailure(
@@ -119,7 +124,8 @@ def _run_task(
 def _output(directory: TrialDirectory | None) -> Iterator[Path]:
     """Where the Trainer may write: beside the checkpoints, so that committing one is a rename."""
     if directory is not None:
-        yield directory.checkpoints
+        # An older attempt may still be writing there: each has its own folder.
+        yield directory.checkpoints / f".attempt-{directory.attempt}"
         return
     with tempfile.TemporaryDirectory(prefix="tunesmith-") as folder:
         yield Path(folder)
@@ -130,26 +136,81 @@ def _fresh_process_state(*, seed: int, num_threads: int) -> Iterator[None]:
     """Process-wide state as a new process would have it, before and after the trial."""
     import torch
     import transformers
-    from accelerate.state import AcceleratorState, GradientState, PartialState
-
-    def clear() -> None:
-        # accelerate keeps device and precision of the first Trainer for the whole process
-        AcceleratorState._reset_state(reset_partial_state=True)
-        GradientState._reset_state()
-        PartialState._reset_state()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
 
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    clear()
+    _freeze_imports()
+    _forget_accelerator()
+    _free_memory()
     torch.set_num_threads(num_threads)
     torch.set_default_dtype(torch.float32)
-    torch.use_deterministic_algorithms(False)
-    transformers.set_seed(seed)
+    with _restored_switches():
+        transformers.set_seed(seed)
+        try:
+            yield
+        except BaseException as error:
+            # The frames of the loop hold model and optimizer for as long as the exception lives.
+            traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            _forget_accelerator()
+            _free_memory()
+
+
+@cache
+def _freeze_imports() -> None:
+    """Take what is imported by now out of the garbage collector's rounds: each would walk a million objects.
+
+    Once in a process, before its first model exists: what is frozen is freed by its reference count alone.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+def _forget_accelerator() -> None:
+    """accelerate keeps device and precision of the first Trainer for the whole process."""
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    PartialState._reset_state()
+
+
+def _free_memory() -> None:
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+# What transformers and accelerate write into the environment on behalf of one trial's arguments.
+_ENVIRONMENT = ("ACCELERATE_", "ASCEND_", "CUBLAS_", "CUDA_LAUNCH_", "FLASH_ATTENTION_", "FSDP_", "HCCL_", "XLA_")
+
+
+@contextlib.contextmanager
+def _restored_switches() -> Iterator[None]:
+    """What `full_determinism`, `tf32` and `torch_compile` of one trial turn on is off again for the next."""
+    import torch
+    from transformers.utils.import_utils import enable_tf32
+
+    environment = _switches_in_environment()
+    backend = torch.backends.cudnn
+    is_deterministic, may_benchmark = backend.deterministic, backend.benchmark
+    precision = torch.backends.fp32_precision
+    enable_tf32.cache_clear()  # it remembers that it was called, not what happened since
     try:
         yield
     finally:
-        clear()
+        torch.use_deterministic_algorithms(False)
+        backend.deterministic, backend.benchmark = is_deterministic, may_benchmark
+        if torch.backends.fp32_precision != precision:
+            torch.backends.fp32_precision = precision
+        for name in _switches_in_environment():
+            del os.environ[name]
+        os.environ.update(environment)
+
+
+def _switches_in_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}

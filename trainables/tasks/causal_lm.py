@@ -10,15 +10,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def collator(tokenizer: "PreTrainedTokenizerBase") -> Any:
+def collator(tokenizer: "PreTrainedTokenizerBase", *, max_length: int) -> Any:
     """Stacks blocks. They all have one length, so there is nothing to pad and no mask to carry."""
+    return _stack
+
+
+def _stack(examples: list[dict[str, list[int]]]) -> "dict[str, Tensor]":
     import torch
 
-    def stack(examples: list[dict[str, list[int]]]) -> "dict[str, Tensor]":
-        input_ids = torch.tensor([example["input_ids"] for example in examples])
-        return {"input_ids": input_ids, "labels": input_ids.clone()}
-
-    return stack
+    input_ids = torch.tensor([example["input_ids"] for example in examples])
+    return {"input_ids": input_ids, "labels": input_ids.clone()}
 
 
 def derived_metrics(metrics: dict[str, float], *, card: DataCard) -> dict[str, float]:
@@ -30,4 +31,5 @@ def derived_metrics(metrics: dict[str, float], *, card: DataCard) -> dict[str, f
     }
 
 
+compute_loss = None  # the models' own loss counts tokens over all micro-batches of a step
 compute_metrics = None  # the loss says it all; logits (batch, length, vocabulary) are never collected

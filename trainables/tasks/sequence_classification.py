@@ -1,19 +1,42 @@
 """Sequence classification: one label for a text."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from trainables.data.card import DataCard
 from trainables.metrics import classification_metrics
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import EvalPrediction, PreTrainedTokenizerBase
 
+_PAD_TO_MULTIPLE_OF = 8
 
-def collator(tokenizer: "PreTrainedTokenizerBase") -> Any:
-    """Pads each batch to its longest text, to a multiple of 8."""
+
+def collator(tokenizer: "PreTrainedTokenizerBase", *, max_length: int) -> Any:
+    """Pads each batch to its longest text, to a multiple of 8 that is no longer than `max_length`."""
+    return partial(_pad, tokenizer=tokenizer, max_length=max_length)
+
+
+def _pad(examples: list[dict[str, Any]], *, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> Any:
     from transformers import DataCollatorWithPadding
 
-    return DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8)
+    longest = max(len(example["input_ids"]) for example in examples)
+    # A model has no position for a padding token beyond `max_length`.
+    length = min(-(-longest // _PAD_TO_MULTIPLE_OF) * _PAD_TO_MULTIPLE_OF, max_length)
+    return DataCollatorWithPadding(tokenizer, padding="max_length", max_length=length)(examples)
+
+
+def compute_loss(outputs: Any, labels: "Tensor", num_items_in_batch: "Tensor | None" = None) -> "Tensor":
+    """Cross-entropy, averaged over all texts of a step.
+
+    Many classifiers ignore `num_items_in_batch` and give the mean of their micro-batch, which the Trainer then adds
+    up: with gradient accumulation, gradients would be too large by the number of micro-batches.
+    """
+    from torch.nn.functional import cross_entropy
+
+    total = cross_entropy(outputs["logits"].float(), labels, reduction="sum")
+    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
 
 
 def compute_metrics(prediction: "EvalPrediction") -> dict[str, float]:
