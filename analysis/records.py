@@ -116,6 +116,8 @@ class TrialRecord:
     """Wall time times GPUs."""
     metrics: dict[str, float] = field(default_factory=dict)
     """All metrics of the last evaluation."""
+    clock: dict[str, Any] = field(default_factory=dict)
+    """Of the last attempt: `began_at` (first training step) and `ended_at` in Unix time, `process` (host:pid)."""
     checkpoint: str | None = None
     """Folder of the last checkpoint, where it was kept."""
     error: str | None = None
@@ -212,6 +214,7 @@ def _trial_record(trial: Any, *, gpus: float) -> TrialRecord:
         seconds=seconds,
         gpu_hours=None if seconds is None else seconds * gpus / 3600,
         metrics=result.get("metrics", {}),
+        clock=result.get("clock", {}),
         checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
         error=result.get("error"),
     )

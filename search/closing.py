@@ -77,9 +77,8 @@ def _places(outcome: SearchOutcome, directory: str) -> list[str]:
     if record.best is not None and record.best.checkpoint:
         lines.append(f"Best model   {shortest_text(record.best.checkpoint)}")
     if outcome.unsynced_runs:
-        lines.append(
-            f"W&B offline  {len(outcome.unsynced_runs)} runs in {directory}/wandb; to upload them: {outcome.sync_command}"
-        )
+        where = f"{len(outcome.unsynced_runs)} runs in {directory}/wandb"
+        lines.append(f"W&B offline  {where}; to upload them: {outcome.sync_command}")
     if outcome.was_interrupted:
         lines += ["", f"Interrupted. Go on:  tunesmith resume {directory}"]
     elif record.best is not None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,26 +10,29 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from analysis.leaderboard import show_value
 from analysis.records import SearchFiles
-from search.load import LoadedSpec, line_of, models_in
+from search.load import LoadedSpec, explain, line_of, models_in
 from search.spec import SearchSpec
 from search.yaml_text import Lines
 from spaces.distributions import Choice, Distribution
-from spaces.documents import has_path, set_path
+from spaces.documents import has_path, overlap, set_path
 from spaces.errors import SpecError, did_you_mean
 from spaces.reports import Progress
 from spaces.space import Space
 from trainables.arguments import check_training_name, resolved_training
-from trainables.checks import check_trial, first_message
+from trainables.checks import check_trial
 from trainables.config import CustomTrialConfig, DataConfig, ModelConfig, TrialConfig
 from trainables.data.card import DataCard
 from trainables.data.prepare import cached_card
-from trainables.huggingface import architecture
+from trainables.huggingface import architecture, training_argument_fields
 from trainables.metrics import METRICS
 
 DEFAULT_TRIALS = 20
 _VARYING_SECTIONS = ("model", "data", "training")
+_EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed"}
 _SAMPLES_CHECKED = 50
+_MOST_POINTS_COUNTED = 100_000
 _MILLI = 1000
 
 
@@ -43,7 +47,7 @@ class Plan:
     num_trials: int
     """Trials the search will have."""
     grid_size: int | None
-    """Points of the grid; None when the space is not finite."""
+    """Points of the grid; None when the space is not finite, or too large to count what its constraints leave."""
     max_resource: float | None
     """The most training a trial gets, in the scheduler's unit, where it is known."""
     has_whole_epochs: bool
@@ -103,7 +107,8 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
         _check_candidates(spec, space)
         _check_metric(spec)
-        grid_size = space.grid_size() if space.is_finite else None
+        _check_resources(spec)
+        grid_size = _grid_size(spec, space)
         return Plan(
             spec=spec,
             space=space,
@@ -142,13 +147,24 @@ def _check_base(spec: SearchSpec) -> None:
 
 
 def _check_trainable(trainable: str) -> None:
-    module = trainable.partition(":")[0]
+    """Whether its module and function can be found, without running the module."""
+    module, _, function = trainable.partition(":")
     try:
         found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        found = None
+    except (ImportError, ValueError):
+        found = None  # ValueError: a name such as `a..b`
     if found is None:
-        raise SpecError(f"there is no module `{module}` in this folder, nor is it installed.", path="trainable")
+        near = did_you_mean(module, [path.stem for path in Path.cwd().glob("*.py")])
+        raise SpecError(f"there is no module `{module}` in this folder, nor is it installed.{near}", path="trainable")
+    source = Path(found.origin or "")
+    if source.suffix == ".py" and function not in (names := _names_in(source)):
+        raise SpecError(
+            f"module `{module}` has no function `{function}`.{did_you_mean(function, names)}", path="trainable"
+        )
+
+
+def _names_in(source: Path) -> set[str]:
+    return set(re.findall(r"\w+", source.read_text("utf-8", errors="replace")))
 
 
 def _check_paths(spec: SearchSpec) -> None:
@@ -163,10 +179,13 @@ def _check_paths(spec: SearchSpec) -> None:
 def _check_path(spec: SearchSpec, path: str) -> None:
     section, _, rest = path.partition(".")
     sections = ("config",) if spec.trainable else _VARYING_SECTIONS
-    if section not in sections or not rest:
-        raise SpecError(
-            f"a path starts with {' or '.join(f'`{name}.`' for name in sections)}.{did_you_mean(section, sections)}"
-        )
+    if section in sections and not rest:
+        raise SpecError(f"a whole section cannot vary: name a field of it, such as `{section}.{_EXAMPLES[section]}`.")
+    if section not in sections:
+        near = did_you_mean(section, sections)
+        if not near and spec.task and section in training_argument_fields():
+            near = f" Did you mean `training.{path}`?"
+        raise SpecError(f"a path starts with {' or '.join(f'`{name}.`' for name in sections)}.{near}")
     if section == "config":
         if not has_path({"config": spec.config}, path):
             raise SpecError(f"`config` has no such entry: give it a default there.{did_you_mean(rest, spec.config)}")
@@ -193,6 +212,8 @@ def _check_typed_path(model: Any, rest: str) -> None:
     candidates = [model]
     for part in rest.split("."):
         known = {name for candidate in candidates for name in candidate.model_fields}
+        if not known:
+            raise SpecError(f"`{part}` leads too far: what stands before it has no keys.")
         if part not in known:
             raise SpecError(f"there is no `{part}`.{did_you_mean(part, known)} Known here: {', '.join(sorted(known))}.")
         candidates = [
@@ -209,10 +230,36 @@ def _check_candidates(spec: SearchSpec, space: Space) -> None:
         for value in _edge_values(parameter.distribution):
             document = base_document(spec)
             set_path(document, parameter.path, value)
-            _check_document(document, blamed=f"space.{parameter.path}", only=parameter.path)
+            for error in _errors_in(document):
+                # an error elsewhere is not this parameter's: the value may be valid together with others
+                if error.path == parameter.path or error.path.startswith(f"{parameter.path}."):
+                    raise SpecError(
+                        f"a value is not allowed: {_below(parameter.path, error)}", path=f"space.{parameter.path}"
+                    )
     generator = random.Random(spec.search.seed)
-    for _ in range(_SAMPLES_CHECKED):
-        _check_document(space.apply(space.sample(generator)), blamed="space")
+    for _ in range(_SAMPLES_CHECKED if space.paths else 1):
+        assignment = space.sample(generator)
+        for error in _errors_in(space.apply(assignment)):
+            shown = ", ".join(f"{path}={show_value(value)}" for path, value in assignment.items())
+            raise SpecError(
+                f"the space holds a configuration that cannot work: {error} It has {shown or 'derived values only'}. "
+                "Narrow the space, or forbid it by a constraint.",
+                path=_blamed(space, error.path),
+            )
+
+
+def _below(path: str, error: SpecError) -> str:
+    inside = error.path.removeprefix(path).removeprefix(".")
+    return f"{inside}: {error.message}" if inside else error.message
+
+
+def _blamed(space: Space, path: str) -> str:
+    """Where in the spec the value at `path` comes from."""
+    for section, paths in (("space", space.paths), ("derive", tuple(space.derive))):
+        for known in paths:
+            if overlap(known, path):
+                return f"{section}.{known}"
+    return "space"
 
 
 def _edge_values(distribution: Distribution) -> Iterator[Any]:
@@ -225,20 +272,17 @@ def _edge_values(distribution: Distribution) -> Iterator[Any]:
             yield value
 
 
-def _check_document(document: dict[str, Any], *, blamed: str, only: str | None = None) -> None:
-    """`only`: an error elsewhere is not this parameter's: it may be valid together with others."""
-    if "trainable" in document:
-        CustomTrialConfig.model_validate(document)
-        return
+def _errors_in(document: dict[str, Any]) -> list[SpecError]:
+    model = CustomTrialConfig if "trainable" in document else TrialConfig
     try:
-        check_trial(TrialConfig.model_validate(document))
+        trial = model.model_validate(document)
+        if isinstance(trial, TrialConfig):
+            check_trial(trial)
     except ValidationError as error:
-        path, message = first_message(error)
-        if only is None or path.startswith(only):
-            raise SpecError(f"a value of the space is not allowed: {path}: {message}.", path=blamed) from None
+        return explain(error, document, model=model)
     except SpecError as error:
-        if only is None or error.path == only:
-            raise SpecError(f"a value of the space is not allowed: {error}", path=blamed) from None
+        return [error]
+    return []
 
 
 def _check_metric(spec: SearchSpec) -> None:
@@ -256,6 +300,31 @@ def _check_metric(spec: SearchSpec) -> None:
             f"is `{spec.search.mode}`: leave it out.",
             path="search.mode",
         )
+
+
+def _check_resources(spec: SearchSpec) -> None:
+    gpus = spec.resources.gpus_per_worker
+    if gpus > 1 and not gpus.is_integer():
+        raise SpecError(
+            f"a trial takes a part of one GPU or whole ones, but got {gpus:g}.", path="resources.gpus_per_worker"
+        )
+
+
+def _grid_size(spec: SearchSpec, space: Space) -> int | None:
+    if not space.is_finite:
+        return None
+    num_points = space.grid_size(constrained=False)
+    if not space.constraints:
+        return num_points
+    if num_points <= _MOST_POINTS_COUNTED:
+        return space.grid_size()
+    if spec.search.algorithm.name == "grid":
+        raise SpecError(
+            f"the grid has {num_points:,} points before the constraints, and at most {_MOST_POINTS_COUNTED:,} are "
+            "tried one by one: make the space smaller, or use `random` or `tpe`.",
+            path="search.algorithm",
+        )
+    return None
 
 
 def _num_trials(spec: SearchSpec, grid_size: int | None) -> int:
@@ -276,9 +345,10 @@ def _num_trials(spec: SearchSpec, grid_size: int | None) -> int:
 
 def _max_resource(spec: SearchSpec, space: Space) -> float | None:
     scheduler = spec.search.scheduler
-    planned = scheduler.max or _planned_resource(spec, space)
     if scheduler.name == "none":
         return scheduler.max
+    # a trial ends by its own training, however large `max` is
+    planned = min(filter(None, (scheduler.max, _planned_resource(spec, space))), default=None)
     if planned is None:
         raise SpecError(
             f"how many {scheduler.unit} a trial gets at most is not known before it runs: give it here.",
@@ -295,6 +365,8 @@ def _max_resource(spec: SearchSpec, space: Space) -> float | None:
 
 def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
     if spec.task is None:
+        return None
+    if {"training.num_train_epochs", "training.max_steps", "training.eval_strategy"} & space.derive.keys():
         return None
     training = resolved_training(spec.training)
     epochs = _largest(space, "training.num_train_epochs", training["num_train_epochs"])
@@ -319,7 +391,7 @@ def _largest(space: Space, path: str, fixed: float) -> float:
 def _has_whole_epochs(spec: SearchSpec, space: Space) -> bool:
     if spec.trainable is not None:
         return False
-    varied = {"training.eval_strategy", "training.eval_steps"} & set(space.paths)
+    varied = {"training.eval_strategy", "training.eval_steps"} & {*space.paths, *space.derive}
     return resolved_training(spec.training)["eval_strategy"] == "epoch" and not varied
 
 

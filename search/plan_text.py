@@ -56,7 +56,7 @@ def plan_text(plan: Plan) -> RenderableType:
     lines.add_row("scheduler", _scheduler(plan))
     at_once = facts["concurrent_trials"]
     lines.add_row("trials", f"{plan.num_trials}, {at_once} at once here" if at_once else f"{plan.num_trials}")
-    lines.add_row("resources", f"{spec.resources.cpus_per_worker} CPU, {spec.resources.gpus_per_worker:g} GPU a trial")
+    lines.add_row("resources", _resources(plan))
     lines.add_row("W&B", _wandb(plan))
     lines.add_row("folder", f"{plan.files.path}{'  (exists already)' if facts['exists'] else ''}")
     space = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
@@ -107,6 +107,14 @@ def rungs(plan: Plan) -> list[float]:
     return found
 
 
+def _resources(plan: Plan) -> str:
+    resources = plan.spec.resources
+    words = f"{resources.cpus_per_worker} CPU, {resources.gpus_per_worker:g} GPU a trial"
+    if resources.cpus_per_worker > local_cpus():
+        words += f": more than the {local_cpus()} CPUs here, so it needs a cluster (`--address`)"
+    return words
+
+
 def _concurrent(plan: Plan) -> int | None:
     """Trials at once on this machine; None when its GPUs are not known without asking torch."""
     if plan.spec.resources.gpus_per_worker:
@@ -132,7 +140,8 @@ def _data(plan: Plan) -> str:
     if card is None:
         return f"{source}: will be prepared at the first start"
     sizes = ", ".join(f"{part} {count:,}" for part, count in card.examples.items())
-    return f"{source}: {sizes} examples; {card.tokens['train']:,} training tokens, vocabulary {card.vocab_size:,} (prepared)"
+    tokens = f"{card.tokens['train']:,} training tokens, vocabulary {card.vocab_size:,}"
+    return f"{source}: {sizes} examples; {tokens} (prepared)"
 
 
 def _algorithm(plan: Plan) -> str:

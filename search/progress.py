@@ -51,12 +51,12 @@ class SearchProgress:
     def trial_started(self, number: int, *, params: dict[str, Any]) -> None:
         """A trial starts, or goes on."""
         self.running[number] = _Running(started=time.monotonic(), params=params)
-        self.message = ""
 
     def trial_reported(self, number: int, progress: Progress, value: float | None) -> None:
         """A trial has evaluated."""
         self.running[number].progress = progress
         self.running[number].value = value
+        self.message = ""
 
     def trial_ended(self, number: int, state: EndState, value: float | None, error: str | None) -> None:
         """A trial has ended."""

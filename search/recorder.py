@@ -131,7 +131,7 @@ class Recorder:
             checkpoint = None if loser == number else checkpoint
         result = _result_of(last) | {"checkpoint": checkpoint, "error": error}
         self._ledger.finish(number, state=state, value=value, result=result)
-        summary = {key: item for key, item in result.items() if key != "metrics" and item is not None}
+        summary = {key: item for key, item in result.items() if key not in ("metrics", "clock") and item is not None}
         self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
         self._progress.trial_ended(number, state, value, error)
 
@@ -191,6 +191,7 @@ def _result_of(last: TrialReport | None) -> dict[str, Any]:
         "tokens": last.progress.tokens,
         "seconds": round(last.seconds, 3),
         "attempts": last.attempt,
+        "clock": {"began_at": last.began_at, "ended_at": last.reported_at, "process": last.process},
         "metrics": last.metrics,
     }
 

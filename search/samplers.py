@@ -1,8 +1,8 @@
 """SAMPLERS: how the next configuration is chosen. Optuna's samplers, asked for whole configurations at a time.
 
 A configuration is drafted and checked against the constraints before it is written down, so a rejected draft leaves
-no trace. Each draft has its own seed, made of the search's seed and the trial's number: an interrupted search that goes on
-suggests what it would have suggested.
+no trace. Each draft has its own seed, made of the search's seed and the trial's number: an interrupted search that
+goes on suggests what it would have suggested.
 """
 
 import contextlib

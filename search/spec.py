@@ -30,6 +30,11 @@ class AlgorithmConfig(Section):
     candidates: PositiveInt = 24
     """tpe: candidates weighed for each suggestion."""
 
+    @model_validator(mode="after")
+    def _arguments_belong_to_it(self) -> "AlgorithmConfig":
+        _refuse_arguments(self, ("startup_trials", "candidates"), unless="tpe")
+        return self
+
 
 class SchedulerConfig(Section):
     """When an unpromising trial is stopped early."""
@@ -45,11 +50,31 @@ class SchedulerConfig(Section):
     max: Annotated[float, Field(gt=0)] | None = None
     """The most training any trial gets. Default: from `training.num_train_epochs` or `training.max_steps`."""
 
+    @model_validator(mode="after")
+    def _arguments_belong_to_it(self) -> "SchedulerConfig":
+        _refuse_arguments(self, ("grace", "reduction_factor"), unless="asha")
+        return self
+
+
+def _refuse_arguments(section: "AlgorithmConfig | SchedulerConfig", names: tuple[str, ...], *, unless: str) -> None:
+    # A recorded spec has all defaults filled in: only other values were meant.
+    if section.name == unless:
+        return
+    for name in names:
+        value = getattr(section, name)
+        if value != type(section).model_fields[name].default:
+            raise SpecError(
+                f"only `{unless}` has this, but the name is `{section.name}`: leave it out, or use `{unless}`.",
+                path=name,
+            )
+
 
 class SearchConfig(Section):
     """The search itself."""
 
-    algorithm: Annotated[AlgorithmConfig, BeforeValidator(_name_as_mapping)] = AlgorithmConfig()
+    algorithm: Annotated[
+        AlgorithmConfig, BeforeValidator(_name_as_mapping, json_schema_input_type=AlgorithmName | AlgorithmConfig)
+    ] = AlgorithmConfig()
     """A name, or a mapping with `name` and its arguments."""
     metric: str | None = None
     """What is optimised, such as `eval/loss`. Default: the task's first metric."""
@@ -59,7 +84,9 @@ class SearchConfig(Section):
     """How many trials. Default: all points of a grid; 20 otherwise."""
     seed: NonNegativeInt = 0
     """Seed of the suggestions. Trials have their own, `training.seed`."""
-    scheduler: Annotated[SchedulerConfig, BeforeValidator(_name_as_mapping)] = SchedulerConfig()
+    scheduler: Annotated[
+        SchedulerConfig, BeforeValidator(_name_as_mapping, json_schema_input_type=SchedulerName | SchedulerConfig)
+    ] = SchedulerConfig()
     """A name, or a mapping with `name` and its arguments."""
 
 

@@ -30,6 +30,8 @@ def init(
         raise SpecError(
             f"there is no template `{template}`.{did_you_mean(template, known)} Known: {', '.join(sorted(known))}."
         )
+    if file.is_dir():
+        raise SpecError(f"`{file}` is a folder: name the file to write, such as `{file / 'spec.yaml'}`.")
     if file.exists() and not force:
         raise SpecError(f"`{file}` exists already; `--force` overwrites it.")
     if not file.parent.is_dir():

@@ -56,7 +56,9 @@ def _steps(folder: Path) -> list[tuple[str, int, int]]:
 
 
 def _start(folder: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(command("run", "spec.yaml"), cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command("run", "spec.yaml"), cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def _wait_for_steps(folder: Path, number: int, driver: subprocess.Popen[str]) -> None:

@@ -116,9 +116,7 @@ def test_an_evaluation_that_only_the_history_has_reaches_the_study_at_a_resume(
 ) -> None:
     session = Session(tmp_path, study)
     number = session.start()
-    session.files.trial(number).append_history(
-        [{"step": 4, "epoch": 4.0, "tokens": 0, "evaluation": 1, "loss": 0.6}]
-    )
+    session.files.trial(number).append_history([{"step": 4, "epoch": 4.0, "tokens": 0, "evaluation": 1, "loss": 0.6}])
     again = Session(tmp_path, study)
     again.recorder.start(again.recorder.unfinished()[0])
     assert study.trials[0].intermediate_values == {4: 0.6}

@@ -30,7 +30,9 @@ def _space(**more: Any) -> Space:
 
 
 def _ledger(name: str, space: Space, study: optuna.Study | None = None, *, seed: int = 0) -> Ledger:
-    proposer = SAMPLERS[name](space, AlgorithmConfig(name=name, startup_trials=4) if name == "tpe" else AlgorithmConfig(name=name), seed=seed)  # type: ignore[arg-type]  # names of SAMPLERS
+    proposer = SAMPLERS[name](
+        space, AlgorithmConfig(name=name, startup_trials=4) if name == "tpe" else AlgorithmConfig(name=name), seed=seed
+    )  # type: ignore[arg-type]  # names of SAMPLERS
     return Ledger(
         study or optuna.create_study(), proposer=proposer, metric="loss", step_of=lambda progress: progress.step
     )

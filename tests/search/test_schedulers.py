@@ -13,7 +13,11 @@ METRIC = "eval/loss"
 
 
 def _scheduler(name: str, *, unit: str = "epochs") -> tuple[TrialScheduler, SchedulerConfig]:
-    config = SchedulerConfig(name=name, unit=unit) if name == "none" else SchedulerConfig(name=name, unit=unit, grace=1, reduction_factor=3)  # type: ignore[arg-type]  # names of SCHEDULERS
+    config = (
+        SchedulerConfig(name=name, unit=unit)
+        if name == "none"
+        else SchedulerConfig(name=name, unit=unit, grace=1, reduction_factor=3)
+    )  # type: ignore[arg-type]  # names of SCHEDULERS
     return SCHEDULERS[name](config, metric=METRIC, mode="min", max_resource=9), config
 
 

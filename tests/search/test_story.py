@@ -1,4 +1,4 @@
-"""The whole story with the real parts: a spec, Ray, trained models, the record, W&B offline, and what a person reads."""
+"""The whole story with the real parts: a spec, Ray, trained models, the record, W&B, and what a person reads."""
 
 import csv
 import json
@@ -54,7 +54,9 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     return folder, done
 
 
-def test_the_search_ends_well_and_says_what_a_person_needs(story: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_the_search_ends_well_and_says_what_a_person_needs(
+    story: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     _, done = story
     assert done.returncode == 0, done.stderr
     for words in ("Best: trial", "majority class", "searches/story/leaderboard.csv", "wandb sync", "Next: tunesmith"):

@@ -1,0 +1,402 @@
+"""Broken specs: each a good one with a small mistake, and what the user must read then."""
+
+from dataclasses import dataclass
+
+SCRATCH = """\
+name: good
+task: sequence_classification
+model:
+  architecture: bert
+  config:
+    hidden_size: 64
+    num_hidden_layers: 1
+    num_attention_heads: 2
+    intermediate_size: 128
+data:
+  source:
+    builtin: stdlib-docstrings
+  tokenizer:
+    train: bpe
+    vocab_size: 2000
+  max_length: 48
+  splits:
+    validation: 0.1
+    test: 0.1
+training:
+  num_train_epochs: 6
+  weight_decay: 0.01
+space:
+  training.learning_rate:
+    log_uniform: [1e-4, 3e-2]
+  training.per_device_train_batch_size:
+    choice: [16, 32]
+constraints:
+  - training.per_device_train_batch_size * training.gradient_accumulation_steps <= 64
+derive:
+  training.per_device_eval_batch_size: 2 * training.per_device_train_batch_size
+search:
+  algorithm:
+    name: tpe
+  metric: eval/accuracy
+  trials: 12
+  scheduler:
+    name: asha
+    unit: epochs
+    grace: 1
+resources:
+  cpus_per_worker: 1
+checkpoints:
+  keep: 1
+tracking:
+  wandb:
+    mode: offline
+"""
+
+TUNED = """\
+name: good
+task: sequence_classification
+model:
+  pretrained: ./tiny
+  freeze:
+    layers: 1
+data:
+  source: {builtin: stdlib-docstrings}
+  max_length: 48
+training:
+  num_train_epochs: 3
+space:
+  training.learning_rate: {log_uniform: [1e-5, 1e-3]}
+  model.freeze.layers: {int: [0, 2]}
+"""
+
+OWN = """\
+name: good
+trainable: own_module:train
+config:
+  step_size: 0.1
+space:
+  config.step_size: {log_uniform: [1e-3, 1]}
+search:
+  metric: loss
+  scheduler: {name: asha, unit: steps, grace: 10, max: 100}
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BadSpec:
+    """One mistake."""
+
+    name: str
+    """What is wrong."""
+    old: str
+    """What stands in the good spec."""
+    new: str
+    """What stands there instead. The line that the error must name ends in `# here`."""
+    says: tuple[str, ...]
+    """What the error must say: the key path, the rule, what was given, the nearest name."""
+    good: str = SCRATCH
+    """The good spec."""
+
+    @property
+    def text(self) -> str:
+        """The broken spec."""
+        assert self.good.count(self.old) == 1, f"{self.old!r} must stand once in the good spec"
+        return self.good.replace(self.old, self.new)
+
+    @property
+    def line(self) -> int | None:
+        """The line that the error must name."""
+        lines = self.text.splitlines()
+        return next((number for number, line in enumerate(lines, 1) if line.endswith("# here")), None)
+
+
+def _bad(name: str, old: str, new: str, *says: str, good: str = SCRATCH) -> BadSpec:
+    return BadSpec(name=name, old=old, new=new, says=says, good=good)
+
+
+def _line(old: str, new: str) -> tuple[str, str]:
+    return f"{old}\n", f"{new}  # here\n"
+
+
+def _rate(distribution: str) -> tuple[str, str]:
+    """Another distribution for the learning rate."""
+    path = "  training.learning_rate:"
+    return f"{path}\n    log_uniform: [1e-4, 3e-2]\n", f"{path}  # here\n{distribution}\n"
+
+
+_CONSTRAINT = "constraints:\n  - training.per_device_train_batch_size * training.gradient_accumulation_steps <= 64\n"
+
+
+def _constraint(text: str) -> str:
+    return f"constraints:  # here\n  - {text}\n"
+
+
+UNKNOWN_KEYS = [
+    _bad("top level", *_line("training:", "trainin:"), "trainin: unknown key", "Did you mean `training`?"),
+    _bad("model", *_line("  architecture: bert", "  architecture: bert\n  trust: true"), "model.trust: unknown key",
+         "Known here: architecture, config, freeze"),
+    _bad("model.freeze", *_line("    layers: 1", "    layer: 1"), "model.freeze.layer: unknown key", "`layers`?",
+         "Known here: embeddings, layers.", good=TUNED),
+    _bad("data", *_line("  max_length: 48", "  max_lenght: 48"), "data.max_lenght: unknown key", "`max_length`?"),
+    _bad("data.source", *_line("    builtin: stdlib-docstrings", "    builtin: stdlib-docstrings\n    revison: main"),
+         "data.source.revison: unknown key", "Known here: builtin."),
+    _bad("data.source.files", *_line("    builtin: stdlib-docstrings", "    files: {train: a.csv, valid: b.csv}"),
+         "data.source.files.valid: unknown key", "`validation`?", "Known here: test, train, validation."),
+    _bad("data.tokenizer", *_line("    vocab_size: 2000", "    vocabsize: 2000"), "data.tokenizer.vocabsize: unknown",
+         "`vocab_size`?", "Known here: train, vocab_size."),
+    _bad("data.splits", *_line("    test: 0.1", "    tests: 0.1"), "data.splits.tests: unknown key", "`test`?"),
+    _bad("search", *_line("  trials: 12", "  trails: 12"), "search.trails: unknown key", "`trials`?"),
+    _bad("search.scheduler", *_line("    grace: 1", "    grace_period: 1"), "search.scheduler.grace_period",
+         "Known here: grace, max"),
+    _bad("search.algorithm", *_line("    name: tpe", "    name: tpe\n    startup: 5"),
+         "search.algorithm.startup: unknown", "`startup_trials`?"),
+    _bad("resources", *_line("  cpus_per_worker: 1", "  cpus: 1"), "resources.cpus: unknown key", "cpus_per_worker"),
+    _bad("tracking", *_line("  wandb:", "  mlflow:"), "tracking.mlflow: unknown key", "Known here: wandb."),
+    _bad("tracking.wandb", *_line("    mode: offline", "    projct: x"), "tracking.wandb.projct", "`project`?"),
+    _bad("checkpoints", *_line("  keep: 1", "  keep_best: 1"), "checkpoints.keep_best: unknown", "keep, save"),
+]  # fmt: skip
+
+VALUES = [
+    _bad("name is a number", *_line("name: good", "name: 5"), "name: expected a text, but got 5", "quotes"),
+    _bad("name is a path", *_line("name: good", "name: ../up"), "name: expected a name", "letters", "'../up'"),
+    _bad("no name", "name: good\n", "", "name: this key is required"),
+    _bad("trials is a word", *_line("  trials: 12", "  trials: many"), "search.trials: expected a whole number, but got 'many'"),
+    _bad("trials is a fraction", *_line("  trials: 12", "  trials: 2.5"), "search.trials: expected a whole number", "2.5"),
+    _bad("trials is zero", *_line("  trials: 12", "  trials: 0"), "search.trials: expected a number > 0, but got 0"),
+    _bad("section is a list", *_line("resources:\n  cpus_per_worker: 1", "resources: [1]"),
+         "resources: expected a mapping, but got [1]"),
+    _bad("section is a text", *_line("tracking:\n  wandb:\n    mode: offline", "tracking: offline"),
+         "tracking: expected a mapping, but got 'offline'"),
+    _bad("metric near miss", *_line("  metric: eval/accuracy", "  metric: accuracy"), "search.metric:",
+         "no metric `accuracy`", "`eval/accuracy`?", "Known: eval/loss"),
+    _bad("metric of another task", *_line("  metric: eval/accuracy", "  metric: eval/perplexity"), "search.metric:",
+         "sequence_classification has no metric `eval/perplexity`"),
+    _bad("wrong mode", *_line("  trials: 12", "  mode: min"), "search.mode:", "larger", "leave it out"),
+    _bad("unknown mode", *_line("  trials: 12", "  mode: minimum"), "search.mode: expected one of min, max", "`min`?"),
+    _bad("unknown task", *_line("task: sequence_classification", "task: classification"),
+         "task: expected one of causal_lm, sequence_classification", "`sequence_classification`?"),
+    _bad("unknown algorithm", *_line("    name: tpe", "    name: tpee"), "search.algorithm.name: expected one of grid",
+         "'tpee'", "`tpe`?"),
+    _bad("unknown algorithm in short", *_line("  algorithm:\n    name: tpe", "  algorithm: bayes"),
+         "search.algorithm", "expected one of grid, random, quasi_random, tpe, but got 'bayes'"),
+    _bad("argument of another algorithm", *_line("    name: tpe", "    name: random\n    startup_trials: 5"),
+         "search.algorithm.startup_trials: only `tpe` has this", "`random`"),
+    _bad("candidates of another algorithm", *_line("    name: tpe", "    name: grid\n    candidates: 9"),
+         "search.algorithm.candidates: only `tpe` has this", "`grid`"),
+    _bad("unknown scheduler", *_line("    name: asha", "    name: ashe"), "search.scheduler.name", "`asha`?"),
+    _bad("argument of another scheduler", "    name: asha\n    unit: epochs\n    grace: 1\n",
+         "    name: none\n    grace: 2  # here\n", "search.scheduler.grace: only `asha` has this", "`none`"),
+    _bad("reduction without scheduler", "    name: asha\n    unit: epochs\n    grace: 1\n",
+         "    name: none\n    reduction_factor: 2  # here\n", "search.scheduler.reduction_factor: only `asha`"),
+    _bad("unknown unit", *_line("    unit: epochs", "    unit: epoch"), "search.scheduler.unit", "`epochs`?"),
+    _bad("concurrent trials", *_line("  cpus_per_worker: 1", "  concurrent_trials: atuo"),
+         "resources.concurrent_trials: expected `auto` or a whole number, but got 'atuo'", "`auto`?"),
+    _bad("no CPU", *_line("  cpus_per_worker: 1", "  cpus_per_worker: 0"), "resources.cpus_per_worker", "> 0", "got 0"),
+    _bad("less than no GPU", *_line("  cpus_per_worker: 1", "  gpus_per_worker: -1"), "resources.gpus_per_worker", ">= 0"),
+    _bad("one and a half GPUs", *_line("  cpus_per_worker: 1", "  gpus_per_worker: 1.5"),
+         "resources.gpus_per_worker: a trial takes a part of one GPU or whole ones, but got 1.5"),
+    _bad("W&B mode", *_line("    mode: offline", "    mode: ofline"), "tracking.wandb.mode", "`offline`?"),
+    _bad("constraints are a text", *_line("constraints:\n  - training.per_device_train_batch_size * training.gradient_accumulation_steps <= 64",
+         "constraints: 1 < 2"),
+         "constraints: expected a list"),
+    _bad("task and trainable", "name: good\n", "name: good\ntrainable: a:b\n", "either `task` or `trainable`", "both"),
+    _bad("neither task nor trainable", "task: sequence_classification\n", "", "either `task` or `trainable`", "neither"),
+    _bad("config of a task", "training:\n", "config: {a: 1}\ntraining:\n", "`config` belongs to a `trainable`"),
+]  # fmt: skip
+
+TRAINING = [
+    _bad("typo", *_line("  weight_decay: 0.01", "  wieght_decay: 0.01"), "training.wieght_decay:",
+         "TrainingArguments has no such field", "`weight_decay`?"),
+    _bad("wrong type", *_line("  weight_decay: 0.01", "  weight_decay: small"),
+         "training.weight_decay: expected a number, but got 'small'"),
+    _bad("list", *_line("  weight_decay: 0.01", "  weight_decay: [0.01]"), "training.weight_decay: expected a number",
+         "[0.01]"),
+    _bad("owned", *_line("  weight_decay: 0.01", "  output_dir: out"), "training.output_dir: this is not set here",
+         "storage"),
+    _bad("negative lr", *_line("  weight_decay: 0.01", "  learning_rate: -1e-4"), "training.learning_rate:",
+         "> 0", "-0.0001"),
+    _bad("eval_steps without strategy", *_line("  weight_decay: 0.01", "  eval_steps: 10"), "training.eval_steps:",
+         "needs `eval_strategy: steps`"),
+    _bad("strategy without eval_steps", *_line("  weight_decay: 0.01", "  eval_strategy: steps"), "training.eval_strategy:",
+         "needs `eval_steps`"),
+    _bad("no evaluation", *_line("  weight_decay: 0.01", "  eval_strategy: no"), "training.eval_strategy:",
+         "expected one of epoch, steps, but got 'no'"),
+    _bad("unknown scheduler", *_line("  weight_decay: 0.01", "  lr_scheduler_type: cosin"),
+         "training.lr_scheduler_type:", "'cosin'", "`cosine`?"),
+    _bad("unknown optimizer", *_line("  weight_decay: 0.01", "  optim: adamw_trch"), "training.optim:",
+         "'adamw_trch'", "`adamw_torch`?"),
+]  # fmt: skip
+
+MODEL = [
+    _bad("config typo", *_line("    hidden_size: 64", "    hiden_size: 64"), "model.config.hiden_size:",
+         "the configuration of `bert` has no such field", "`hidden_size`?"),
+    _bad("config type", *_line("    hidden_size: 64", "    hidden_size: wide"),
+         "model.config.hidden_size: expected a whole number, but got 'wide'"),
+    _bad("derived field", *_line("    hidden_size: 64", "    vocab_size: 100"), "model.config.vocab_size: leave this out",
+         "tokenizer"),
+    _bad("unknown architecture", *_line("  architecture: bert", "  architecture: brt"), "model.architecture:",
+         "no model type `brt` for sequence_classification", "`bert`?"),
+    _bad("heads do not divide", *_line("    num_attention_heads: 2", "    num_attention_heads: 3"),
+         "model.config.num_attention_heads:", "hidden_size 64", "num_attention_heads 3"),
+    _bad("default heads do not divide", "    hidden_size: 64\n    num_hidden_layers: 1\n    num_attention_heads: 2\n", "    hidden_size: 64  # here\n", "model.config.hidden_size:",
+         "num_attention_heads 12 (the default)"),
+    _bad("no heads", *_line("    num_attention_heads: 2", "    num_attention_heads: 0"),
+         "model.config.num_attention_heads: `num_attention_heads >= 1` must hold, but got 0"),
+    _bad("too few positions", *_line("    hidden_size: 64", "    max_position_embeddings: 32"),
+         "model.config.max_position_embeddings:", "32 positions", "up to 48 tokens"),
+    _bad("both origins", "model:\n", "model:  # here\n  pretrained: ./tiny\n",
+         "model: give either `pretrained`", "both"),
+    _bad("no origin", "model:\n  architecture: bert\n", "model:  # here\n", "model: give either `pretrained`", "neither"),
+    _bad("freeze from scratch", "model:\n", "model:  # here\n  freeze: {layers: 1}\n",
+         "model: `freeze` needs `pretrained`"),
+    _bad("folder missing", *_line("  pretrained: ./tiny", "  pretrained: ./tinny"), "model.pretrained:",
+         "there is no folder", "tinny", good=TUNED),
+    _bad("no model folder", *_line("  pretrained: ./tiny", "  pretrained: ./empty"), "model.pretrained:",
+         "no config.json", good=TUNED),
+    _bad("broken model folder", *_line("  pretrained: ./tiny", "  pretrained: ./broken"), "model.pretrained:",
+         "cannot read", "config.json", good=TUNED),
+    _bad("package missing", *_line("  pretrained: ./tiny", "  pretrained: package:no_such_thing/model"),
+         "model.pretrained:", "pip install no-such-thing", good=TUNED),
+    _bad("config of a pretrained model", *_line("  pretrained: ./tiny", "  pretrained: ./tiny\n  config: {hidden_size: 8}"),
+         "model.config:", "a pretrained model brings its own", good=TUNED),
+    _bad("own tokens for a pretrained model", *_line("  max_length: 48", "  tokenizer: {train: bpe}"), "data.tokenizer:",
+         "a pretrained model needs its own tokenizer", good=TUNED),
+    _bad("freezes too much", *_line("    layers: 1", "    layers: 3"), "model.freeze.layers:", "has 2 layers", "3",
+         good=TUNED),
+    _bad("too long for a pretrained model", *_line("  max_length: 48", "  max_length: 65"), "data.max_length:",
+         "64 positions", "65 tokens", good=TUNED),
+]  # fmt: skip
+
+DATA = [
+    _bad("two kinds of source", "  source:\n    builtin: stdlib-docstrings\n",
+         "  source:  # here\n    builtin: stdlib-docstrings\n    hub: imdb\n", "data.source:", "exactly one of"),
+    _bad("no source", "  source:\n    builtin: stdlib-docstrings\n", "  source: {}  # here\n", "data.source:", "nothing"),
+    _bad("source missing", "data:\n  source:\n    builtin: stdlib-docstrings\n", "data:  # here\n",
+         "data.source: this key is required"),
+    _bad("source is a text", *_line("  source:\n    builtin: stdlib-docstrings", "  source: imdb"),
+         "data.source: expected a mapping, but got 'imdb'"),
+    _bad("unknown builtin", *_line("    builtin: stdlib-docstrings", "    builtin: stdlib-docstring"),
+         "data.source.builtin: expected one of stdlib-docs, stdlib-docstrings", "`stdlib-docstrings`?"),
+    _bad("files are a number", *_line("    builtin: stdlib-docstrings", "    files: 5"),
+         "data.source.files: expected a text or a mapping, but got 5"),
+    _bad("splits too large", "  splits:\n    validation: 0.1\n    test: 0.1\n",
+         "  splits:  # here\n    validation: 0.5\n    test: 0.5\n", "data.splits:", "`validation + test < 1`", "0.5 + 0.5"),
+    _bad("split of two", *_line("    test: 0.1", "    test: 2"), "data.splits.test: expected a number < 1, but got 2"),
+    _bad("no length", *_line("  max_length: 48", "  max_length: 0"), "data.max_length: expected a number > 0"),
+    _bad("tiny vocabulary", *_line("    vocab_size: 2000", "    vocab_size: 20"), "data.tokenizer.vocab_size:", ">= 300"),
+    _bad("unknown kind of tokenizer", *_line("    train: bpe", "    train: bpee"), "data.tokenizer.train:", "`bpe`"),
+    _bad("typo in the kind of tokenizer", "  tokenizer:\n    train: bpe\n", "  tokenizer:  # here\n    trian: bpe\n",
+         "data.tokenizer: one of the keys `pretrained`, `train` is required", "`trian`", "`train`?"),
+    _bad("tokenizer folder missing", *_line("  tokenizer:\n    train: bpe\n    vocab_size: 2000",
+         "  tokenizer: {pretrained: ./gone}"), "data.tokenizer.pretrained:", "there is no folder"),
+]  # fmt: skip
+
+SPACE = [
+    _bad("unknown field", *_line("  training.learning_rate:", "  training.learning_rat:"),
+         "space.training.learning_rat:", "`learning_rate`?"),
+    _bad("unknown section", *_line("  training.learning_rate:", "  optimizer.learning_rate:"),
+         "space.optimizer.learning_rate:", "a path starts with `model.` or `data.` or `training.`"),
+    _bad("no section", *_line("  training.learning_rate:", "  learning_rate:"), "space.learning_rate:",
+         "Did you mean `training.learning_rate`?"),
+    _bad("section alone", *_line("  training.learning_rate:", "  training:"), "space.training:",
+         "a whole section cannot vary", "`training.learning_rate`"),
+    _bad("unknown key of data", *_line("  training.learning_rate:", "  data.tokenizer.vocab:"),
+         "space.data.tokenizer.vocab:", "there is no `vocab`", "vocab_size"),
+    _bad("path too long", *_line("  training.learning_rate:", "  data.max_length.x:"), "space.data.max_length.x:",
+         "leads too far"),
+    _bad("unknown key of the model's config", *_line("  training.learning_rate:", "  model.config.n_layers:"),
+         "space.model.config.n_layers:", "no such field"),
+    _bad("unknown distribution", *_rate("    loguniform: [1e-4, 3e-2]"),
+         "space.training.learning_rate:", "`log_uniform`?", "Known kinds"),
+    _bad("plain number", "  training.learning_rate:\n    log_uniform: [1e-4, 3e-2]\n",
+         "  training.learning_rate: 1e-4  # here\n", "space.training.learning_rate:", "fixed value 0.0001"),
+    _bad("plain list", "  training.learning_rate:\n    log_uniform: [1e-4, 3e-2]\n",
+         "  training.learning_rate: [1e-4, 1e-3]  # here\n", "space.training.learning_rate:", "{choice: ["),
+    _bad("low above high", *_rate("    uniform: [1, 0]"), "space.training.learning_rate:",
+         "`low < high`", "Exchange"),
+    _bad("log with zero", *_rate("    log_uniform: [0, 1]"), "space.training.learning_rate:",
+         "`0 < low < high`", "`uniform`"),
+    _bad("values not allowed", *_rate("    uniform: [-1, 1]"), "space.training.learning_rate:",
+         "a value is not allowed: `learning_rate > 0` must hold, but got -1.0"),
+    _bad("choice of a typo", "  training.learning_rate:\n    log_uniform: [1e-4, 3e-2]\n",
+         "  training.lr_scheduler_type:  # here\n    choice: [linear, cosin]\n", "space.training.lr_scheduler_type:",
+         "a value is not allowed", "'cosin'", "`cosine`?"),
+    _bad("choice of another type", "  training.learning_rate:\n    log_uniform: [1e-4, 3e-2]\n",
+         "  data.max_length:  # here\n    choice: [32, long]\n", "space.data.max_length:",
+         "a value is not allowed: expected a whole number, but got 'long'"),
+    _bad("choice of too much", "  training.learning_rate:\n    log_uniform: [1e-4, 3e-2]\n",
+         "  data.splits.test:  # here\n    choice: [0.1, 0.95]\n", "space.data.splits.test:",
+         "validation + test < 1", "0.95"),
+    _bad("freezing from scratch", "  training.learning_rate:\n    log_uniform: [1e-4, 3e-2]\n",
+         "  model.freeze.layers:  # here\n    int: [0, 2]\n", "space.model.freeze.layers:", "`freeze` needs `pretrained`"),
+    _bad("freezing more layers than there are", *_line("  model.freeze.layers: {int: [0, 2]}",
+         "  model.freeze.layers: {int: [0, 3]}"), "space.model.freeze.layers:", "has 2 layers", good=TUNED),
+    _bad("combination", "  training.learning_rate:\n    log_uniform: [1e-4, 3e-2]\n",
+         "  model.config.hidden_size:\n    choice: [64, 62]\n  model.config.num_attention_heads:  # here\n"
+         "    choice: [2, 4]\n", "space.model.config", "cannot work", "multiple of the number of heads",
+         "model.config.hidden_size=62", "constraint"),
+    _bad("when on an unknown path", "    choice: [16, 32]\n", "    choice: [16, 32]\n    when: {training.optm: x}  # here\n",
+         "space.training.per_device_train_batch_size.when:", "`training.optm`"),
+    _bad("when in a circle", "space:\n  training.learning_rate:\n    log_uniform: [1e-4, 3e-2]\n  training.per_device_train_batch_size:\n    choice: [16, 32]\n",
+         "space:  # here\n  training.learning_rate:\n    choice: [1, 2]\n    when: {training.per_device_train_batch_size: 16}\n  training.per_device_train_batch_size:\n"
+         "    choice: [16, 32]\n    when: {training.learning_rate: 1}\n", "circle",
+         "`training.learning_rate` -> `training.per_device_train_batch_size`"),
+    _bad("when never true", "    log_uniform: [1e-4, 3e-2]\n",
+         "    log_uniform: [1e-4, 3e-2]\n    when: {training.per_device_train_batch_size: 64}  # here\n",
+         "space.training.learning_rate.when:", "can never be 64"),
+    _bad("unknown name in a constraint", *_line("  - training.per_device_train_batch_size * training.gradient_accumulation_steps <= 64",
+         "  - training.batch_size <= 64"), "constraints.0:", "`training.batch_size`", "neither"),
+    _bad("unsafe constraint", *_line("  - training.per_device_train_batch_size * training.gradient_accumulation_steps <= 64",
+         "  - __import__('os').system('true') == 0"), "constraints.0:", "`__import__('os').system`", "not known"),
+    _bad("constraint without comparison", _CONSTRAINT, _constraint("2 * training.seed"), "constraints",
+         "must be true or false"),
+    _bad("impossible constraint", _CONSTRAINT, _constraint("training.per_device_train_batch_size <= 8"),
+         "constraints:", "none of 10,000 random configurations"),
+    _bad("derivation in a circle",
+         "derive:\n  training.per_device_eval_batch_size: 2 * training.per_device_train_batch_size\n",
+         "derive:  # here\n  training.warmup_steps: training.seed\n  training.seed: training.warmup_steps\n", "derive:", "circle"),
+    _bad("derived and searched", *_line("  training.per_device_eval_batch_size: 2 * training.per_device_train_batch_size",
+         "  training.learning_rate: 1e-3 * training.seed"), "derive.training.learning_rate:", "searched too"),
+    _bad("derived into nowhere", *_line("  training.per_device_eval_batch_size: 2 * training.per_device_train_batch_size",
+         "  training.eval_batch: 2 * training.seed"), "derive.training.eval_batch:", "no such field"),
+    _bad("derived value not allowed", *_line("  training.per_device_eval_batch_size: 2 * training.per_device_train_batch_size",
+         "  training.per_device_eval_batch_size: 0 * training.per_device_train_batch_size"),
+         "derive.training.per_device_eval_batch_size:", "> 0"),
+    _bad("grid over a continuous range", *_line("  algorithm:\n    name: tpe", "  algorithm: grid"), "search.algorithm",
+         "a grid needs a finite space", "`step`"),
+]  # fmt: skip
+
+SCHEDULER = [
+    _bad("grace not below max", *_line("    grace: 1", "    grace: 6"), "search.scheduler.grace:", "`grace < max`",
+         "6 epochs"),
+    _bad("max beyond the training", *_line("    grace: 1", "    max: 100\n    grace: 8"), "search.scheduler.grace:", "6 epochs"),
+    _bad("tokens without max", "  scheduler:\n    name: asha\n    unit: epochs\n",
+         "  scheduler:  # here\n    name: asha\n    unit: tokens\n", "search.scheduler.max:", "how many tokens"),
+    _bad("evaluations of steps", "  scheduler:\n    name: asha\n    unit: epochs\n",
+         "  scheduler:  # here\n    name: asha\n    unit: evaluations\n", "search.scheduler.max:", "how many evaluations",
+         good=SCRATCH.replace("  weight_decay: 0.01\n", "  max_steps: 100\n")),
+    _bad("epochs derived", "  scheduler:\n    name: asha\n", "  scheduler:  # here\n    name: asha\n", "search.scheduler.max:", "how many epochs",
+         good=SCRATCH.replace("  training.per_device_eval_batch_size: 2 *", "  training.num_train_epochs: 1 +")),
+]  # fmt: skip
+
+TRAINABLE = [
+    _bad("module missing", *_line("trainable: own_module:train", "trainable: own_modul:train"),
+         "trainable: there is no module `own_modul`", "`own_module`?", good=OWN),
+    _bad("function missing", *_line("trainable: own_module:train", "trainable: own_module:trian"),
+         "trainable: module `own_module` has no function `trian`", "`train`?", good=OWN),
+    _bad("no colon", *_line("trainable: own_module:train", "trainable: own_module.train"),
+         "trainable: expected `module:function`", good=OWN),
+    _bad("empty module name", *_line("trainable: own_module:train", "trainable: a..b:train"), "trainable:", "no module",
+         good=OWN),
+    _bad("no metric", "  metric: loss\n", "", "`trainable` needs `search.metric`", good=OWN),
+    _bad("model of a trainable", "config:\n", "model: {architecture: bert}\nconfig:\n", "`model` belongs to a `task`",
+         good=OWN),
+    _bad("space without default", *_line("  config.step_size: {log_uniform: [1e-3, 1]}", "  config.step: {int: [1, 3]}"),
+         "space.config.step:", "`config` has no such entry", "`step_size`?", good=OWN),
+    _bad("asha without max", *_line("  scheduler: {name: asha, unit: steps, grace: 10, max: 100}",
+         "  scheduler: {name: asha, unit: steps}"), "search.scheduler.max:", "how many steps", good=OWN),
+]  # fmt: skip
+
+GROUPS = {"unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
+          "scheduler": SCHEDULER, "trainable": TRAINABLE}  # fmt: skip
+BAD_SPECS = {f"{group}: {bad.name}": bad for group, bads in GROUPS.items() for bad in bads}
