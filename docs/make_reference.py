@@ -30,10 +30,21 @@ def _section(path: str, model: type[BaseModel], lines: list[str], seen: set[tupl
         return
     seen.add((path, model))
     title = f"`{path}`" if path else "Top level"
-    lines += [f"## {title}", "", _flat(model.__doc__ or ""), "", "| key | value | default | meaning |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"## {title}",
+        "",
+        _flat(model.__doc__ or ""),
+        "",
+        "| key | value | default | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
     inner: list[tuple[str, type[BaseModel]]] = []
     for name, field in model.model_fields.items():
-        default = "required" if field.default is PydanticUndefined and field.default_factory is None else _default(field.default)
+        default = (
+            "required"
+            if field.default is PydanticUndefined and field.default_factory is None
+            else _default(field.default)
+        )
         lines.append(f"| `{name}` | {_kind(field.annotation)} | {default} | {_flat(field.description or '')} |")
         inner += [(f"{path}.{name}" if path else name, found) for found in _models(field.annotation)]
     lines.append("")

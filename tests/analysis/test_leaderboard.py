@@ -13,7 +13,9 @@ from analysis.records import SearchRecord, TrialRecord
 def _trial(number: int, state: str, values: dict[int, float], **more: object) -> TrialRecord:
     last = values[max(values)] if values else None
     value = last if state == "COMPLETE" else None
-    return TrialRecord(number=number, state=state, value=value, params={"a.lr": 0.1 * number}, intermediate=values, **more)  # type: ignore[arg-type]  # tests give plain texts
+    return TrialRecord(
+        number=number, state=state, value=value, params={"a.lr": 0.1 * number}, intermediate=values, **more
+    )  # type: ignore[arg-type]  # tests give plain texts
 
 
 TRIALS = [
@@ -28,7 +30,12 @@ TRIALS = [
 
 def _record(mode: str = "min") -> SearchRecord:
     return SearchRecord(
-        name="s", directory=Path("s"), metric="eval/loss", mode=mode, trials=list(TRIALS), num_planned=6  # type: ignore[arg-type]  # as above
+        name="s",
+        directory=Path("s"),
+        metric="eval/loss",
+        mode=mode,
+        trials=list(TRIALS),
+        num_planned=6,  # type: ignore[arg-type]  # as above
     )
 
 
@@ -96,7 +103,8 @@ def test_short_names_are_as_short_as_they_can_be_and_distinct(paths: list[str], 
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0.12345, "0.1235"), (0.0, "0.0000"), (0.00001234, "1.234e-05"), (1.5e9, "1.5e+09"), (-0.5, "-0.5000")]
+    ("value", "shown"),
+    [(0.12345, "0.1235"), (0.0, "0.0000"), (0.00001234, "1.234e-05"), (1.5e9, "1.5e+09"), (-0.5, "-0.5000")],
 )
 def test_a_metric_is_shown_with_digits_that_say_something(value: float, shown: str) -> None:
     assert show_metric(value) == shown
