@@ -54,8 +54,8 @@ def main() -> None:
         spec = Path(folder) / "spec.yaml"
         spec.write_text(SPEC)
         warm = warm_gaps(spec, Path(folder), arguments.trials)
+        print(f"warm trials   {_summary(warm)}", flush=True)
         stock = stock_gaps(spec, Path(folder), arguments.stock_trials)
-    print(f"warm trials   {_summary(warm)}")
     print(f"stock recipe  {_summary(stock)}")
     print(f"the stock recipe's median gap is {statistics.median(stock) / statistics.median(warm):.0f} times longer")
 
@@ -110,7 +110,7 @@ def stock_gaps(spec: Path, folder: Path, trials: int) -> list[float]:
 
     with connected():
         tune.Tuner(
-            tune.with_resources(trial, {"CPU": 0}),
+            trial,
             param_space={"learning_rate": tune.loguniform(1e-5, 1e-2)},
             tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=1, metric="eval/loss", mode="min"),
             run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0),
