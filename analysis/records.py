@@ -146,7 +146,9 @@ class SearchRecord:
     num_planned: int | None
     """How many trials the search is to have."""
     baseline: dict[str, float] = field(default_factory=dict)
-    """What guessing reaches, by metric: the majority class, or unigram frequencies."""
+    """What guessing without a model reaches, by metric."""
+    baseline_name: str = ""
+    """How it guesses, such as `majority class`."""
 
     def count(self, state: TrialState) -> int:
         """Trials in `state`."""
@@ -188,6 +190,7 @@ def read_records(directory: Path) -> SearchRecord:
         trials=[_trial_record(trial, gpus=gpus) for trial in study.get_trials(deepcopy=False)],
         num_planned=attributes.get("num_trials"),
         baseline=attributes.get("baseline", {}),
+        baseline_name=attributes.get("baseline_name", ""),
     )
 
 

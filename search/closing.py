@@ -6,7 +6,7 @@ from rich.text import Text
 from analysis.leaderboard import leaderboard, show_metric, show_value, to_table
 from analysis.records import SearchRecord
 from search.run import SearchOutcome, shortest
-from trainables.metrics import METRICS
+from trainables.metrics import MODES
 
 _LINES_SHOWN = 10
 
@@ -49,13 +49,10 @@ def _best(record: SearchRecord) -> list[str]:
         lines.append(f"Worst finished trial: {show_metric(worst)}")
     for name, value in record.baseline.items():
         if name in best.metrics:
-            word = "majority class" if name == "eval/accuracy" else "unigram frequencies"
-            mode = next((modes[name] for modes in METRICS.values() if name in modes), "min")
+            mode = MODES.get(name, "min")
             better = best.metrics[name] < value if mode == "min" else best.metrics[name] > value
-            lines.append(
-                f"Baseline ({word}): {name} {show_metric(value)}; the best trial has {show_metric(best.metrics[name])}"
-                f"{'' if better else ', which is NOT better'}"
-            )
+            reached = f"the best trial has {show_metric(best.metrics[name])}{'' if better else ', which is NOT better'}"
+            lines.append(f"Baseline ({record.baseline_name}): {name} {show_metric(value)}; {reached}")
     return lines
 
 

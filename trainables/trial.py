@@ -105,7 +105,7 @@ def _run_task(
     on_progress: Callable[[str], None] | None,
 ) -> None:
     # Heavy imports wait until a trial really trains in this process.
-    from trainables.data.prepare import prepare
+    from trainables.preparation import prepare
     from trainables.training import TrialLog, train
 
     log = TrialLog(rows=rows, seconds_before=resume_from.report.seconds if resume_from else 0.0)
