@@ -275,7 +275,7 @@ def test_importing_and_checking_loads_no_heavy_library(labelled_csv: Path, tmp_p
         "heavy = {'torch', 'datasets', 'transformers', 'tokenizers', 'numpy', 'sklearn'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    root = Path(module.__file__).parents[2]
+    root = Path(module.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True
     )
