@@ -11,14 +11,14 @@ from trainables.metrics import MODES
 _LINES_SHOWN = 10
 
 
-def closing_text(outcome: SearchOutcome) -> RenderableType:
-    """The end of `run` and `resume`."""
+def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
+    """The end of `run` and `resume`, for a terminal of `width` characters."""
     record = outcome.record
     directory = shortest(outcome.files.path)
     parts: list[RenderableType] = [Text(""), Text(_counts(record), style="bold"), Text("")]
     if record.trials:
         entries = leaderboard(record)
-        parts.append(to_table(entries[:_LINES_SHOWN], record))
+        parts.append(to_table(entries[:_LINES_SHOWN], record, width=width))
         if len(entries) > _LINES_SHOWN:
             parts.append(
                 Text(
@@ -47,7 +47,10 @@ def _best(record: SearchRecord) -> list[str]:
     if len(others) > 1:
         worst = (max if record.mode == "min" else min)(trial.value for trial in others if trial.value is not None)
         lines.append(f"Worst finished trial: {show_metric(worst)}")
-    for name, value in record.baseline.items():
+    # Where the objective has a baseline, others say less: losses of two vocabularies do not compare.
+    told = [record.metric] if record.metric in record.baseline else list(record.baseline)
+    for name in told:
+        value = record.baseline[name]
         if name in best.metrics:
             mode = MODES.get(name, "min")
             better = best.metrics[name] < value if mode == "min" else best.metrics[name] > value
