@@ -5,7 +5,7 @@ Knows neither ray nor torch nor W&B.
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,15 @@ class TrialFiles:
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        """samples.jsonl: texts that the model produced in its last evaluation, where its task generates some."""
+        return self.path / "samples.jsonl"
+
+    def write_samples(self, samples: Iterable[Mapping[str, str]]) -> None:
+        """Replace the samples, all or nothing."""
+        replace_text(self.samples, "".join(json.dumps(dict(sample), ensure_ascii=False) + "\n" for sample in samples))
 
     def append_history(self, rows: Iterable[Row]) -> None:
         """Add `rows` in one write, so that a kill tears at most the last line."""

@@ -287,9 +287,9 @@ def _errors_in(document: dict[str, Any]) -> list[SpecError]:
 
 
 def _check_metric(spec: SearchSpec) -> None:
-    if spec.task is None:
+    if spec.task is None or spec.data is None:
         return
-    known = TASKS[spec.task].metrics
+    known = TASKS[spec.task].metrics(spec.data)
     if spec.metric not in known:
         raise SpecError(
             f"{spec.task} has no metric `{spec.metric}`.{did_you_mean(spec.metric, known)} Known: {', '.join(known)}.",

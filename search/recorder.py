@@ -101,6 +101,8 @@ class Recorder:
             live.last_evaluation = report.progress.evaluation
             self._files.trial(number).append_history(report.rows)
             self._tracker.log_rows(number, report.rows)
+            if report.samples:
+                self._files.trial(number).write_samples(report.samples)
         self._ledger.report(number, report)
         self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))
 
@@ -132,6 +134,8 @@ class Recorder:
         result = _result_of(last) | {"checkpoint": checkpoint, "error": error}
         self._ledger.finish(number, state=state, value=value, result=result)
         summary = {key: item for key, item in result.items() if key not in ("metrics", "clock") and item is not None}
+        if last and last.samples:
+            self._tracker.log_samples(number, last.samples)
         self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
         self._progress.trial_ended(number, state, value, error)
 

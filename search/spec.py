@@ -180,7 +180,8 @@ class SearchSpec(Section):
         if self.search.metric is not None:
             return self.search.metric
         assert self.task is not None, "a trainable names its metric"
-        return TASKS[self.task].metrics[0]
+        assert self.data is not None, "a task has data"
+        return TASKS[self.task].metrics(self.data)[0]
 
     @property
     def mode(self) -> Mode:

@@ -51,6 +51,8 @@ class TrialReport:
     """The evaluation's metrics by name, such as `eval/loss`."""
     rows: list[Row] = field(default_factory=list)
     """History rows since the last report, this evaluation's own row last."""
+    samples: list[dict[str, str]] = field(default_factory=list)
+    """Texts for human review, where the task generates some: `prompt`, `expected`, `generated`."""
     checkpoint: str | None = None
     """Folder of the checkpoint taken at this evaluation."""
     seconds: float = 0.0

@@ -19,6 +19,11 @@ TINY_BERT = {
     "hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.3,
 }  # fmt: skip
 TINY_GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+TINY_T5 = {"d_model": 16, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}
+TINY_BART = {
+    "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "dropout": 0.0, "init_std": 0.1,
+}  # fmt: skip
 TINY_LLAMA = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
     "intermediate_size": 16,
@@ -63,6 +68,53 @@ def prose(folder: Path, *, architecture: str = "gpt2", config: Document | None =
         },
         "training": {"per_device_train_batch_size": 4, "learning_rate": 0.01, "num_train_epochs": 2} | training,
     }
+
+
+def masked(folder: Path, **training: Any) -> Document:
+    """A masked language model on the lines of `prose`."""
+    document = prose(folder, architecture="bert", config=TINY_BERT | {"initializer_range": 0.2}, **training)
+    return document | {"task": "masked_lm"}
+
+
+def of_kind(folder: Path, kind: str, **training: Any) -> Document:
+    """Texts of colours with several labels each, or with a number each."""
+    document = labelled(folder, config=TINY_BERT | {"initializer_range": 0.2}, **training)
+    rows = [json.loads(line) for line in (folder / "labelled.jsonl").read_text().splitlines()]
+    for row in rows:
+        several = [row["label"], *(["short"] if len(row["text"]) < 20 else [])]
+        row["label"] = several if kind == "classes" else _COLOURS.index(row["label"]) - 1.0
+    (folder / "labelled.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    document["data"]["label_kind"] = kind
+    return document
+
+
+def tagged(folder: Path, **training: Any) -> Document:
+    """Words to be tagged: a colour, a captain's name in two words, or nothing."""
+    file = folder / "tagged.jsonl"
+    rows = [
+        {
+            "text": f"the {colour} boat of captain ahab {n}".split(),
+            "label": ["O", "B-COL", "O", "O", "O", "B-PER", "I-PER"],
+        }
+        for n in range(32)
+        for colour in _COLOURS
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    document = labelled(folder, config=TINY_BERT | {"initializer_range": 0.2}, **training)
+    document["task"] = "token_classification"
+    document["data"]["source"] = {"files": str(file)}
+    return document
+
+
+def pairs(folder: Path, *, architecture: str = "t5", config: Document | None = None, **training: Any) -> Document:
+    """Texts to be answered by their colour."""
+    file = folder / "pairs.jsonl"
+    rows = [{"text": f"boat {n} is {colour}", "target": f"it is {colour}"} for n in range(32) for colour in _COLOURS]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    document = labelled(folder, architecture=architecture, config=config or TINY_T5, **training)
+    document["task"] = "seq2seq_lm"
+    document["data"] |= {"source": {"files": str(file)}, "max_target_length": 8, "generate": 6}
+    return document
 
 
 @dataclass(kw_only=True)

@@ -10,10 +10,11 @@ from typing import Any
 
 from spaces.errors import SpecError, did_you_mean
 from trainables.arguments import check_training, has_type, type_in_words
-from trainables.config import PretrainedTokenizer, TrainedTokenizer, TrialConfig
+from trainables.config import BuiltinSource, PretrainedTokenizer, TrainedTokenizer, TrialConfig
+from trainables.data.builtin import check_builtin
 from trainables.huggingface import Architecture, architecture, model_types_with_head
 from trainables.places import resolve_pretrained
-from trainables.tasks.registry import TASKS
+from trainables.tasks.registry import TASKS, foreign_options
 
 # Set from the data and the task; a value in the spec could only disagree.
 _DERIVED_FIELDS = {
@@ -49,6 +50,21 @@ def check_trial(trial: TrialConfig) -> None:
         _check_pretrained(trial)
     if isinstance(trial.data.tokenizer, PretrainedTokenizer):
         _model_folder(trial.data.tokenizer.pretrained, path="data.tokenizer.pretrained")
+    _check_data(trial)
+
+
+def _check_data(trial: TrialConfig) -> None:
+    for option, owners in foreign_options(trial.task, trial.data).items():
+        raise SpecError(
+            f"{trial.task} does not read this, only {' and '.join(owners)}: leave it out.", path=f"data.{option}"
+        )
+    if trial.data.label_kind != "class" and trial.training.get("label_smoothing_factor"):
+        raise SpecError(
+            f"labels can be smoothed where each text has one, but `data.label_kind` is `{trial.data.label_kind}`.",
+            path="training.label_smoothing_factor",
+        )
+    if isinstance(trial.data.source, BuiltinSource):
+        check_builtin(trial.data.source.builtin, TASKS[trial.task].columns(trial.data))
 
 
 # --- from scratch ----------------------------------------------------------------------------------------

@@ -6,12 +6,23 @@ Knows no torch, no ray and no YAML, so that `tunesmith --help` and `tunesmith ch
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    model_validator,
+)
 
 from spaces.errors import SpecError
 
-TaskName = Literal["causal_lm", "sequence_classification"]
-BuiltinSourceName = Literal["stdlib-docs", "stdlib-docstrings"]
+TaskName = Literal["causal_lm", "masked_lm", "seq2seq_lm", "sequence_classification", "token_classification"]
+BuiltinSourceName = Literal[
+    "stdlib-docs", "stdlib-docstrings", "stdlib-summaries", "stdlib-code", "stdlib-statements", "stdlib-lengths"
+]  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -88,7 +99,10 @@ class BuiltinSource(Section):
 
     builtin: BuiltinSourceName
     """`stdlib-docs`: English prose of the language reference, for language models. `stdlib-docstrings`:
-    docstrings labelled by the package they stand in, for classification."""
+    docstrings labelled by the package they stand in, for classification. `stdlib-summaries`: docstrings with
+    their first line as the target, for seq2seq. `stdlib-code`: lines of source whose tokens are labelled by their
+    kind, for token classification. `stdlib-statements`: docstrings of functions labelled by the kinds of statements
+    in them (`label_kind: classes`). `stdlib-lengths`: the same with the log2 of their lines (`label_kind: number`)."""
 
 
 class HubSource(Section):
@@ -192,15 +206,27 @@ class DataConfig(Section):
     source: Annotated[Source, BeforeValidator(_source_by_key)]
     """`{builtin: NAME}`, `{files: GLOB}` or `{hub: ID}`."""
     text: str = "text"
-    """Column that holds the text."""
+    """Column that holds the text; for token classification a list of words."""
     label: str = "label"
-    """Column that holds the label (classification)."""
+    """Column that holds the label; for token classification a list with a tag for each word."""
+    label_kind: Literal["class", "classes", "number"] = "class"
+    """Sequence classification. `class`: each text has one label. `classes`: any number of labels, as a list, or in a
+    csv cell separated by commas. `number`: a number to be predicted (regression)."""
+    target: str = "target"
+    """Column that holds the text to be produced (seq2seq)."""
     tokenizer: Annotated[TrainedTokenizer | PretrainedTokenizer, BeforeValidator(_tokenizer_by_key)] | None = None
     """`{train: bpe, vocab_size: N}` or `{pretrained: PLACE}`. Default: the pretrained model's own, else a
     BPE of 4096 tokens trained on the training split."""
     max_length: PositiveInt = 128
     """Tokens of an example: longer texts are cut (classification) or continue in the next block (language
     models)."""
+    max_target_length: PositiveInt = 64
+    """Seq2seq: tokens of a target; longer ones are cut."""
+    mask_probability: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
+    """Masked language models: share of the tokens to be predicted. In validation it is always 0.15, at the same
+    places for every trial."""
+    generate: NonNegativeInt = 64
+    """Seq2seq: so many validation texts are generated at each evaluation, for BLEU and ROUGE. 0: none."""
     max_documents: PositiveInt | None = None
     """Use only this many documents, drawn with the split seed. Default: all."""
     splits: SplitsConfig = SplitsConfig()

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import SpecError
-from trainables.config import FreezeConfig, ModelConfig
+from trainables.config import DataConfig, FreezeConfig, ModelConfig
 from trainables.data.card import DataCard
 from trainables.places import resolve_pretrained
 from trainables.tasks.task import Task
@@ -17,17 +17,18 @@ def build_model(
     task: Task,
     model: ModelConfig,
     *,
+    data: DataConfig,
     card: DataCard,
     tokenizer: "PreTrainedTokenizerBase",
-    max_length: int,
 ) -> "PreTrainedModel":
     """A model for `task` on the CPU. Random weights come from torch's global generator: seed it first."""
     import transformers
 
     auto_class = getattr(transformers, task.auto_class)
-    head = dict(task.head_fields(card))
+    head = dict(task.head_fields(card, data))
     if model.architecture is not None:
-        config = _scratch_config(model, tokenizer=tokenizer, max_length=max_length, head=head)
+        head |= task.scratch_fields(tokenizer)
+        config = _scratch_config(model, tokenizer=tokenizer, max_length=_longest(task, data), head=head)
         return _with_known_loss(auto_class.from_config(config), task)
     place = resolve_pretrained(str(model.pretrained))
     config = _pretrained_config(model, place=place, head=head)
@@ -42,6 +43,11 @@ def build_model(
     if model.freeze is not None:
         freeze(built, model.freeze)
     return _with_known_loss(built, task)
+
+
+def _longest(task: Task, data: DataConfig) -> int:
+    """Tokens that the model has to have positions for."""
+    return max(data.max_length, data.max_target_length) if "max_target_length" in task.options else data.max_length
 
 
 def freeze(model: "PreTrainedModel", config: FreezeConfig) -> None:

@@ -6,18 +6,18 @@ the test split has its own door.
 
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spaces.errors import SpecError
 from trainables.config import DataConfig, ModelConfig, TaskName, TrainedTokenizer
 from trainables.data.cache import Progress, data_directory, make_once
 from trainables.data.card import DataCard, make_card
-from trainables.data.columns import class_column
+from trainables.data.columns import Column, class_column
 from trainables.data.files import PART_NAMES
 from trainables.data.fingerprints import fingerprint as data_fingerprint
 from trainables.data.fingerprints import stratified
@@ -77,7 +77,8 @@ _prepared: dict[Path, PreparedData] = {}
 
 def fingerprint(task: TaskName, model: ModelConfig, data: DataConfig) -> str:
     """Names what `prepare` would make: equal fingerprints are equal examples."""
-    return data_fingerprint(task, model, data, columns=TASKS[task].columns(data))
+    described = TASKS[task]
+    return data_fingerprint(task, model, data, columns=described.columns(data), options=described.encoding_options)
 
 
 def prepare(
@@ -150,7 +151,7 @@ def _prepare_into(
         task=task.name,
         source=documents.description,
         vocab_size=len(tokenizer),
-        max_length=data.max_length,
+        data=data,
         labels=documents.label_order,
         baseline=task.baseline,
     )
@@ -199,11 +200,22 @@ def _tokenizer(
     config = tokenizer_config(model, data)
     if not isinstance(config, TrainedTokenizer):
         place = "model.pretrained" if data.tokenizer is None else "data.tokenizer.pretrained"
-        return load_tokenizer(config.pretrained, path=place)
+        loaded = load_tokenizer(config.pretrained, path=place)
+        if task.needs_mask_token and loaded.mask_token is None:
+            raise SpecError(f"this tokenizer has no token that hides another, as {task.name} needs.", path=place)
+        return loaded
     on_progress(f"training a tokenizer of {config.vocab_size} tokens")
-    column = task.columns(data)[0].role
-    texts = (text for batch in train.iter(batch_size=1000) for text in batch[column])
+    texts = (text for batch in train.iter(batch_size=1000) for text in _texts(batch, task.columns(data)))
     return train_bpe(texts, vocab_size=config.vocab_size, marks_ends=task.marks_ends)
+
+
+def _texts(batch: "dict[str, list[Any]]", columns: Sequence[Column]) -> Iterator[str]:
+    """All text of some documents, in every column that has some."""
+    for column in columns:
+        if column.kind == "text":
+            yield from batch[column.role]
+        elif column.kind == "words":
+            yield from map(" ".join, batch[column.role])
 
 
 # --- on disk ---------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ Knows no Ray, no W&B and no spec file: it is handed a TrialConfig and a function
 import math
 import shutil
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from transformers.trainer_callback import PrinterCallback
 from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
 from trainables.arguments import DEFAULTS
 from trainables.checkpoints import Checkpoint, TrialDirectory
-from trainables.config import TrialConfig
+from trainables.config import DataConfig, TrialConfig
 from trainables.data.card import DataCard
 from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
 from trainables.models import build_model
 from trainables.preparation import PreparedData
+from trainables.tasks.padding import IGNORED_LABEL
 from trainables.tasks.registry import TASKS
-from trainables.tasks.task import DerivedMetrics
+from trainables.tasks.task import DerivedMetrics, Task
 
 # What transformers logs, and what we call it. Names not listed are left out of the history.
 _TRAIN_NAMES = {"loss": TRAIN_LOSS, "grad_norm": "train/grad_norm", "learning_rate": "train/learning_rate"}
@@ -34,6 +36,10 @@ _SPEED_NAMES = {
     "eval_model_preparation_time",
     "eval_num_input_tokens_seen",
 }
+
+
+# Enough for a person to see what a model does.
+_SAMPLES_REPORTED = 16
 
 
 @dataclass(kw_only=True)
@@ -81,7 +87,7 @@ def build_trainer(
 ) -> "TrialTrainer":
     """The Trainer of one trial, model included."""
     task = TASKS[trial.task]
-    model = build_model(task, trial.model, card=data.card, tokenizer=data.tokenizer, max_length=trial.data.max_length)
+    model = build_model(task, trial.model, data=trial.data, card=data.card, tokenizer=data.tokenizer)
     reporter = ReportingCallback(
         report, log=log, directory=directory, card=data.card, derived=task.derived_metrics,
         tokenizer_directory=data.directory / "tokenizer",
@@ -94,13 +100,16 @@ def build_trainer(
     trainer = TrialTrainer(
         model=model,
         args=arguments,
-        data_collator=task.collator(data.tokenizer, max_length=trial.data.max_length),
+        data_collator=task.collator(data.tokenizer, trial.data, model=model, is_training=True),
         train_dataset=data.train,
         eval_dataset=data.validation,
         compute_loss_func=None if arguments.label_smoothing_factor else task.compute_loss,
-        compute_metrics=task.compute_metrics,
+        compute_metrics=partial(task.compute_metrics, card=data.card) if task.compute_metrics else None,
+        preprocess_logits_for_metrics=task.reduce_logits,
         callbacks=[reporter],
     )
+    reporter.read_samples = lambda: trainer.samples
+    trainer.measuring = Measuring(task=task, data=trial.data, tokenizer=data.tokenizer)
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -122,10 +131,24 @@ def training_arguments(trial: TrialConfig, *, output: Path) -> TrainingArguments
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measuring:
+    """What an evaluation needs beyond the model."""
+
+    task: Task
+    data: DataConfig
+    tokenizer: Any
+
+
 class TrialTrainer(Trainer):
     """Trainer that ends a diverged trial at the step it diverges, and whose evaluation loss compares trials."""
 
     label_smoother: Any
+    data_collator: Any
+    measuring: Measuring
+    """Set once the Trainer is built."""
+    samples: tuple[Mapping[str, str], ...] = ()
+    """What the model said in the last evaluation."""
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass. A loss that is no number ends the trial."""
@@ -146,6 +169,42 @@ class TrialTrainer(Trainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         finally:
             self.label_smoother = smoother
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Evaluation has a collator of its own: what it hides or cuts must be the same for every trial."""
+        measuring, collator = self.measuring, self.data_collator
+        self.data_collator = measuring.task.collator(
+            measuring.tokenizer, measuring.data, model=self.model, is_training=False
+        )
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = collator
+
+    def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
+        """One evaluation batch, whose loss counts by its labels."""
+        loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        self._losses.append((loss, num_labels(inputs["labels"], shifts=self._loss_shifts_labels)))
+        return loss, logits, labels
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """All of validation. The loss is the mean over all labels: a mean of the batches' means, as the Trainer has it,
+        depends on the batch size, and trials that differ in it could not be compared."""
+        self._losses: list[tuple[torch.Tensor, torch.Tensor]] = []
+        output = super().evaluation_loop(*args, **kwargs)
+        prefix = kwargs.get("metric_key_prefix", "eval")
+        losses, counts = (torch.stack(part).double() for part in zip(*self._losses, strict=True))
+        output.metrics[f"{prefix}_loss"] = float((losses * counts).sum() / counts.sum())
+        self._losses.clear()
+        measure = self.measuring.task.measure_generated
+        if measure is not None:
+            generated = measure(
+                self.model, self.measuring.tokenizer, self.eval_dataset, self.measuring.data,
+                batch_size=self.args.per_device_eval_batch_size,
+            )  # fmt: skip
+            output.metrics.update({f"{prefix}_{name}": value for name, value in generated.metrics.items()})
+            self.samples = generated.samples
+        return output
 
     def floating_point_ops(self, inputs: Any) -> int:
         """As transformers counts them, but with the parameters counted once and not at every step."""
@@ -181,6 +240,8 @@ class ReportingCallback(TrainerCallback):
         self._attempt = attempt
         self._evaluated_step = -1
         self._pending: TrialReport | None = None
+        self.read_samples: Callable[[], Sequence[Mapping[str, str]]] = tuple
+        """Gives what the model said in the last evaluation."""
         self._mark = (time.monotonic(), 0)
 
     def on_train_begin(
@@ -247,6 +308,7 @@ class ReportingCallback(TrainerCallback):
             progress=self._progress(state),
             metrics=named,
             rows=[*self._log.rows, row],
+            samples=[dict(sample) for sample in self.read_samples()[:_SAMPLES_REPORTED]],
             seconds=self._log.seconds,
             attempt=self._attempt,
             began_at=self._log.began_at,
@@ -296,6 +358,14 @@ class ReportingCallback(TrainerCallback):
             "epoch": round(float(state.epoch or 0.0), 6),
             "tokens": int(state.num_input_tokens_seen),
         }
+
+
+def num_labels(labels: torch.Tensor, *, shifts: bool) -> torch.Tensor:
+    """How many predictions a batch is measured by: tokens that have a label, or else examples."""
+    if labels.ndim < 2 or labels.is_floating_point():
+        return torch.tensor(len(labels))
+    counted = labels[..., 1:] if shifts else labels
+    return (counted != IGNORED_LABEL).sum().cpu()
 
 
 def diverged(metric: str, value: float, *, step: int) -> TrialFailed:

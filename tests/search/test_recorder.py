@@ -1,4 +1,5 @@
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,13 @@ class RecordingTracker(NullTracker):
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.ends: list[tuple[int, str, Any]] = []
+        self.samples: dict[int, list[Any]] = {}
 
     def log_rows(self, number: int, rows: Sequence[Row]) -> None:
         self.rows += rows
+
+    def log_samples(self, number: int, samples: Sequence[Any]) -> None:
+        self.samples[number] = list(samples)
 
     def end_trial(self, number: int, *, state: str, summary: Any, error: str | None) -> None:
         self.ends.append((number, state, summary))
@@ -95,6 +100,19 @@ def test_rows_reach_history_and_tracker_in_order_and_once(tmp_path: Path, study:
     history = session.files.trial(number).read_history()
     assert [row["step"] for row in history] == [0.5, 1, 1.5, 2, 2.5, 3]
     assert session.tracker.rows == history
+
+
+def test_what_the_last_evaluation_produced_is_kept_and_shown_once(tmp_path: Path, study: optuna.Study) -> None:
+    session = Session(tmp_path, study)
+    number = session.start()
+    for step in (1, 2):
+        sample = {"prompt": "a", "expected": "é", "generated": str(step)}
+        progress = Progress(step=step, epoch=step, tokens=0, evaluation=step)
+        session.recorder.report(number, TrialReport(progress=progress, metrics={"loss": 1.0}, samples=[sample]))
+    session.recorder.finish(number, is_complete=True)
+    lines = session.files.trial(number).samples.read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [{"prompt": "a", "expected": "é", "generated": "2"}]
+    assert session.tracker.samples == {number: [{"prompt": "a", "expected": "é", "generated": "2"}]}
 
 
 def test_a_resumed_trial_loses_its_torn_tail_and_no_evaluation(tmp_path: Path, study: optuna.Study) -> None:

@@ -147,7 +147,7 @@ def test_what_changes_no_token_changes_no_fingerprint(labelled_csv: Path, scratc
 
 
 def test_a_language_model_cannot_be_stratified(labelled_csv: Path, scratch_model: ModelConfig) -> None:
-    with pytest.raises(SpecError, match="no labels to stratify by"):
+    with pytest.raises(SpecError, match="one label each can be stratified"):
         fingerprint("causal_lm", scratch_model, config(labelled_csv, splits={"stratify": True}))
 
 

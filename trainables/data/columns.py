@@ -1,6 +1,7 @@
 """The columns that a task reads from its source: their names, and what a value in them must be. Reads nothing."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,7 +10,8 @@ from spaces.errors import SpecError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["text", "label"]
+Kind = Literal["text", "label", "labels", "number", "words", "tags"]
+CLASS_KINDS = {"label", "labels", "tags"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,7 +23,8 @@ class Column:
     name: str
     """Its name in the source."""
     kind: Kind = "text"
-    """What a value in it must be. A `label` is a class: a string, an integer or a truth value."""
+    """What a value in it must be. A `label` is a class: a string, an integer or a truth value; `labels` are any number
+    of them, `tags` one for each of the `words`."""
 
     @property
     def path(self) -> str:
@@ -29,11 +32,18 @@ class Column:
         return f"data.{self.role}"
 
     @property
+    def described(self) -> str:
+        """What it holds, for a person."""
+        words = {"label": "labels", "labels": "lists of labels", "number": "numbers", "words": "words", "tags": "tags"}
+        return words.get(self.kind, f"{self.role}s")
+
+    @property
     def arrow_type(self) -> "pa.DataType":
         """How its checked values are kept on disk."""
         import pyarrow as pa
 
-        return {"text": pa.large_string(), "label": pa.string()}[self.kind]
+        one = {"text": pa.large_string(), "label": pa.string(), "number": pa.float64()}
+        return one[self.kind] if self.kind in one else pa.list_(pa.string())
 
     def checked(self, value: Any, *, where: str) -> Any:
         """`value` as it is kept. Raises SpecError when it is missing or of another kind."""
@@ -46,12 +56,7 @@ class Column:
 
 def class_column(columns: Iterable[Column]) -> Column | None:
     """The column whose values are classes, if the task has one."""
-    return next((column for column in columns if column.kind == "label"), None)
-
-
-def roles(columns: Sequence[Column]) -> tuple[str, ...]:
-    """The roles, in order."""
-    return tuple(column.role for column in columns)
+    return next((column for column in columns if column.kind in CLASS_KINDS), None)
 
 
 def _checked_text(column: Column, value: Any, where: str) -> str:
@@ -70,4 +75,48 @@ def _checked_label(column: Column, value: Any, where: str) -> str:
     return str(value)
 
 
-_CHECKS = {"text": _checked_text, "label": _checked_label}
+def _checked_labels(column: Column, value: Any, where: str) -> list[str]:
+    if isinstance(value, str):  # a cell of a csv file
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    if not isinstance(value, list):
+        raise SpecError(
+            f"`{column.name}` must hold a list of labels, but {where} holds {type(value).__name__}.", path=column.path
+        )
+    return [_checked_label(column, label, where) for label in value]
+
+
+def _checked_number(column: Column, value: Any, where: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise SpecError(f"`{column.name}` must hold finite numbers, but {where} holds {value!r}.", path=column.path)
+    return number
+
+
+def _checked_words(column: Column, value: Any, where: str) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise SpecError(
+            f"`{column.name}` must hold a list of words, but {where} holds {type(value).__name__}.", path=column.path
+        )
+    return value
+
+
+def _checked_tags(column: Column, value: Any, where: str) -> list[str]:
+    if not isinstance(value, list):
+        raise SpecError(
+            f"`{column.name}` must hold a list with a tag for each word, but {where} holds {type(value).__name__}.",
+            path=column.path,
+        )
+    return [_checked_label(column, tag, where) for tag in value]
+
+
+_CHECKS = {
+    "text": _checked_text,
+    "label": _checked_label,
+    "labels": _checked_labels,
+    "number": _checked_number,
+    "words": _checked_words,
+    "tags": _checked_tags,
+}

@@ -35,7 +35,9 @@ FORMAT_VERSION = 2
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".h5", ".onnx", ".msgpack", ".gguf"}
 
 
-def fingerprint(task: TaskName, model: ModelConfig, data: DataConfig, *, columns: Sequence[Column]) -> str:
+def fingerprint(
+    task: TaskName, model: ModelConfig, data: DataConfig, *, columns: Sequence[Column], options: Sequence[str]
+) -> str:
     """16 hex digits over everything that changes tokens, parts or labels. SpecError if files are missing."""
     identity = {
         "format": FORMAT_VERSION,
@@ -46,6 +48,7 @@ def fingerprint(task: TaskName, model: ModelConfig, data: DataConfig, *, columns
         "tokenizer": _tokenizer_identity(tokenizer_config(model, data), is_default=data.tokenizer is None),
         "max_length": data.max_length,
         "max_documents": data.max_documents,
+        "options": {name: getattr(data, name) for name in options},
         "splits": data.splits.model_dump() | {"stratify": stratified(data, columns)},
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -53,10 +56,13 @@ def fingerprint(task: TaskName, model: ModelConfig, data: DataConfig, *, columns
 
 def stratified(data: DataConfig, columns: Sequence[Column]) -> bool:
     """Whether splits keep the labels' shares: by default where documents have a class."""
-    if class_column(columns) is not None:
+    classes = class_column(columns)
+    if classes is not None and classes.kind == "label":
         return data.splits.stratify is not False
     if data.splits.stratify:
-        raise SpecError("the documents of this task have no labels to stratify by.", path="data.splits.stratify")
+        raise SpecError(
+            "only documents with one label each can be stratified by it: leave this out.", path="data.splits.stratify"
+        )
     return False
 
 

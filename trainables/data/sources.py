@@ -14,7 +14,7 @@ from spaces.errors import SpecError
 from trainables.config import BuiltinSource, DataConfig, FilesSource, HubSource
 from trainables.data.arrow_files import write_columns
 from trainables.data.builtin import builtin_rows
-from trainables.data.columns import Column, class_column, roles
+from trainables.data.columns import CLASS_KINDS, Column, class_column
 from trainables.data.files import PART_NAMES, Columns, Row, match_files, read_rows, require_columns
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def load_documents(data: DataConfig, columns: Columns, *, scratch: Path) -> Docu
     source = data.source
     label_order: tuple[str, ...] = ()
     if isinstance(source, BuiltinSource):
-        rows: dict[str, Iterable[_Origin]] = {"train": [(source.builtin, builtin_rows(source.builtin, roles(columns)))]}
+        rows: dict[str, Iterable[_Origin]] = {"train": [(source.builtin, builtin_rows(source.builtin, columns))]}
         description = f"{source.builtin} (standard library of this Python)"
     elif isinstance(source, FilesSource):
         matched = match_files(source.files)
@@ -94,12 +94,16 @@ def _checked(origins: Iterable[_Origin], columns: Columns) -> Iterator[Row]:
         for number, row in enumerate(rows, 1):
             where = f"row {number} of {name}"
             checked = tuple(column.checked(value, where=where) for column, value in zip(columns, row, strict=True))
-            if any(column.kind == "text" and not value.strip() for column, value in zip(columns, checked, strict=True)):
+            if any(_is_blank(column, value) for column, value in zip(columns, checked, strict=True)):
                 num_blank += 1
                 continue
             yield checked
         if num_blank:
             logger.warning("%s: left out %d blank documents", name, num_blank)
+
+
+def _is_blank(column: Column, value: Any) -> bool:
+    return (column.kind == "text" and not value.strip()) or (column.kind == "words" and not value)
 
 
 def _check_not_empty(parts: "dict[str, Dataset]", *, description: str) -> None:
@@ -110,15 +114,29 @@ def _check_not_empty(parts: "dict[str, Dataset]", *, description: str) -> None:
 
 def _checked_labels(parts: "dict[str, Dataset]", fixed_order: tuple[str, ...], *, column: Column) -> tuple[str, ...]:
     """All labels of train in the order of their ids; no other part may bring one that train lacks."""
-    used = {part: set(documents.unique(column.role)) for part, documents in parts.items()}
+    used = {part: _labels_in(documents, column.role) for part, documents in parts.items()}
     for part, labels in used.items():
         unknown = sorted(labels - used["train"])
         if unknown:
             raise SpecError(f"`{unknown[0]}` is a label in {part} but never in train.", path=column.path)
-    if len(used["train"]) < 2:
-        only = next(iter(used["train"]))
-        raise SpecError(f"classification needs at least two labels, but all documents have `{only}`.", path=column.path)
+    fewest = 1 if column.kind == "labels" else 2
+    if len(used["train"]) < fewest:
+        only = next(iter(used["train"]), None)
+        raise SpecError(
+            f"classification needs at least {'a label' if fewest == 1 else 'two labels'}, but "
+            + (f"all documents have `{only}`." if only else "no document has one."),
+            path=column.path,
+        )
     return tuple(name for name in fixed_order if name in used["train"]) or sort_labels(used["train"])
+
+
+def _labels_in(documents: "Dataset", role: str) -> set[str]:
+    """All labels in a column of labels or of lists of labels."""
+    import pyarrow as pa
+
+    column = documents.data.column(role)
+    values = column.chunks if not pa.types.is_list(column.type) else [chunk.flatten() for chunk in column.chunks]
+    return {label for chunk in values for label in chunk.unique().to_pylist()}
 
 
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
@@ -187,8 +205,8 @@ def _hub_rows(
 
 
 def _class_names(feature: Any) -> tuple[str, ...]:
-    """The names of a ClassLabel; none for plain strings and numbers."""
-    return tuple(getattr(feature, "names", ()))
+    """The names of a ClassLabel, or of a list of them; none for plain strings and numbers."""
+    return tuple(getattr(getattr(feature, "feature", feature), "names", ()))
 
 
 def _hub_parts(loaded: "DatasetDict", *, name: str) -> "dict[str, Dataset]":
@@ -207,7 +225,8 @@ def _hub_parts(loaded: "DatasetDict", *, name: str) -> "dict[str, Dataset]":
 
 def _is_unlabelled(split: "Dataset", label: str, part: str) -> bool:
     """Benchmarks publish their test split with every label -1: we then hold out our own."""
-    hidden = set(split.unique(label)) == {-1}
+    is_list = hasattr(split.features[label], "feature")
+    hidden = not is_list and set(split.unique(label)) == {-1}
     if hidden:
         logger.warning("the %s split has no labels: it is drawn from train instead", part)
     return hidden
@@ -217,9 +236,15 @@ def _dataset_rows(split: "Dataset", columns: Columns, classes: tuple[str, ...]) 
     names = [column.name for column in columns]
     for batch in split.select_columns(names).iter(batch_size=_BATCH_DOCUMENTS):
         values = [
-            [classes[value] if value is not None and value >= 0 else None for value in batch[column.name]]
-            if classes and column.kind == "label"
+            [_named(value, classes) for value in batch[column.name]]
+            if classes and column.kind in CLASS_KINDS
             else batch[column.name]
             for column in columns
         ]
         yield from zip(*values, strict=True)
+
+
+def _named(value: Any, classes: tuple[str, ...]) -> Any:
+    if isinstance(value, list):
+        return [_named(each, classes) for each in value]
+    return classes[value] if value is not None and value >= 0 else None

@@ -11,10 +11,12 @@ from trainables.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-def collator(tokenizer: "PreTrainedTokenizerBase", *, max_length: int) -> Any:
+def collator(
+    tokenizer: "PreTrainedTokenizerBase", data: DataConfig, *, model: "PreTrainedModel", is_training: bool
+) -> Any:
     """Stacks blocks. They all have one length, so there is nothing to pad and no mask to carry."""
     return _stack
 
@@ -40,13 +42,18 @@ def columns(data: DataConfig) -> tuple[Column, ...]:
     return (Column(role="text", name=data.text),)
 
 
+def metrics(data: DataConfig) -> tuple[str, ...]:
+    """Loss in nats per token; bits per byte also compare tokenizers."""
+    return (EVAL_LOSS, "eval/perplexity", "eval/bits_per_byte")
+
+
 # The models' own loss counts tokens over all micro-batches of a step; logits (batch, length, vocabulary) would fill
 # the memory.
 TASK = Task(
     name="causal_lm",
     auto_class="AutoModelForCausalLM",
     head="CAUSAL_LM",
-    metrics=(EVAL_LOSS, "eval/perplexity", "eval/bits_per_byte"),
+    metrics=metrics,
     columns=columns,
     encode=encode_blocks,
     baseline=unigram_frequencies,
