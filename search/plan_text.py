@@ -15,6 +15,13 @@ from search.plan import Plan
 from spaces.distributions import Choice, Distribution
 from spaces.errors import SpecError
 from spaces.space import Parameter
+from trainables.user_functions import check_trainable
+
+_FUNCTION_WORDS = {
+    "own_loop": "called as function(config, report)",
+    "ray_train_loop": "a Ray Train loop",
+    None: "a function whose source does not tell how it is called",
+}
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
@@ -128,7 +135,7 @@ def _concurrent(plan: Plan) -> int | None:
 def _model(plan: Plan) -> str:
     model = plan.spec.model
     if model is None:
-        return ""
+        return _FUNCTION_WORDS[check_trainable(plan.spec.trainable)] if plan.spec.trainable else ""
     return f"{model.architecture} from scratch" if model.architecture else f"pretrained {model.pretrained}"
 
 

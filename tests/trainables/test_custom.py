@@ -100,7 +100,7 @@ def test_a_function_that_finds_nothing_left_to_do_has_finished(custom: Custom, t
         ("report({'loss': float('nan')})", "diverged", "loss became nan at step 1"),
         ("report({'loss': 1.0, 'other': -float('inf')}, step=7)", "diverged", "other became -inf at step 7"),
         ("pass", "error", "without a single report"),
-        ("report({'loss': 'small'})", "error", "could not convert"),
+        ("report({'loss': 'small'})", "error", "a number in it, but has loss 'small'"),
         ("raise ValueError('no')", "error", "ValueError: no"),
         ("sys.exit(3)", "error", "SystemExit: 3"),
         ("raise MemoryError", "out_of_memory", "MemoryError"),
