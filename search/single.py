@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from analysis.records import SearchFiles
-from cluster.connect import local_cpus, set_environment
+from cluster.connect import local_cpus, quiet_ray, set_environment
 from search.load import load_spec
 from search.plan import base_document, make_plan
 from search.yaml_text import parse_yaml
@@ -30,6 +30,7 @@ def run_single(source: Path, *, overrides: Sequence[str], number: int | None, co
         _recorded(source, number, overrides) if source.is_dir() else _from_spec(source, number, overrides)
     )
     set_environment()  # a Ray Train loop imports ray, though nothing of it starts
+    quiet_ray()
     evaluations: list[dict[str, Any]] = []
 
     def show(report: TrialReport) -> None:

@@ -161,7 +161,7 @@ def _number(value: Any) -> float | None:
     if isinstance(value, str | bytes):
         return None
     try:
-        return float(value)
+        return float(value.item() if hasattr(value, "item") else value)
     except (TypeError, ValueError, RuntimeError):  # as numpy and torch refuse an array
         return None
 
