@@ -1,5 +1,6 @@
 """Every check that costs no training, and what a search will do. Imports neither torch nor ray nor optuna."""
 
+import copy
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -122,16 +123,16 @@ def make_plan(loaded: LoadedSpec) -> Plan:
 
 
 def base_document(spec: SearchSpec) -> dict[str, Any]:
-    """The trial document of the spec with nothing varied, defaults filled in."""
+    """The trial document of the spec with nothing varied, defaults filled in. Changing it changes no spec."""
     if spec.trainable is not None:
-        return {"trainable": spec.trainable, "config": spec.config}
+        return {"trainable": spec.trainable, "config": copy.deepcopy(spec.config)}
     assert spec.model is not None, "a task has a model"
     assert spec.data is not None, "a task has data"
     return {
         "task": spec.task,
         "model": spec.model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
-        "training": resolved_training(spec.training),
+        "training": copy.deepcopy(resolved_training(spec.training)),
     }
 
 
