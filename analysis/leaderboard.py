@@ -104,7 +104,7 @@ def to_table(entries: Sequence[Entry], record: SearchRecord) -> Table:
     table.add_column("state", no_wrap=True)
     for name in short_names(paths).values():
         table.add_column(_folded(name), justify="right", no_wrap=True)
-    for name in ("epochs", "seconds"):
+    for name in (record.unit, "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     for entry in entries:
         trial = entry.trial
@@ -115,11 +115,16 @@ def to_table(entries: Sequence[Entry], record: SearchRecord) -> Table:
             "" if value is None else show_metric(value),
             _STATE_WORDS[trial.state],
             *(show_value(trial.params.get(path, "")) for path in paths),
-            "" if trial.epochs is None else f"{trial.epochs:g}",
+            _amount(getattr(trial, record.unit)),
             "" if trial.seconds is None else f"{trial.seconds:.1f}",
             style="bold green" if entry.rank == 1 else _STATE_STYLES[trial.state],
         )
     return table
+
+
+def _amount(done: float | None) -> str:
+    """How much training: whole numbers in full, epochs with their fraction."""
+    return "" if done is None else f"{done:,}" if isinstance(done, int) else f"{done:g}"
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

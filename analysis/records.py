@@ -147,6 +147,8 @@ class SearchRecord:
     """How many trials the search is to have."""
     baseline: dict[str, float] = field(default_factory=dict)
     """What guessing reaches, by metric: the majority class, or unigram frequencies."""
+    unit: Literal["epochs", "steps", "tokens"] = "epochs"
+    """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
 
     def count(self, state: TrialState) -> int:
         """Trials in `state`."""
@@ -188,6 +190,7 @@ def read_records(directory: Path) -> SearchRecord:
         trials=[_trial_record(trial, gpus=gpus) for trial in study.get_trials(deepcopy=False)],
         num_planned=attributes.get("num_trials"),
         baseline=attributes.get("baseline", {}),
+        unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -56,7 +57,8 @@ def plan_text(plan: Plan) -> RenderableType:
     lines.add_column(style="bold", no_wrap=True)
     lines.add_column(overflow="fold")
     lines.add_row("search", spec.name)
-    lines.add_row("task", f"{facts['task']}, {facts['model']}" if facts["model"] else str(facts["task"]))
+    task = _below_here(facts["task"])
+    lines.add_row("task", f"{task}, {facts['model']}" if facts["model"] else task)
     lines.add_row("data", _data(plan))
     lines.add_row("objective", f"{spec.metric}, {'smaller' if spec.mode == 'min' else 'larger'} is better")
     lines.add_row("algorithm", _algorithm(plan))
@@ -78,6 +80,11 @@ def plan_text(plan: Plan) -> RenderableType:
     for path, expression in spec.derive.items():
         parts.append(Text(f"derived     {path} = {expression}"))
     return Group(*parts)
+
+
+def _below_here(task: str) -> str:
+    """A trainable's file relative to the current folder, where it lies below it."""
+    return task.removeprefix(f"{Path.cwd()}/")
 
 
 def describe(parameter: Parameter) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.leaderboard import show_metric
 from analysis.records import SearchFiles
 from cluster.connect import local_cpus, quiet_ray, set_environment
 from search.load import load_spec
@@ -41,7 +42,7 @@ def run_single(source: Path, *, overrides: Sequence[str], number: int | None, co
             {"evaluation": progress.evaluation, "step": progress.step, "epoch": progress.epoch,
              "tokens": progress.tokens, "metrics": report.metrics}
         )  # fmt: skip
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
+        shown = "  ".join(f"{name} {show_metric(value)}" for name, value in report.metrics.items())
         console.print(f"epoch {progress.epoch:g}  step {progress.step}  {shown}", highlight=False, soft_wrap=True)
 
     def say(message: str) -> None:

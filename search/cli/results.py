@@ -27,6 +27,6 @@ def leaderboard(
     elif as_csv:
         typer.echo(to_csv(entries), nl=False)
     else:
-        from rich.console import Console
+        from search.cli.screen import screen
 
-        Console().print(to_table(entries, record), highlight=False)
+        screen().print(to_table(entries, record), highlight=False)
