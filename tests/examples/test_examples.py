@@ -19,9 +19,9 @@ def run_all(*names: str, examples: Path = EXAMPLES, timeout: float = 280) -> sub
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_every_example_runs() -> None:
-    done = run_all(timeout=880)
+    done = run_all(timeout=1750)
     assert done.returncode == 0, done.stdout + done.stderr
     specs = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.yaml")}
     shown = {line.split()[0]: line for line in done.stdout.splitlines()[1:] if line}
