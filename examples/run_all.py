@@ -148,8 +148,10 @@ def main(names: Sequence[str]) -> int:
     ran = []
     with tempfile.TemporaryDirectory(prefix="tunesmith-examples-") as storage:
         for example in wanted:
-            sys.stderr.write(f"{example.name} ...\n")
+            sys.stderr.write(f"{example.name} ... ")
+            sys.stderr.flush()
             one = run_example(example, storage=Path(storage), checkpoints=checkpoints)
+            sys.stderr.write(f"{one.state}, {one.seconds:.0f} s\n")
             ran.append(one)
             if one.checkpoint:
                 checkpoints[str(example.spec["name"])] = one.checkpoint
