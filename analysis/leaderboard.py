@@ -22,7 +22,9 @@ _STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "
 _MIN_HEADER_WIDTH = 8
 _ANY_WIDTH = 10_000
 _EXTRA: dict[str, Callable[[TrialRecord], str]] = {
-    "epochs": lambda trial: "" if trial.epochs is None else f"{trial.epochs:g}",
+    "epochs": lambda trial: _amount(trial.epochs),
+    "steps": lambda trial: _amount(trial.steps),
+    "tokens": lambda trial: _amount(trial.tokens),
     "seconds": lambda trial: "" if trial.seconds is None else f"{trial.seconds:.1f}",
 }
 
@@ -106,7 +108,7 @@ def to_table(entries: Sequence[Entry], record: SearchRecord, *, width: int) -> T
 
     Columns carry the shortest part of a parameter's path that is its own.
     """
-    for extra in (("epochs", "seconds"), ("epochs",)):
+    for extra in ((record.unit, "seconds"), (record.unit,)):
         table = _table(entries, record, extra=extra)
         if Console(width=_ANY_WIDTH).measure(table).maximum <= width:
             return table
@@ -136,6 +138,11 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
             style="bold green" if entry.rank == 1 else _STATE_STYLES[trial.state],
         )
     return table
+
+
+def _amount(done: float | None) -> str:
+    """How much training: whole numbers in full, epochs with their fraction."""
+    return "" if done is None else f"{done:,}" if isinstance(done, int) else f"{done:g}"
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

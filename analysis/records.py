@@ -158,6 +158,8 @@ class SearchRecord:
     """What guessing without a model reaches, by metric."""
     baseline_name: str = ""
     """How it guesses, such as `majority class`."""
+    unit: Literal["epochs", "steps", "tokens"] = "epochs"
+    """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
 
     def count(self, state: TrialState) -> int:
         """Trials in `state`."""
@@ -200,6 +202,7 @@ def read_records(directory: Path) -> SearchRecord:
         num_planned=attributes.get("num_trials"),
         baseline=attributes.get("baseline", {}),
         baseline_name=attributes.get("baseline_name", ""),
+        unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
     )
 
 

@@ -1,8 +1,7 @@
 """Every check that costs no training, and what a search will do. Imports neither torch nor ray nor optuna."""
 
-import importlib.util
+import copy
 import random
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from trainables.huggingface import architecture, training_argument_fields
 from trainables.metrics import MODES
 from trainables.preparation import cached_card
 from trainables.tasks.registry import TASKS
+from trainables.user_functions import check_trainable
 
 DEFAULT_TRIALS = 20
 _VARYING_SECTIONS = ("model", "data", "training")
@@ -124,48 +124,30 @@ def make_plan(loaded: LoadedSpec) -> Plan:
 
 
 def base_document(spec: SearchSpec) -> dict[str, Any]:
-    """The trial document of the spec with nothing varied, defaults filled in."""
+    """The trial document of the spec with nothing varied, defaults filled in. Changing it changes no spec."""
     if spec.trainable is not None:
-        return {"trainable": spec.trainable, "config": spec.config}
+        return {"trainable": spec.trainable, "config": copy.deepcopy(spec.config)}
     assert spec.model is not None, "a task has a model"
     assert spec.data is not None, "a task has data"
     return {
         "task": spec.task,
         "model": spec.model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
-        "training": resolved_training(spec.training),
+        "training": copy.deepcopy(resolved_training(spec.training)),
     }
 
 
 def _check_base(spec: SearchSpec) -> None:
     if spec.trainable is not None:
-        _check_trainable(spec.trainable)
+        try:
+            check_trainable(spec.trainable)
+        except SpecError as error:
+            raise error.at("trainable") from None
         return
     assert spec.model is not None
     assert spec.data is not None
     assert spec.task is not None
     check_trial(TrialConfig(task=spec.task, model=spec.model, data=spec.data, training=spec.training))
-
-
-def _check_trainable(trainable: str) -> None:
-    """Whether its module and function can be found, without running the module."""
-    module, _, function = trainable.partition(":")
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None  # ValueError: a name such as `a..b`
-    if found is None:
-        near = did_you_mean(module, [path.stem for path in Path.cwd().glob("*.py")])
-        raise SpecError(f"there is no module `{module}` in this folder, nor is it installed.{near}", path="trainable")
-    source = Path(found.origin or "")
-    if source.suffix == ".py" and function not in (names := _names_in(source)):
-        raise SpecError(
-            f"module `{module}` has no function `{function}`.{did_you_mean(function, names)}", path="trainable"
-        )
-
-
-def _names_in(source: Path) -> set[str]:
-    return set(re.findall(r"\w+", source.read_text("utf-8", errors="replace")))
 
 
 def _check_paths(spec: SearchSpec) -> None:
@@ -305,6 +287,13 @@ def _check_metric(spec: SearchSpec) -> None:
 
 
 def _check_resources(spec: SearchSpec) -> None:
+    # `workers` comes with worker groups. They run our own loop only.
+    if spec.trainable is not None and (workers := getattr(spec.resources, "workers", 1)) != 1:
+        raise SpecError(
+            f"a `trainable` trains in one worker, but got {workers}: its function would have to be started on each, "
+            "and tunesmith does so for a `task` only. Run more trials at once instead.",
+            path="resources.workers",
+        )
     gpus = spec.resources.gpus_per_worker
     if gpus > 1 and not gpus.is_integer():
         raise SpecError(

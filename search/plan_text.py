@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -15,6 +16,13 @@ from search.plan import Plan
 from spaces.distributions import Choice, Distribution
 from spaces.errors import SpecError
 from spaces.space import Parameter
+from trainables.user_functions import check_trainable
+
+_FUNCTION_WORDS = {
+    "own_loop": "called as function(config, report)",
+    "ray_train_loop": "a Ray Train loop",
+    None: "a function whose source does not tell how it is called",
+}
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
@@ -49,7 +57,8 @@ def plan_text(plan: Plan) -> RenderableType:
     lines.add_column(style="bold", no_wrap=True)
     lines.add_column(overflow="fold")
     lines.add_row("search", spec.name)
-    lines.add_row("task", f"{facts['task']}, {facts['model']}" if facts["model"] else str(facts["task"]))
+    task = _below_here(facts["task"])
+    lines.add_row("task", f"{task}, {facts['model']}" if facts["model"] else task)
     lines.add_row("data", _data(plan))
     lines.add_row("objective", f"{spec.metric}, {'smaller' if spec.mode == 'min' else 'larger'} is better")
     lines.add_row("algorithm", _algorithm(plan))
@@ -71,6 +80,11 @@ def plan_text(plan: Plan) -> RenderableType:
     for path, expression in spec.derive.items():
         parts.append(Text(f"derived     {path} = {expression}"))
     return Group(*parts)
+
+
+def _below_here(task: str) -> str:
+    """A trainable's file relative to the current folder, where it lies below it."""
+    return task.removeprefix(f"{Path.cwd()}/")
 
 
 def describe(parameter: Parameter) -> str:
@@ -128,7 +142,7 @@ def _concurrent(plan: Plan) -> int | None:
 def _model(plan: Plan) -> str:
     model = plan.spec.model
     if model is None:
-        return ""
+        return _FUNCTION_WORDS[check_trainable(plan.spec.trainable)] if plan.spec.trainable else ""
     return f"{model.architecture} from scratch" if model.architecture else f"pretrained {model.pretrained}"
 
 

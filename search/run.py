@@ -150,6 +150,7 @@ def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
             directory=str(plan.files.trial(number).path),
             num_threads=plan.spec.resources.cpus_per_worker,
             save_checkpoints=plan.spec.checkpoints.save,
+            metric=plan.spec.metric,
         )
 
     return AskTellSearcher(recorder, num_trials=plan.num_trials, make_order=make_order)

@@ -6,8 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.leaderboard import show_metric
 from analysis.records import SearchFiles
-from cluster.connect import local_cpus
+from cluster.connect import local_cpus, quiet_ray, set_environment
 from search.load import load_spec
 from search.plan import base_document, make_plan
 from search.yaml_text import parse_yaml
@@ -26,9 +27,11 @@ def run_single(source: Path, *, overrides: Sequence[str], number: int | None, co
     Raises:
         SpecError: there is no such spec or trial.
     """
-    document, num_threads = (
+    document, num_threads, metric = (
         _recorded(source, number, overrides) if source.is_dir() else _from_spec(source, number, overrides)
     )
+    set_environment()  # a Ray Train loop imports ray, though nothing of it starts
+    quiet_ray()
     evaluations: list[dict[str, Any]] = []
 
     def show(report: TrialReport) -> None:
@@ -39,13 +42,15 @@ def run_single(source: Path, *, overrides: Sequence[str], number: int | None, co
             {"evaluation": progress.evaluation, "step": progress.step, "epoch": progress.epoch,
              "tokens": progress.tokens, "metrics": report.metrics}
         )  # fmt: skip
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
+        shown = "  ".join(f"{name} {show_metric(value)}" for name, value in report.metrics.items())
         console.print(f"epoch {progress.epoch:g}  step {progress.step}  {shown}", highlight=False, soft_wrap=True)
 
     def say(message: str) -> None:
         console.print(message, style="dim", highlight=False)
 
-    outcome = run_trial(parse_document(document), show, num_threads=num_threads, on_progress=say)
+    outcome = run_trial(
+        parse_document(document), show, num_threads=num_threads, on_progress=say, metric=metric
+    )  # fmt: skip
     if outcome.failure is not None:
         console.print(f"failed ({outcome.failure.kind}): {outcome.failure.message}", style="red", highlight=False)
     return {
@@ -56,14 +61,14 @@ def run_single(source: Path, *, overrides: Sequence[str], number: int | None, co
     }
 
 
-def _from_spec(source: Path, number: int | None, overrides: Sequence[str]) -> tuple[dict[str, Any], int]:
+def _from_spec(source: Path, number: int | None, overrides: Sequence[str]) -> tuple[dict[str, Any], int, str]:
     if number is not None:
         raise SpecError(f"`--number` picks a recorded trial of a search's folder, but `{source}` is a spec.")
     plan = make_plan(load_spec(source, overrides=overrides))
-    return base_document(plan.spec), min(plan.spec.resources.cpus_per_worker, local_cpus())
+    return base_document(plan.spec), min(plan.spec.resources.cpus_per_worker, local_cpus()), plan.spec.metric
 
 
-def _recorded(source: Path, number: int | None, overrides: Sequence[str]) -> tuple[dict[str, Any], int]:
+def _recorded(source: Path, number: int | None, overrides: Sequence[str]) -> tuple[dict[str, Any], int, str | None]:
     files = SearchFiles(source)
     if not files.spec.is_file():
         raise SpecError(f"`{source}` is no search: it has no {files.spec.name}.")
@@ -81,4 +86,4 @@ def _recorded(source: Path, number: int | None, overrides: Sequence[str]) -> tup
         if not equals:
             raise SpecError(f"`--set` takes PATH=VALUE, but got `{override}`.")
         set_path(document, path, parse_yaml(text)[0])
-    return document, int(content["cpus"])
+    return document, int(content["cpus"]), content.get("metric")

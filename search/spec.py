@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_
 from cluster.resources import ResourcesConfig
 from spaces.errors import SpecError
 from spaces.reports import ResourceUnit
-from trainables.config import DataConfig, ModelConfig, Section, TaskName
+from trainables.config import DataConfig, ModelConfig, Section, TaskName, Trainable
 from trainables.metrics import MODES, Mode
 from trainables.tasks.registry import TASKS
 
@@ -133,10 +133,13 @@ class SearchSpec(Section):
     """From which text."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Any field of transformers.TrainingArguments."""
-    trainable: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
-    """Instead of a task: `module:function`, called as `function(config, report)`."""
+    trainable: Trainable | None = None
+    """Instead of a task: `module:function` (beside the spec, in the folder you start from, or installed) or
+    `folder/file.py:function`. Called as `function(config, report)`, or, when it has one parameter, as an unchanged
+    Ray Train loop that calls `ray.train.report`."""
     config: dict[str, Any] = Field(default_factory=dict)
-    """With `trainable`: the mapping that the function is handed."""
+    """With `trainable`: the mapping that the function is handed. `seed` in it seeds Python, NumPy and torch, too
+    (default 42)."""
     space: dict[str, Any] = Field(default_factory=dict)
     """Dotted path -> what it may be, such as `training.learning_rate: {log_uniform: [1e-5, 1e-3]}`."""
     constraints: tuple[str, ...] = ()

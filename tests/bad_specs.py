@@ -392,7 +392,7 @@ TRAINABLE = [
     _bad("function missing", *_line("trainable: own_module:train", "trainable: own_module:trian"),
          "trainable: module `own_module` has no function `trian`", "`train`?", good=OWN),
     _bad("no colon", *_line("trainable: own_module:train", "trainable: own_module.train"),
-         "trainable: expected `module:function`", good=OWN),
+         "trainable: expected `module:function` or `folder/file.py:function`", good=OWN),
     _bad("empty module name", *_line("trainable: own_module:train", "trainable: a..b:train"), "trainable:", "no module",
          good=OWN),
     _bad("no metric", "  metric: loss\n", "", "`trainable` needs `search.metric`", good=OWN),

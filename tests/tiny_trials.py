@@ -154,6 +154,7 @@ def run(
     stop_after: int | None = None,
     save_checkpoints: bool = True,
     on_report: Callable[[TrialReport], None] | None = None,
+    metric: str | None = None,
 ) -> Ran:
     """Run the trial in `folder`, on from its last checkpoint; `stop_after` is the evaluation it is stopped at."""
     ran = Ran()
@@ -170,7 +171,7 @@ def run(
         directory.begin_attempt()
     with contextlib.suppress(TrialStopped):
         ran.outcome = run_trial(
-            parse_document(document), report, directory=directory, save_checkpoints=save_checkpoints
+            parse_document(document), report, directory=directory, save_checkpoints=save_checkpoints, metric=metric
         )
     return ran
 

@@ -52,6 +52,17 @@ Files = Annotated[str, AfterValidator(_absolute_files)]
 """Path or glob of local files."""
 
 
+def _absolute_trainable(trainable: str) -> str:
+    place, _, name = trainable.rpartition(":")
+    return f"{_absolute_files(place)}:{name}" if place.endswith(".py") else trainable
+
+
+Trainable = Annotated[
+    str, Field(pattern=r"^(.*[^/]\.py|[\w.]+):[A-Za-z_]\w*$"), AfterValidator(_absolute_trainable)
+]  # fmt: skip
+"""`module:function`, or `folder/file.py:function`."""
+
+
 # --- model -----------------------------------------------------------------------------------------------
 
 
@@ -252,7 +263,7 @@ class TrialConfig(Section):
 class CustomTrialConfig(Section):
     """A trial of the user's own function instead of a task."""
 
-    trainable: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
-    """`module:function`, called as `function(config, report)`."""
+    trainable: Trainable
+    """`module:function` or `folder/file.py:function`."""
     config: dict[str, Any] = Field(default_factory=dict)
-    """Handed to the function as it is."""
+    """Handed to the function as it is. `seed` in it seeds the process too."""

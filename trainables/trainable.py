@@ -12,6 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.result import (
+    AUTO_RESULT_KEYS,
+    DEBUG_METRICS,
+    DONE,
+    EPISODES_THIS_ITER,
+    RESULT_DUPLICATE,
+    SHOULD_CHECKPOINT,
+    TIMESTEPS_THIS_ITER,
+)
 
 from spaces.reports import TrialReport, TrialStopped
 from trainables.checkpoints import TrialDirectory
@@ -20,6 +29,11 @@ from trainables.trial import TrialOutcome, classify, parse_document, run_trial
 # Names in a Tune result.
 REPORT, FAILURE, LAST_ROWS, FINISHED = "report", "failure", "last_rows", "finished"
 ORDER = "order"
+# A user's metric of such a name would tell Tune to stop, to save, or how late it is.
+_TUNES_OWN = frozenset({
+    *AUTO_RESULT_KEYS, *DEBUG_METRICS, DONE, SHOULD_CHECKPOINT, RESULT_DUPLICATE, EPISODES_THIS_ITER,
+    TIMESTEPS_THIS_ITER, FAILURE, LAST_ROWS, FINISHED,
+})  # fmt: skip
 _STOP_TIMEOUT_SECONDS = 120.0
 
 
@@ -39,6 +53,8 @@ class TrialOrder:
     """Whether a checkpoint goes with each evaluation."""
     cache_directory: str | None = None
     """Where prepared data lies. Default: the user's cache."""
+    metric: str | None = None
+    """The search's metric: every report of a user's function must have it."""
 
     def to_config(self) -> dict[str, str]:
         """As the configuration of a Tune trial."""
@@ -144,6 +160,7 @@ class _Run:
                 save_checkpoints=self._order.save_checkpoints,
                 num_threads=self._order.num_threads,
                 cache_directory=Path(self._order.cache_directory) if self._order.cache_directory else None,
+                metric=self._order.metric,
             )
         except TrialStopped:
             return
@@ -163,7 +180,7 @@ class _Run:
 def _report_result(report: TrialReport) -> dict[str, Any]:
     progress = report.progress
     return {
-        **report.metrics,
+        **{name: value for name, value in report.metrics.items() if name not in _TUNES_OWN},
         "epochs": progress.epoch,
         "steps": progress.step,
         "tokens": progress.tokens,

@@ -44,11 +44,13 @@ def run_trial(
     num_threads: int = 1,
     cache_directory: Path | None = None,
     on_progress: Callable[[str], None] | None = None,
+    metric: str | None = None,
 ) -> TrialOutcome:
     """Train `trial`, from its last checkpoint in `directory` if there is one.
 
     A trial that goes on from a checkpoint first reports that checkpoint's evaluation again: the search may have
-    died before it heard of it. TrialStopped, raised by `report`, passes through.
+    died before it heard of it. TrialStopped, raised by `report`, passes through. `metric` is what the search is
+    about: a user's function that does not report it, or no number, has failed.
     """
     resume_from = directory.latest() if directory else None
     rows: list[Row] = []
@@ -60,7 +62,10 @@ def run_trial(
         if isinstance(trial, CustomTrialConfig):
             from trainables.custom import run_custom
 
-            run_custom(trial, report, directory=directory, resume_from=resume_from)
+            run_custom(
+                trial, report, directory=directory, resume_from=resume_from, metric=metric,
+                num_threads=num_threads, save_checkpoints=save_checkpoints,
+            )  # fmt: skip
         else:
             _run_task(
                 trial, report, rows=rows, directory=directory, resume_from=resume_from,

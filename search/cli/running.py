@@ -72,9 +72,9 @@ def trial(
 
 
 def _console(as_json: bool) -> "Console":
-    from rich.console import Console
+    from search.cli.screen import screen
 
-    return Console(stderr=as_json)
+    return screen(stderr=as_json)
 
 
 def _stdout_for_json(as_json: bool) -> contextlib.AbstractContextManager[object]:

@@ -16,6 +16,9 @@ SetOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
+_MODULE = "my_module.py"
+"""What the template `custom` names as its trainable."""
+
 
 def init(
     file: Annotated[Path, typer.Argument(help="Where to write the spec.")] = Path("spec.yaml"),
@@ -25,7 +28,8 @@ def init(
     force: Annotated[bool, typer.Option(help="Overwrite the file if it exists.")] = False,
 ) -> None:
     """Write a commented spec to start from."""
-    known = {Path(str(entry)).stem: entry for entry in files("search").joinpath("templates").iterdir()}
+    templates = files("search").joinpath("templates")
+    known = {Path(entry.name).stem: entry for entry in templates.iterdir() if entry.name.endswith(".yaml")}
     if template not in known:
         raise SpecError(
             f"there is no template `{template}`.{did_you_mean(template, known)} Known: {', '.join(sorted(known))}."
@@ -37,7 +41,12 @@ def init(
     if not file.parent.is_dir():
         raise SpecError(f"there is no folder `{file.parent}`.")
     file.write_text(known[template].read_text("utf-8"), "utf-8")
-    typer.echo(f"wrote {file}\nnext:  tunesmith check {file}")
+    typer.echo(f"wrote {file}")
+    module = file.with_name(_MODULE)
+    if template == "custom" and not module.exists():  # what is there already is the user's
+        module.write_text(templates.joinpath(_MODULE).read_text("utf-8"), "utf-8")
+        typer.echo(f"wrote {module}")
+    typer.echo(f"next:  tunesmith check {file}")
 
 
 def check(spec: SpecArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
@@ -50,9 +59,9 @@ def check(spec: SpecArgument, set_: SetOption = None, as_json: JsonOption = Fals
     if as_json:
         typer.echo(json.dumps(plan_facts(plan), indent=2))
         return
-    from rich.console import Console
+    from search.cli.screen import screen
 
-    Console().print(plan_text(plan), highlight=False, soft_wrap=True)
+    screen().print(plan_text(plan), highlight=False, soft_wrap=True)
 
 
 def schema() -> None:

@@ -16,7 +16,7 @@ from spaces.errors import SpecError
 from spaces.reports import Progress
 
 ROOT = Path(__file__).parents[2]
-SPECS = [*sorted((ROOT / "examples").glob("*.yaml")), *sorted((ROOT / "search" / "templates").glob("*.yaml"))]
+SPECS = [*sorted((ROOT / "examples").rglob("*.yaml")), *sorted((ROOT / "search" / "templates").glob("*.yaml"))]
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,6 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_module.py").write_text("def train(config, report): ...\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.syspath_prepend(ROOT / "examples")
 
 
 def plan_of(*overrides: str, text: str = SCRATCH) -> Plan:
@@ -170,6 +169,25 @@ def test_an_own_function_may_report_at_any_time() -> None:
 )
 def test_the_base_document_holds_the_defaults_too(path: str, value: Any) -> None:
     assert get_path(plan_of().document, path) == value
+
+
+def test_checking_the_space_leaves_the_base_values_as_they_were_written() -> None:
+    assert plan_of(text=OWN).document["config"]["step_size"] == 0.1
+    text = SCRATCH.replace("training:\n", "training:\n  lr_scheduler_kwargs: {num_cycles: 1}\n")
+    text = text.replace("space:\n", "space:\n  training.lr_scheduler_kwargs.num_cycles: {int: [2, 3]}\n")
+    assert plan_of(text=text).document["training"]["lr_scheduler_kwargs"] == {"num_cycles": 1}
+
+
+@pytest.mark.parametrize(
+    ("signature", "words"),
+    [("(config)", "a Ray Train loop"), ("(config, report)", "called as function(config, report)")],
+)
+def test_the_plan_says_how_a_function_is_called(signature: str, words: str) -> None:
+    Path("own_module.py").write_text(f"def train{signature}: ...\n")
+    console = Console(file=io.StringIO(), width=200)
+    console.print(plan_text(plan_of(text=OWN)))
+    assert isinstance(console.file, io.StringIO)
+    assert f"own_module.py:train, {words}" in console.file.getvalue()
 
 
 def test_a_bad_value_is_blamed_on_its_entry_in_the_space() -> None:
