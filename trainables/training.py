@@ -3,6 +3,7 @@
 Knows no Ray, no W&B and no spec file: it is handed a TrialConfig and a function to report to.
 """
 
+import hashlib
 import math
 import shutil
 import time
@@ -21,8 +22,10 @@ from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import TrialConfig
 from trainables.data.card import DataCard
 from trainables.data.prepare import PreparedData
+from trainables.distributed import first_examples, num_real_examples, parameters_hash, prove_equal, summed_over_ranks
 from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
 from trainables.models import build_model
+from trainables.ranks import ALONE, Ranks
 from trainables.tasks import causal_lm, sequence_classification
 
 TASKS = {"causal_lm": causal_lm, "sequence_classification": sequence_classification}
@@ -64,9 +67,14 @@ def train(
     directory: TrialDirectory | None,
     output: Path,
     resume_from: Checkpoint | None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train to the end. `directory` None: no checkpoints. Raises TrialFailed when a loss is no number."""
-    trainer = build_trainer(trial, data, report, log=log, directory=directory, output=output, resume_from=resume_from)
+    trainer = build_trainer(
+        trial, data, report, log=log, directory=directory, output=output, resume_from=resume_from, ranks=ranks
+    )
+    if ranks.are_several:
+        _prove_equal_start(trial, data, trainer, resume_from, ranks)
     trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)
 
 
@@ -79,6 +87,7 @@ def build_trainer(
     directory: TrialDirectory | None,
     output: Path,
     resume_from: Checkpoint | None,
+    ranks: Ranks = ALONE,
 ) -> "TrialTrainer":
     """The Trainer of one trial, model included."""
     task = TASKS[trial.task]
@@ -90,6 +99,7 @@ def build_trainer(
         tokenizer_directory=data.directory / "tokenizer",
         evaluations_done=resume_from.report.progress.evaluation if resume_from else 0,
         attempt=directory.attempt if directory else 1,
+        ranks=ranks,
     )  # fmt: skip
     arguments = training_arguments(trial, output=output)
     if resume_from is not None:
@@ -106,6 +116,18 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _prove_equal_start(
+    trial: TrialConfig, data: PreparedData, trainer: "TrialTrainer", resume_from: Checkpoint | None, ranks: Ranks
+) -> None:
+    facts = {
+        "trial document": hashlib.sha256(trial.model_dump_json().encode()).hexdigest()[:16],
+        "data": data.fingerprint,
+        "checkpoint": resume_from.path.name if resume_from else "none",
+        "initial parameters": parameters_hash(trainer.model),
+    }
+    prove_equal(ranks, facts)
 
 
 def training_arguments(trial: TrialConfig, *, output: Path) -> TrainingArguments:
@@ -134,9 +156,18 @@ class TrialTrainer(Trainer):
         """One forward and backward pass. A loss that is no number ends the trial."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         # On a GPU this check would wait for every step; there the logged loss is checked instead.
-        if loss.device.type == "cpu" and not torch.isfinite(loss):
-            raise diverged(TRAIN_LOSS, float(loss), step=self.state.global_step + 1)
+        if loss.device.type == "cpu":
+            checked = summed_over_ranks(loss.detach()) if self.args.world_size > 1 else loss
+            if not torch.isfinite(checked):
+                raise diverged(TRAIN_LOSS, float(checked), step=self.state.global_step + 1)
         return loss
+
+    def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
+        """One evaluation batch. With several ranks, examples that only fill up the last batch do not count."""
+        loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        if (num_real := num_real_examples(self.accelerator)) is not None:
+            loss, _, _ = super().prediction_step(model, first_examples(inputs, num_real), True, ignore_keys)
+        return loss, logits, labels
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -173,8 +204,10 @@ class ReportingCallback(TrainerCallback):
         tokenizer_directory: Path,
         evaluations_done: int,
         attempt: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._report = report
+        self._ranks = ranks
         self._log = log
         self._directory = directory
         self._card = card
@@ -190,6 +223,8 @@ class ReportingCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Start the clocks: the first step follows."""
+        if not self._ranks.is_first:
+            torch.manual_seed(args.seed + self._ranks.rank)  # the models are equal; their dropout must not be
         self._log.began_at = time.time()
         self._mark = (time.monotonic(), state.num_input_tokens_seen)
 
@@ -262,6 +297,10 @@ class ReportingCallback(TrainerCallback):
         """Commit the checkpoint that the Trainer wrote, then report."""
         assert self._directory is not None, "without a directory nothing is saved"
         assert self._pending is not None, "a save follows an evaluation"
+        self._ranks.wait()  # each rank has written its random state
+        if not self._ranks.is_first:
+            self._send(None)
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         # Any checkpoint may be the best one in the end: each loads by itself.
         shutil.copytree(self._tokenizer_directory, folder, dirs_exist_ok=True)

@@ -1,0 +1,56 @@
+"""What makes several ranks train and measure exactly as one process would. Knows the Trainer's parts, not the trial."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import xxhash
+
+from spaces.reports import TrialFailed, TrialFailure
+from trainables.ranks import Ranks
+
+
+def prove_equal(ranks: Ranks, facts: Mapping[str, str]) -> None:
+    """Raise TrialFailed, on all ranks, unless all have the same `facts`: what differs would be averaged unnoticed."""
+    gathered = ranks.gather(dict(facts))
+    differing = [name for name in facts if len({each[name] for each in gathered}) > 1]
+    if differing:
+        shown = ", ".join(f"rank {rank} {each[differing[0]]}" for rank, each in enumerate(gathered))
+        message = f"the workers of this trial do not have the same {' and '.join(differing)} ({shown})"
+        raise TrialFailed(TrialFailure(kind="error", message=message))
+
+
+def parameters_hash(model: torch.nn.Module) -> str:
+    """Names every parameter and buffer with all its bits."""
+    digest = xxhash.xxh3_128()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def summed_over_ranks(value: torch.Tensor) -> torch.Tensor:
+    """NaN or infinite on every rank when it is so on one."""
+    summed = value.clone()
+    torch.distributed.all_reduce(summed)
+    return summed
+
+
+def num_real_examples(accelerator: Any) -> int | None:
+    """How many examples of this rank's last evaluation batch are real; None where there is nothing to tell apart.
+
+    All ranks get equally many examples, so the last batches are filled up with examples of the first ones. accelerate
+    drops their predictions, but not their share of a batch's mean loss. At least 1: a sharded model needs every rank
+    at every forward pass, and what a rank without real examples gives is dropped.
+    """
+    state = accelerator.gradient_state
+    if accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
+        return None
+    per_rank = state.active_dataloader.total_batch_size // accelerator.num_processes
+    return min(max(state.remainder - accelerator.process_index * per_rank, 1), per_rank)
+
+
+def first_examples(inputs: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """The first `number` examples of a batch."""
+    return {name: value[:number] if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
