@@ -5,9 +5,12 @@ from typing import Any
 
 import torch
 import xxhash
+from transformers import TrainingArguments
 
 from spaces.reports import TrialFailed, TrialFailure
 from trainables.ranks import Ranks
+
+_IGNORED_LABEL = -100  # torch's and transformers' losses leave it out
 
 
 def prove_equal(ranks: Ranks, facts: Mapping[str, str]) -> None:
@@ -18,6 +21,14 @@ def prove_equal(ranks: Ranks, facts: Mapping[str, str]) -> None:
         shown = ", ".join(f"rank {rank} {each[differing[0]]}" for rank, each in enumerate(gathered))
         message = f"the workers of this trial do not have the same {' and '.join(differing)} ({shown})"
         raise TrialFailed(TrialFailure(kind="error", message=message))
+
+
+def check_world(arguments: TrainingArguments, ranks: Ranks) -> None:
+    """Raise unless the Trainer knows of all ranks: else each would train by itself, and nobody would notice."""
+    if arguments.world_size != ranks.world_size:
+        raise RuntimeError(
+            f"the Trainer sees {arguments.world_size} processes, but the trial has {ranks.world_size} workers"
+        )
 
 
 def parameters_hash(model: torch.nn.Module) -> str:
@@ -38,19 +49,22 @@ def summed_over_ranks(value: torch.Tensor) -> torch.Tensor:
 
 
 def num_real_examples(accelerator: Any) -> int | None:
-    """How many examples of this rank's last evaluation batch are real; None where there is nothing to tell apart.
+    """How many examples of this rank's batch are real; None where all are.
 
-    All ranks get equally many examples, so the last batches are filled up with examples of the first ones. accelerate
-    drops their predictions, but not their share of a batch's mean loss. At least 1: a sharded model needs every rank
-    at every forward pass, and what a rank without real examples gives is dropped.
+    All ranks get equally many examples, so the last batches of an epoch are filled up with examples of its first ones.
     """
     state = accelerator.gradient_state
     if accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
         return None
     per_rank = state.active_dataloader.total_batch_size // accelerator.num_processes
-    return min(max(state.remainder - accelerator.process_index * per_rank, 1), per_rank)
+    return min(max(state.remainder - accelerator.process_index * per_rank, 0), per_rank)
 
 
 def first_examples(inputs: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """The first `number` examples of a batch."""
-    return {name: value[:number] if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
+    """The first `number` examples of a batch. Without any, one whose labels do not count: every rank has to take part
+    in every step."""
+    kept = max(number, 1)
+    first = {name: value[:kept] if isinstance(value, torch.Tensor) else value for name, value in inputs.items()}
+    if number == 0 and "labels" in first:
+        first["labels"] = torch.full_like(first["labels"], _IGNORED_LABEL)
+    return first

@@ -7,6 +7,7 @@ import hashlib
 import math
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,14 @@ from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import TrialConfig
 from trainables.data.card import DataCard
 from trainables.data.prepare import PreparedData
-from trainables.distributed import first_examples, num_real_examples, parameters_hash, prove_equal, summed_over_ranks
+from trainables.distributed import (
+    check_world,
+    first_examples,
+    num_real_examples,
+    parameters_hash,
+    prove_equal,
+    summed_over_ranks,
+)
 from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
 from trainables.models import build_model
 from trainables.ranks import ALONE, Ranks
@@ -102,6 +110,7 @@ def build_trainer(
         ranks=ranks,
     )  # fmt: skip
     arguments = training_arguments(trial, output=output)
+    check_world(arguments, ranks)
     if resume_from is not None:
         arguments.eval_on_start = False  # that evaluation was reported by the first attempt
     trainer = TrialTrainer(
@@ -136,6 +145,8 @@ def training_arguments(trial: TrialConfig, *, output: Path) -> TrainingArguments
     fields.setdefault("per_device_eval_batch_size", fields.get("per_device_train_batch_size", 8))
     fields["include_num_input_tokens_seen"] = "non_padding"  # every report says how much was seen
     fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())
+    if torch.distributed.is_initialized() and not torch.cuda.is_available():
+        fields["use_cpu"] = True  # without it, accelerate trains each CPU process by itself, on all of the data
     return TrainingArguments(
         **fields,
         output_dir=str(output),
@@ -162,11 +173,32 @@ class TrialTrainer(Trainer):
                 raise diverged(TRAIN_LOSS, float(checked), step=self.state.global_step + 1)
         return loss
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """The micro-batches of a step. With several ranks, without the examples that only fill up the last ones."""
+        is_weighted = self.model_accepts_loss_kwargs or self.compute_loss_func is not None
+        if self.args.world_size > 1 and is_weighted:  # else a rank's mean counts as much as another's
+            epoch_iterator = self._real_examples(epoch_iterator)
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    def _real_examples(self, batches: Any) -> Iterator[Any]:
+        for batch in batches:
+            num_real = num_real_examples(self.accelerator)
+            yield batch if num_real is None else first_examples(batch, num_real)
+
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
-        """One evaluation batch. With several ranks, examples that only fill up the last batch do not count."""
-        loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-        if (num_real := num_real_examples(self.accelerator)) is not None:
-            loss, _, _ = super().prediction_step(model, first_examples(inputs, num_real), True, ignore_keys)
+        """One evaluation batch. With several ranks the loss is that of this rank's real examples: the means of the
+        same batches are averaged then as in one process."""
+        if self.args.world_size == 1:
+            return super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+        averages, self.args.average_tokens_across_devices = self.args.average_tokens_across_devices, False
+        try:
+            loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+            if (num_real := num_real_examples(self.accelerator)) is not None:
+                # what a rank without real examples gives is dropped
+                real = first_examples(inputs, max(num_real, 1))
+                loss, _, _ = super().prediction_step(model, real, True, ignore_keys)
+        finally:
+            self.args.average_tokens_across_devices = averages
         return loss, logits, labels
 
     def compute_loss(
