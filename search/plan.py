@@ -27,6 +27,7 @@ from trainables.data.card import DataCard
 from trainables.data.prepare import cached_card
 from trainables.huggingface import architecture, training_argument_fields
 from trainables.metrics import METRICS
+from trainables.sharding import check_sharding_resources
 
 DEFAULT_TRIALS = 20
 _VARYING_SECTIONS = ("model", "data", "training")
@@ -107,7 +108,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
         _check_candidates(spec, space)
         _check_metric(spec)
-        _check_resources(spec)
+        _check_resources(spec, space)
         grid_size = _grid_size(spec, space)
         return Plan(
             spec=spec,
@@ -302,7 +303,13 @@ def _check_metric(spec: SearchSpec) -> None:
         )
 
 
-def _check_resources(spec: SearchSpec) -> None:
+def _check_resources(spec: SearchSpec, space: Space) -> None:
+    searched = next((each.distribution for each in space.parameters if each.path == "training.fsdp"), None)
+    shards = spec.training.get("fsdp") or "training.fsdp" in space.derive
+    if shards or (searched is not None and any(_edge_values(searched))):
+        check_sharding_resources(
+            workers=spec.resources.workers, gpus_per_worker=spec.resources.gpus_per_worker
+        )  # fmt: skip
     gpus = spec.resources.gpus_per_worker
     if gpus > 1 and not gpus.is_integer():
         raise SpecError(

@@ -68,3 +68,9 @@ def first_examples(inputs: Mapping[str, Any], number: int) -> dict[str, Any]:
     if number == 0 and "labels" in first:
         first["labels"] = torch.full_like(first["labels"], _IGNORED_LABEL)
     return first
+
+
+def is_filled_up(inputs: Mapping[str, Any], accelerator: Any) -> bool:
+    """Whether this is a batch of a rank that had no real examples left."""
+    is_last = accelerator.gradient_state.end_of_dataloader
+    return is_last and "labels" in inputs and bool((inputs["labels"] == _IGNORED_LABEL).all())

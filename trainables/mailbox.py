@@ -54,6 +54,7 @@ class Mailbox:
     def __init__(self, *, world_size: int, patience_seconds: float) -> None:
         self._world_size = world_size
         self._patience = patience_seconds
+        self._workers: list[Any] = []
         self._orders: list[WorkerOrder | None] = []
         self._pages: dict[int, _Page] = {}
         self._events: asyncio.Queue[TrialReport | TrialEnded] = asyncio.Queue()
@@ -79,12 +80,20 @@ class Mailbox:
             self._page(len(self._orders) - 1).verdicts.append("stop" if stop else "go")
             self._changed.notify_all()
 
+    async def workers(self) -> list[Any]:
+        """The ranks that have enlisted."""
+        return self._workers
+
     async def failure_so_far(self) -> Ending:
         """The failure that a rank has told of: for a trainable that finds its group dead."""
         outcome = merged(self._page(len(self._orders) - 1).endings).outcome
         return outcome if outcome is not None and outcome.failure is not None else None
 
     # --- the ranks' side ---
+
+    async def enlist(self, worker: Any) -> None:
+        """A handle by which this rank can be ended from outside."""
+        self._workers.append(worker)
 
     async def next_order(self, trial: int) -> WorkerOrder | None:
         """The `trial`-th order of this group."""

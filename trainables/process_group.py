@@ -1,8 +1,12 @@
 """torch's default process group: forming it, leaving it, and telling its errors from those of the training itself."""
 
+import contextlib
 import os
+import socket
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
 
 if TYPE_CHECKING:
     from torch.distributed import Store
@@ -15,6 +19,16 @@ _SIGNS = (
 )  # fmt: skip
 
 
+class _Connection(NamedTuple):
+    fd: int
+    here: tuple[str, int]
+    there: tuple[str, int]
+
+
+_to_peers: set[_Connection] = set()
+"""The connections of the group that this process is in."""
+
+
 def form_process_group(*, rank: int, world_size: int, timeout_seconds: float, store: "Store | None" = None) -> None:
     """Join the default process group: nccl where there are GPUs, else gloo. Without `store`, where MASTER_ADDR and
     MASTER_PORT say. No collective of the group takes longer than `timeout_seconds`."""
@@ -22,6 +36,7 @@ def form_process_group(*, rank: int, world_size: int, timeout_seconds: float, st
 
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    before = _connections()
     torch.distributed.init_process_group(
         backend="nccl" if torch.cuda.is_available() else "gloo",
         timeout=timedelta(seconds=timeout_seconds),
@@ -29,14 +44,33 @@ def form_process_group(*, rank: int, world_size: int, timeout_seconds: float, st
         world_size=world_size,
         store=store,
     )
+    _to_peers.clear()
+    _to_peers.update(_connections() - before)
 
 
-def leave_process_group() -> None:
-    """Close this process's connections. A peer that waits for it in a gloo collective learns of it at once."""
+def leave_process_group(*, cut: bool = False) -> None:
+    """Leave the group. `cut`: a peer that waits for this process in a gloo collective learns of it at once.
+
+    Destroying the group should do that, but DDP holds on to it for as long as the process lives.
+    """
     import torch.distributed
 
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    if not torch.distributed.is_initialized():
+        return
+    if cut:
+        for connection in _to_peers & _connections():
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(connection.fd)) as same:
+                same.shutdown(socket.SHUT_RDWR)
+    _to_peers.clear()
+    torch.distributed.destroy_process_group()
+
+
+def _connections() -> set[_Connection]:
+    return {
+        _Connection(found.fd, tuple(found.laddr), tuple(found.raddr))
+        for found in psutil.Process().net_connections("tcp")
+        if found.raddr
+    }
 
 
 def can_be_formed_again() -> bool:

@@ -26,6 +26,7 @@ from trainables.data.prepare import PreparedData
 from trainables.distributed import (
     check_world,
     first_examples,
+    is_filled_up,
     num_real_examples,
     parameters_hash,
     prove_equal,
@@ -184,6 +185,12 @@ class TrialTrainer(Trainer):
         for batch in batches:
             num_real = num_real_examples(self.accelerator)
             yield batch if num_real is None else first_examples(batch, num_real)
+
+    def _track_num_input_tokens(self, inputs: Any) -> None:
+        """Count the tokens of this step over all ranks; a rank without real examples adds none."""
+        if self.args.world_size > 1 and is_filled_up(inputs, self.accelerator):
+            inputs = {**inputs, "attention_mask": torch.zeros_like(inputs["input_ids"])}
+        super()._track_num_input_tokens(inputs)
 
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
         """One evaluation batch. With several ranks the loss is that of this rank's real examples: the means of the

@@ -86,7 +86,7 @@ class WorkerGroup:
         cpus_per_worker: float,
         gpus_per_worker: float,
         timeout_seconds: float,
-        placement_group: PlacementGroup | None,
+        placement_group: PlacementGroup,
     ) -> None:
         os.environ.update(_ENVIRONMENT)
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
@@ -153,8 +153,11 @@ class WorkerGroup:
         self.kill()
 
     def kill(self) -> None:
-        """End all processes of the group. Workers die with the controller that owns them."""
-        for actor in (self._trainer.controller, self._mailbox):
+        """End all processes of the group, also those that hang."""
+        workers: list[Any] = []
+        with contextlib.suppress(ray.exceptions.RayError):
+            workers = ray.get(self._mailbox.workers.remote(), timeout=_GO_HOME_TIMEOUT_SECONDS)
+        for actor in (*workers, self._trainer.controller, self._mailbox):
             if actor is not None:
                 with contextlib.suppress(ray.exceptions.RayError):
                     ray.kill(actor)
@@ -226,8 +229,10 @@ class GroupRun(Run):
 def _worker_main(config: dict[str, Any]) -> None:
     """The train loop of Ray Train: one call for the life of the group."""
     context = train.get_context()
+    post: Any = _MailboxPost(config["mailbox"])
+    post.enlist(ray.get_runtime_context().current_actor)
     serve(
-        _MailboxPost(config["mailbox"]),  # type: ignore[arg-type]  # every method of the mailbox, waited for
+        post,
         rank=context.get_world_rank(),
         world_size=context.get_world_size(),
         timeout_seconds=config["timeout_seconds"],
@@ -256,10 +261,7 @@ class _PlacedWorkers(TrainWorkerGroup):
     """Workers in the placement group that is there already."""
 
     def _create_placement_group(self, scaling_config: Any, worker_group_context: Any) -> Any:
-        given = self._train_run_context.train_loop_config["placement_group"]
-        if given is None:
-            return super()._create_placement_group(scaling_config, worker_group_context)
-        return _BorrowedPlacementGroup(given)
+        return _BorrowedPlacementGroup(self._train_run_context.train_loop_config["placement_group"])
 
 
 class _PlacedController(TrainController):

@@ -38,6 +38,7 @@ class GroupBroken(RuntimeError):
 def serve(post: Post, *, rank: int, world_size: int, timeout_seconds: float) -> None:
     """Run trials until there are no more orders."""
     trial = 0
+    _form_anew(post, trial=-1, rank=rank, world_size=world_size, timeout_seconds=timeout_seconds)
     while (order := post.next_order(trial)) is not None:
         ranks = PostRanks(post, trial=trial, rank=rank, world_size=world_size)
         ending = _run(order, ranks)
@@ -46,7 +47,7 @@ def serve(post: Post, *, rank: int, world_size: int, timeout_seconds: float) -> 
         if endings is None:
             if not can_be_formed_again():
                 raise GroupBroken("the other ranks wait in a collective that cannot be left")
-            leave_process_group()  # who waits for this rank in a collective is cut off now
+            leave_process_group(cut=True)  # who waits for this rank in a collective is cut off now
             endings = post.endings(trial, within_seconds=None)
             assert endings is not None, "waited without an end"
         if _have_lost_step(endings):
@@ -116,7 +117,14 @@ def _in_words(ending: Ending) -> str:
 
 
 def _form_anew(post: Post, *, trial: int, rank: int, world_size: int, timeout_seconds: float) -> None:
+    """A process group of our own making: in place of Ray Train's, whose connections we do not know, and of a broken one.
+
+    Raises:
+        GroupBroken: with NCCL, which leaves nothing to go on with.
+    """
     if not can_be_formed_again():
+        if trial < 0:
+            return
         raise GroupBroken("ranks were cut off in a collective, and this process group cannot be formed again")
     from torch.distributed import TCPStore
 
