@@ -9,13 +9,15 @@ from typing import Any
 
 from spaces.errors import SpecError, did_you_mean
 
-_OPTIONS: dict[str, type | tuple[type, ...]] = {
-    "reshard_after_forward": bool,
-    "cpu_offload": bool,
-    "activation_checkpointing": bool,
-    "auto_wrap_policy": str,
-    "transformer_layer_cls_to_wrap": (str, list),
-    "min_num_params": int,
+_SWITCH, _TEXT, _NAMES, _COUNT = "true or false", "a text", "a name or a list of names", "a whole number"
+_TYPES = {_SWITCH: (bool,), _TEXT: (str,), _NAMES: (str, list), _COUNT: (int,)}
+_OPTIONS = {
+    "reshard_after_forward": _SWITCH,
+    "cpu_offload": _SWITCH,
+    "activation_checkpointing": _SWITCH,
+    "auto_wrap_policy": _TEXT,
+    "transformer_layer_cls_to_wrap": _NAMES,
+    "min_num_params": _COUNT,
 }
 _POLICIES = ("TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP", "NO_WRAP")
 # What every checkpoint needs in order to load by itself and to resume a trial exactly.
@@ -49,10 +51,8 @@ def _check_option(name: str, value: Any) -> None:
         raise SpecError(
             f"FSDP has no such option.{did_you_mean(name, _OPTIONS)} Known: {', '.join(sorted(_OPTIONS))}.", path=path
         )
-    kind = _OPTIONS[name]
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        words = {bool: "true or false", str: "a text", int: "a whole number"}
-        raise SpecError(f"expected {words.get(kind, 'a name or a list of names')}, but got {value!r}.", path=path)  # type: ignore[call-overload]  # a tuple has its own words
+    if type(value) not in _TYPES[_OPTIONS[name]]:
+        raise SpecError(f"expected {_OPTIONS[name]}, but got {value!r}.", path=path)
     if name == "auto_wrap_policy" and value not in _POLICIES:
         raise SpecError(
             f"expected one of {', '.join(_POLICIES)}, but got {value!r}.{did_you_mean(str(value), _POLICIES)}",

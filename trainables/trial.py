@@ -50,7 +50,9 @@ def run_trial(
 ) -> TrialOutcome:
     """Train `trial`, from its last checkpoint in `directory` if there is one.
 
-    With several `ranks` each of them makes this call; `report` is called on all, and only the first writes. A trial that goes on from a checkpoint first reports that checkpoint's evaluation again: the search may have
+    With several `ranks` each of them makes this call; `report` is called on all, and only the first writes.
+
+    A trial that goes on from a checkpoint first reports that checkpoint's evaluation again: the search may have
     died before it heard of it. TrialStopped, raised by `report`, passes through.
     """
     resume_from = directory.latest() if directory else None

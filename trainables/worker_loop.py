@@ -117,7 +117,7 @@ def _in_words(ending: Ending) -> str:
 
 
 def _form_anew(post: Post, *, trial: int, rank: int, world_size: int, timeout_seconds: float) -> None:
-    """A process group of our own making: in place of Ray Train's, whose connections we do not know, and of a broken one.
+    """A process group of our own: in place of Ray Train's, whose connections we do not know, or of a broken one.
 
     Raises:
         GroupBroken: with NCCL, which leaves nothing to go on with.

@@ -18,7 +18,7 @@ from trainables.trainable import FAILURE, FINISHED, LAST_ROWS, REPORT, TrialOrde
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
 
 # What a rank does at a step is said by the trial, so that one rank can differ from the other.
-FUNCTION = '''
+FUNCTION = """
 import os, time, tempfile, pathlib, torch
 import torch.distributed as dist
 
@@ -68,7 +68,7 @@ def diverge(rank):
     from trainables.distributed import summed_over_ranks
     from trainables.training import diverged
     raise diverged("train/loss", float(summed_over_ranks(torch.tensor(float("nan") if rank else 1.0))), step=1)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +271,9 @@ def test_each_rank_has_dropout_of_its_own(tmp_path: Path, group: Group) -> None:
     assert two.rows[0]["train/loss"] != one.rows[0]["train/loss"]
 
 
-@pytest.mark.parametrize("training", [{}, {"gradient_accumulation_steps": 2, "eval_strategy": "steps", "eval_steps": 3}])
+@pytest.mark.parametrize(
+    "training", [{}, {"gradient_accumulation_steps": 2, "eval_strategy": "steps", "eval_steps": 3}]
+)
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, group: Group, training: Document) -> None:
     document = labelled(tmp_path, per_device_train_batch_size=4, **training)  # with dropout: each rank's own state
     whole = group.run(document, tmp_path / "whole")
@@ -344,13 +346,12 @@ def test_a_killed_rank_breaks_the_group_and_a_new_one_goes_on_from_the_checkpoin
     begun = log(tmp_path)
     os.kill(next(pid for rank, _, pid in begun if rank == 1), signal.SIGKILL)
     with pytest.raises(GroupBroken):
-        for _ in range(4):
-            doomed.trainable.step()
+        doomed.trainable.step()
     (tmp_path / "log").unlink(missing_ok=True)
     again = doomed.run(steps(4), tmp_path / "trial")
     assert again.is_finished
     assert again.reports[0].attempt == 2
-    assert again.metrics[0] == first.metrics or again.reports[0].progress.evaluation > 1
+    assert again.metrics[0] == first.metrics
     assert min(step for _, step, _ in log(tmp_path)) > 1
 
 
