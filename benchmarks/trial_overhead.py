@@ -103,18 +103,21 @@ def stock_gaps(spec: Path, folder: Path, trials: int, *, num_workers: int = 1) -
         outcome = run_trial(parse_document(changed), report, ranks=ranks)
         assert outcome.failure is None, outcome.failure
 
+    room = {} if num_workers == 1 else {"resources_per_worker": {"CPU": 0.9}}
+    scaling = train.ScalingConfig(num_workers=num_workers, **room)
+
     def trial(config: dict[str, Any]) -> None:
         TorchTrainer(
             train_loop,
             train_loop_config=config,
-            scaling_config=train.ScalingConfig(num_workers=num_workers),
+            scaling_config=scaling,
             run_config=train.RunConfig(
                 storage_path=str(folder / "train"), name=f"trial-{time.time_ns()}", callbacks=[TuneReportCallback()]
             ),
         ).fit()
 
-    # Ray's guide for several workers: a driver with a CPU of its own could keep its workers waiting for ever.
-    placed = trial if num_workers == 1 else tune.with_resources(trial, {"CPU": 0})
+    # As Ray's guide says for several workers: leave room for them beside the driver, or both wait for ever.
+    placed = trial if num_workers == 1 else tune.with_resources(trial, {"CPU": 0.2})
     with connected():
         tune.Tuner(
             placed,
