@@ -48,16 +48,16 @@ def summed_over_ranks(value: torch.Tensor) -> torch.Tensor:
     return summed
 
 
-def num_real_examples(accelerator: Any) -> int | None:
+def num_real_examples(accelerator: Any, *, num_examples: int, per_rank: int) -> int | None:
     """How many examples of this rank's batch are real; None where all are.
 
-    All ranks get equally many examples, so the last batches of an epoch are filled up with examples of its first ones.
+    All ranks get batches of `per_rank` examples, so the last ones of an epoch are filled up with examples of its first.
+    accelerate's own `remainder` is wrong in an epoch that a resumed trial enters in its middle.
     """
-    state = accelerator.gradient_state
-    if accelerator.num_processes == 1 or not state.end_of_dataloader or state.remainder <= 0:
+    remainder = num_examples % (per_rank * accelerator.num_processes)
+    if not accelerator.gradient_state.end_of_dataloader or remainder == 0:
         return None
-    per_rank = state.active_dataloader.total_batch_size // accelerator.num_processes
-    return min(max(state.remainder - accelerator.process_index * per_rank, 0), per_rank)
+    return min(max(remainder - accelerator.process_index * per_rank, 0), per_rank)
 
 
 def first_examples(inputs: Mapping[str, Any], number: int) -> dict[str, Any]:

@@ -154,6 +154,7 @@ def training_arguments(trial: TrialConfig, *, output: Path) -> TrainingArguments
         report_to="none",
         disable_tqdm=True,
         log_level="error",
+        log_level_replica="error",
         save_strategy="no",  # ReportingCallback asks for a save with each evaluation
         prediction_loss_only=TASKS[trial.task].compute_metrics is None,
     )
@@ -183,8 +184,13 @@ class TrialTrainer(Trainer):
 
     def _real_examples(self, batches: Any) -> Iterator[Any]:
         for batch in batches:
-            num_real = num_real_examples(self.accelerator)
+            num_real = self._num_real(self.train_dataset, self.args.train_batch_size)
             yield batch if num_real is None else first_examples(batch, num_real)
+
+    def _num_real(self, dataset: Any, per_rank: int) -> int | None:
+        if self.args.dataloader_drop_last:
+            return None
+        return num_real_examples(self.accelerator, num_examples=len(dataset), per_rank=per_rank)
 
     def _track_num_input_tokens(self, inputs: Any) -> None:
         """Count the tokens of this step over all ranks; a rank without real examples adds none."""
@@ -200,7 +206,7 @@ class TrialTrainer(Trainer):
         averages, self.args.average_tokens_across_devices = self.args.average_tokens_across_devices, False
         try:
             loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-            if (num_real := num_real_examples(self.accelerator)) is not None:
+            if (num_real := self._num_real(self.eval_dataset, self.args.eval_batch_size)) is not None:
                 # what a rank without real examples gives is dropped
                 real = first_examples(inputs, max(num_real, 1))
                 loss, _, _ = super().prediction_step(model, real, True, ignore_keys)

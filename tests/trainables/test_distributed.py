@@ -45,21 +45,22 @@ def test_one_bit_of_one_parameter_changes_the_hash() -> None:
     assert parameters_hash(model) != before
 
 
-def accelerator(rank: int, *, remainder: int, at_end: bool = True) -> Any:
-    loader = SimpleNamespace(total_batch_size=8)
-    state = SimpleNamespace(end_of_dataloader=at_end, remainder=remainder, active_dataloader=loader)
-    return SimpleNamespace(num_processes=2, process_index=rank, gradient_state=state)
+def accelerator(rank: int, *, at_end: bool = True) -> Any:
+    return SimpleNamespace(
+        num_processes=2, process_index=rank, gradient_state=SimpleNamespace(end_of_dataloader=at_end)
+    )
 
 
 @pytest.mark.parametrize(
-    ("remainder", "first", "second"), [(1, 1, 0), (4, 4, 0), (6, 4, 2), (7, 4, 3), (0, None, None), (-1, None, None)]
+    ("num_examples", "first", "second"), [(17, 1, 0), (20, 4, 0), (22, 4, 2), (23, 4, 3), (16, None, None)]
 )
-def test_real_examples_of_the_last_batch_add_up(remainder: int, first: int | None, second: int | None) -> None:
-    assert [num_real_examples(accelerator(rank, remainder=remainder)) for rank in (0, 1)] == [first, second]
+def test_real_examples_of_the_last_batch_add_up(num_examples: int, first: int | None, second: int | None) -> None:
+    found = [num_real_examples(accelerator(rank), num_examples=num_examples, per_rank=4) for rank in (0, 1)]
+    assert found == [first, second]
 
 
 def test_only_the_last_batch_is_filled_up() -> None:
-    assert num_real_examples(accelerator(1, remainder=3, at_end=False)) is None
+    assert num_real_examples(accelerator(1, at_end=False), num_examples=17, per_rank=4) is None
 
 
 def test_a_rank_without_real_examples_takes_part_with_one_that_does_not_count() -> None:
@@ -68,8 +69,8 @@ def test_a_rank_without_real_examples_takes_part_with_one_that_does_not_count() 
     assert first_examples(batch, 3)["labels"].eq(1).all()
     empty = first_examples(batch, 0)
     assert empty["labels"].tolist() == [[-100, -100]]
-    assert is_filled_up(empty, accelerator(1, remainder=4))
-    assert not is_filled_up(batch, accelerator(1, remainder=4))
+    assert is_filled_up(empty, accelerator(1))
+    assert not is_filled_up(batch, accelerator(1))
 
 
 @pytest.mark.parametrize(

@@ -272,10 +272,16 @@ def test_each_rank_has_dropout_of_its_own(tmp_path: Path, group: Group) -> None:
 
 
 @pytest.mark.parametrize(
-    "training", [{}, {"gradient_accumulation_steps": 2, "eval_strategy": "steps", "eval_steps": 3}]
+    "training",
+    [
+        {},
+        {"gradient_accumulation_steps": 2, "eval_strategy": "steps", "eval_steps": 3},
+        {"per_device_train_batch_size": 5, "eval_strategy": "steps", "eval_steps": 3},  # the last batch is not full
+    ],
+    ids=["epochs", "accumulation", "ragged, inside an epoch"],
 )
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, group: Group, training: Document) -> None:
-    document = labelled(tmp_path, per_device_train_batch_size=4, **training)  # with dropout: each rank's own state
+    document = labelled(tmp_path, **{"per_device_train_batch_size": 4} | training)  # with dropout: of each rank's own
     whole = group.run(document, tmp_path / "whole")
     group.run(document, tmp_path / "resumed", stop_after=1)
     group.run(prose(tmp_path, max_steps=1), tmp_path / "between")
