@@ -26,6 +26,7 @@ from trainables.data.card import DataCard
 from trainables.huggingface import architecture, training_argument_fields
 from trainables.metrics import MODES
 from trainables.preparation import cached_card
+from trainables.sharding import check_sharding_resources
 from trainables.tasks.registry import TASKS
 from trainables.user_functions import check_trainable
 
@@ -108,7 +109,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
         _check_candidates(spec, space)
         _check_metric(spec)
-        _check_resources(spec)
+        _check_resources(spec, space)
         grid_size = _grid_size(spec, space)
         return Plan(
             spec=spec,
@@ -286,14 +287,20 @@ def _check_metric(spec: SearchSpec) -> None:
         )
 
 
-def _check_resources(spec: SearchSpec) -> None:
-    # `workers` comes with worker groups. They run our own loop only.
-    if spec.trainable is not None and (workers := getattr(spec.resources, "workers", 1)) != 1:
+def _check_resources(spec: SearchSpec, space: Space) -> None:
+    # Worker groups run our own loop only.
+    if spec.trainable is not None and spec.resources.workers != 1:
         raise SpecError(
-            f"a `trainable` trains in one worker, but got {workers}: its function would have to be started on each, "
-            "and tunesmith does so for a `task` only. Run more trials at once instead.",
+            f"a `trainable` trains in one worker, but got {spec.resources.workers}: its function would have to be "
+            "started on each, and tunesmith does so for a `task` only. Run more trials at once instead.",
             path="resources.workers",
         )
+    searched = next((each.distribution for each in space.parameters if each.path == "training.fsdp"), None)
+    shards = spec.training.get("fsdp") or "training.fsdp" in space.derive
+    if shards or (searched is not None and any(_edge_values(searched))):
+        check_sharding_resources(
+            workers=spec.resources.workers, gpus_per_worker=spec.resources.gpus_per_worker
+        )  # fmt: skip
     gpus = spec.resources.gpus_per_worker
     if gpus > 1 and not gpus.is_integer():
         raise SpecError(

@@ -39,6 +39,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "rungs": rungs(plan),
         "trials": plan.num_trials,
         "grid_size": plan.grid_size,
+        "workers": spec.resources.workers,
         "concurrent_trials": _concurrent(plan),
         "space": {parameter.path: describe(parameter) for parameter in plan.space.parameters},
         "constraints": list(spec.constraints),
@@ -124,7 +125,9 @@ def rungs(plan: Plan) -> list[float]:
 def _resources(plan: Plan) -> str:
     resources = plan.spec.resources
     words = f"{resources.cpus_per_worker} CPU, {resources.gpus_per_worker:g} GPU a trial"
-    if resources.cpus_per_worker > local_cpus():
+    if resources.workers > 1:
+        words = f"{resources.workers} workers a trial, {words.replace('a trial', 'each')}"
+    if resources.workers * resources.cpus_per_worker > local_cpus():
         words += f": more than the {local_cpus()} CPUs here, so it needs a cluster (`--address`)"
     return words
 

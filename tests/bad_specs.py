@@ -404,6 +404,25 @@ TRAINABLE = [
          "  scheduler: {name: asha, unit: steps}"), "search.scheduler.max:", "how many steps", good=OWN),
 ]  # fmt: skip
 
+_TWO = "resources:\n  workers: 2\n"
+WORKERS = [
+    _bad("no worker", *_line("  cpus_per_worker: 1", "  workers: 0"), "resources.workers:"),
+    _bad("half a GPU each", "  cpus_per_worker: 1\n", "  workers: 2\n  gpus_per_worker: 0.5  # here\n",
+         "resources.gpus_per_worker:", "one whole GPU or none"),
+    _bad("sharding one worker", *_line("  weight_decay: 0.01", "  fsdp: true"), "training.fsdp:", "`resources.workers` is 1"),
+    _bad("sharding on CPUs", *_line("  weight_decay: 0.01", "  fsdp: true"), "training.fsdp:", "Leave `fsdp` out",
+         good=SCRATCH.replace("resources:\n", _TWO)),
+    _bad("old name of sharding", *_line("  weight_decay: 0.01", "  fsdp: full_shard"), "training.fsdp:", "true or false"),
+    _bad("sharding option", "  weight_decay: 0.01\n", "  fsdp: true\n  fsdp_config:\n    cpu_ofload: true  # here\n",
+         "training.fsdp_config.cpu_ofload:", "`cpu_offload`?"),
+    _bad("sharded checkpoints", "  weight_decay: 0.01\n",
+         "  fsdp: true\n  fsdp_config:\n    state_dict_type: SHARDED_STATE_DICT  # here\n",
+         "training.fsdp_config.state_dict_type:", "loads by itself"),
+    _bad("sharding options without sharding", *_line("  weight_decay: 0.01", "  fsdp_config: {cpu_offload: true}"),
+         "training.fsdp_config:", "`fsdp: true`"),
+    _bad("own backend", *_line("  weight_decay: 0.01", "  ddp_backend: gloo"), "training.ddp_backend:", "nccl on GPUs"),
+]  # fmt: skip
+
 GROUPS = {"unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
-          "scheduler": SCHEDULER, "trainable": TRAINABLE}  # fmt: skip
+          "scheduler": SCHEDULER, "trainable": TRAINABLE, "workers": WORKERS}  # fmt: skip
 BAD_SPECS = {f"{group}: {bad.name}": bad for group, bads in GROUPS.items() for bad in bads}

@@ -7,6 +7,7 @@ from typing import Any
 
 from spaces.errors import SpecError, did_you_mean
 from trainables.huggingface import Field, optimizer_names, training_argument_fields
+from trainables.sharding import check_sharding
 
 # What tunesmith decides itself, with what a user should write instead.
 _OWNED = {
@@ -38,8 +39,8 @@ _OWNED = {
     "auto_find_batch_size": "it changes the effective batch, so trials could not be compared",
     "local_rank": "it is set by the launcher",
     "deepspeed": "trials run in one process for now",
-    "fsdp": "trials run in one process for now",
-    "fsdp_config": "trials run in one process for now",
+    "ddp_backend": "workers use nccl on GPUs and gloo on CPUs",
+    "ddp_timeout": "use `resources.collective_timeout_seconds`",
     "parallelism_config": "trials run in one process for now",
     "prediction_loss_only": "the task computes its metrics at each evaluation",
     "label_names": "the task sets it",
@@ -64,6 +65,8 @@ _CHOICES = {
         "warmup_stable_decay",
     ),
 }  # fmt: skip
+# Where transformers still takes an older way to say it.
+_NARROWER = {"fsdp": "bool | None", "fsdp_config": "dict | None"}
 _MOST_LISTED = 12
 _POSITIVE = {
     "learning_rate", "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size",
@@ -76,6 +79,7 @@ def check_training(section: Mapping[str, Any]) -> None:
     """Raise SpecError, with the field as path, for the first field that cannot be right."""
     for name, value in section.items():
         check_training_field(name, value)
+    check_sharding(section)
     if section.get("eval_strategy") == "steps" and section.get("eval_steps") is None:
         raise SpecError(
             "`eval_strategy: steps` needs `eval_steps`, the number of steps between evaluations.",
@@ -101,9 +105,9 @@ def check_training_name(name: str) -> Field:
 
 def check_training_field(name: str, value: Any) -> None:
     """Raise SpecError when `name` is no training argument of the user's, or `value` is not of its type."""
-    field = check_training_name(name)
-    if not has_type(value, field.annotation):
-        raise SpecError(f"expected {type_in_words(field.annotation)}, but got {value!r}.", path=name)
+    annotation = _NARROWER.get(name) or check_training_name(name).annotation
+    if not has_type(value, annotation):
+        raise SpecError(f"expected {type_in_words(annotation)}, but got {value!r}.", path=name)
     _check_range(name, value)
 
 

@@ -3,10 +3,11 @@
 Knows no Ray, no W&B and no spec file: it is handed a TrialConfig and a function to report to.
 """
 
+import hashlib
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,9 +22,19 @@ from trainables.arguments import DEFAULTS
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import DataConfig, TrialConfig
 from trainables.data.card import DataCard
+from trainables.distributed import (
+    check_world,
+    first_examples,
+    is_filled_up,
+    num_real_examples,
+    parameters_hash,
+    prove_equal,
+    summed_over_ranks,
+)
 from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
 from trainables.models import build_model
 from trainables.preparation import PreparedData
+from trainables.ranks import ALONE, Ranks
 from trainables.tasks.padding import IGNORED_LABEL
 from trainables.tasks.registry import TASKS
 from trainables.tasks.task import DerivedMetrics, Task
@@ -69,9 +80,14 @@ def train(
     directory: TrialDirectory | None,
     output: Path,
     resume_from: Checkpoint | None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train to the end. `directory` None: no checkpoints. Raises TrialFailed when a loss is no number."""
-    trainer = build_trainer(trial, data, report, log=log, directory=directory, output=output, resume_from=resume_from)
+    trainer = build_trainer(
+        trial, data, report, log=log, directory=directory, output=output, resume_from=resume_from, ranks=ranks
+    )
+    if ranks.are_several:
+        _prove_equal_start(trial, data, trainer, resume_from, ranks)
     trainer.train(resume_from_checkpoint=str(resume_from.path) if resume_from else None)
 
 
@@ -84,6 +100,7 @@ def build_trainer(
     directory: TrialDirectory | None,
     output: Path,
     resume_from: Checkpoint | None,
+    ranks: Ranks = ALONE,
 ) -> "TrialTrainer":
     """The Trainer of one trial, model included."""
     task = TASKS[trial.task]
@@ -93,8 +110,10 @@ def build_trainer(
         tokenizer_directory=data.directory / "tokenizer",
         evaluations_done=resume_from.report.progress.evaluation if resume_from else 0,
         attempt=directory.attempt if directory else 1,
+        ranks=ranks,
     )  # fmt: skip
     arguments = training_arguments(trial, output=output)
+    check_world(arguments, ranks)
     if resume_from is not None:
         arguments.eval_on_start = False  # that evaluation was reported by the first attempt
     trainer = TrialTrainer(
@@ -114,18 +133,33 @@ def build_trainer(
     return trainer
 
 
+def _prove_equal_start(
+    trial: TrialConfig, data: PreparedData, trainer: "TrialTrainer", resume_from: Checkpoint | None, ranks: Ranks
+) -> None:
+    facts = {
+        "trial document": hashlib.sha256(trial.model_dump_json().encode()).hexdigest()[:16],
+        "data": data.fingerprint,
+        "checkpoint": resume_from.path.name if resume_from else "none",
+        "initial parameters": parameters_hash(trainer.model),
+    }
+    prove_equal(ranks, facts)
+
+
 def training_arguments(trial: TrialConfig, *, output: Path) -> TrainingArguments:
     """The spec's training section over our defaults, with what tunesmith decides itself."""
     fields: dict[str, Any] = {**DEFAULTS, **trial.training}
     fields.setdefault("per_device_eval_batch_size", fields.get("per_device_train_batch_size", 8))
     fields["include_num_input_tokens_seen"] = "non_padding"  # every report says how much was seen
     fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())
+    if torch.distributed.is_initialized() and not torch.cuda.is_available():
+        fields["use_cpu"] = True  # without it, accelerate trains each CPU process by itself, on all of the data
     return TrainingArguments(
         **fields,
         output_dir=str(output),
         report_to="none",
         disable_tqdm=True,
         log_level="error",
+        log_level_replica="error",
         save_strategy="no",  # ReportingCallback asks for a save with each evaluation
         prediction_loss_only=TASKS[trial.task].compute_metrics is None,
     )
@@ -154,9 +188,57 @@ class TrialTrainer(Trainer):
         """One forward and backward pass. A loss that is no number ends the trial."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         # On a GPU this check would wait for every step; there the logged loss is checked instead.
-        if loss.device.type == "cpu" and not torch.isfinite(loss):
-            raise diverged(TRAIN_LOSS, float(loss), step=self.state.global_step + 1)
+        if loss.device.type == "cpu":
+            checked = summed_over_ranks(loss.detach()) if self.args.world_size > 1 else loss
+            if not torch.isfinite(checked):
+                raise diverged(TRAIN_LOSS, float(checked), step=self.state.global_step + 1)
         return loss
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> Any:
+        """The micro-batches of a step. With several ranks, without the examples that only fill up the last ones."""
+        is_weighted = self.model_accepts_loss_kwargs or self.compute_loss_func is not None
+        if self.args.world_size > 1 and is_weighted:  # else a rank's mean counts as much as another's
+            epoch_iterator = self._real_examples(epoch_iterator)
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    def _real_examples(self, batches: Any) -> Iterator[Any]:
+        for batch in batches:
+            num_real = self._num_real(self.train_dataset, self.args.train_batch_size)
+            yield batch if num_real is None else first_examples(batch, num_real)
+
+    def _num_real(self, dataset: Any, per_rank: int) -> int | None:
+        if self.args.dataloader_drop_last:
+            return None
+        return num_real_examples(self.accelerator, num_examples=len(dataset), per_rank=per_rank)
+
+    def _track_num_input_tokens(self, inputs: Any) -> None:
+        """Count the tokens of this step over all ranks; a rank without real examples adds none."""
+        if self.args.world_size > 1 and is_filled_up(inputs, self.accelerator):
+            inputs = {**inputs, "attention_mask": torch.zeros_like(inputs["input_ids"])}
+        super()._track_num_input_tokens(inputs)
+
+    def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
+        """One evaluation batch, whose loss counts by its labels; with several ranks by this rank's real examples."""
+        if self.args.world_size == 1:
+            loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+            self._count(loss, inputs)
+            return loss, logits, labels
+        averages, self.args.average_tokens_across_devices = self.args.average_tokens_across_devices, False
+        try:
+            loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
+            if (num_real := self._num_real(self.eval_dataset, self.args.eval_batch_size)) is not None:
+                inputs = first_examples(inputs, num_real)
+                loss, _, _ = super().prediction_step(model, inputs, True, ignore_keys)
+        finally:
+            self.args.average_tokens_across_devices = averages
+        self._count(loss, inputs)
+        return loss, logits, labels
+
+    def _count(self, loss: torch.Tensor, inputs: Mapping[str, Any]) -> None:
+        count = num_labels(inputs["labels"], shifts=self._loss_shifts_labels)
+        # where nothing counts, the mean is no number
+        total = loss.double() * count if count else torch.zeros_like(loss, dtype=torch.float64)
+        self._losses.append((total, count.to(loss.device)))
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -181,20 +263,15 @@ class TrialTrainer(Trainer):
         finally:
             self.data_collator = collator
 
-    def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None) -> Any:
-        """One evaluation batch, whose loss counts by its labels."""
-        loss, logits, labels = super().prediction_step(model, inputs, prediction_loss_only, ignore_keys)
-        self._losses.append((loss, num_labels(inputs["labels"], shifts=self._loss_shifts_labels)))
-        return loss, logits, labels
-
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """All of validation. The loss is the mean over all labels: a mean of the batches' means, as the Trainer has it,
         depends on the batch size, and trials that differ in it could not be compared."""
         self._losses: list[tuple[torch.Tensor, torch.Tensor]] = []
         output = super().evaluation_loop(*args, **kwargs)
         prefix = kwargs.get("metric_key_prefix", "eval")
-        losses, counts = (torch.stack(part).double() for part in zip(*self._losses, strict=True))
-        output.metrics[f"{prefix}_loss"] = float((losses * counts).sum() / counts.sum())
+        sums = torch.stack([torch.stack(part).double().sum() for part in zip(*self._losses, strict=True)])
+        total, count = self.accelerator.reduce(sums, reduction="sum").tolist()
+        output.metrics[f"{prefix}_loss"] = total / count
         self._losses.clear()
         measure = self.measuring.task.measure_generated
         if measure is not None:
@@ -229,8 +306,10 @@ class ReportingCallback(TrainerCallback):
         tokenizer_directory: Path,
         evaluations_done: int,
         attempt: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._report = report
+        self._ranks = ranks
         self._log = log
         self._directory = directory
         self._card = card
@@ -248,6 +327,8 @@ class ReportingCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Start the clocks: the first step follows."""
+        if not self._ranks.is_first:
+            torch.manual_seed(args.seed + self._ranks.rank)  # the models are equal; their dropout must not be
         self._log.began_at = time.time()
         self._mark = (time.monotonic(), state.num_input_tokens_seen)
 
@@ -321,6 +402,10 @@ class ReportingCallback(TrainerCallback):
         """Commit the checkpoint that the Trainer wrote, then report."""
         assert self._directory is not None, "without a directory nothing is saved"
         assert self._pending is not None, "a save follows an evaluation"
+        self._ranks.wait()  # each rank has written its random state
+        if not self._ranks.is_first:
+            self._send(None)
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         # Any checkpoint may be the best one in the end: each loads by itself.
         shutil.copytree(self._tokenizer_directory, folder, dirs_exist_ok=True)
@@ -362,10 +447,8 @@ class ReportingCallback(TrainerCallback):
 
 def num_labels(labels: torch.Tensor, *, shifts: bool) -> torch.Tensor:
     """How many predictions a batch is measured by: tokens that have a label, or else examples."""
-    if labels.ndim < 2 or labels.is_floating_point():
-        return torch.tensor(len(labels))
-    counted = labels[..., 1:] if shifts else labels
-    return (counted != IGNORED_LABEL).sum().cpu()
+    counted = (labels[..., 1:] if shifts else labels) != IGNORED_LABEL
+    return counted.any(dim=1).sum() if labels.ndim == 2 and labels.is_floating_point() else counted.sum()
 
 
 def diverged(metric: str, value: float, *, step: int) -> TrialFailed:

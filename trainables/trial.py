@@ -18,6 +18,8 @@ from typing import Any
 from spaces.reports import ReportFunction, Row, TrialFailed, TrialFailure
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig, TrialConfig
+from trainables.process_group import is_collective_error
+from trainables.ranks import ALONE, PeerLost, Ranks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +47,11 @@ def run_trial(
     cache_directory: Path | None = None,
     on_progress: Callable[[str], None] | None = None,
     metric: str | None = None,
+    ranks: Ranks = ALONE,
 ) -> TrialOutcome:
     """Train `trial`, from its last checkpoint in `directory` if there is one.
+
+    With several `ranks` each of them makes this call; `report` is called on all, and only the first writes.
 
     A trial that goes on from a checkpoint first reports that checkpoint's evaluation again: the search may have
     died before it heard of it. TrialStopped, raised by `report`, passes through. `metric` is what the search is
@@ -63,14 +68,14 @@ def run_trial(
             from trainables.custom import run_custom
 
             run_custom(
-                trial, report, directory=directory, resume_from=resume_from, metric=metric,
+                trial, report, directory=directory if ranks.is_first else None, resume_from=resume_from, metric=metric,
                 num_threads=num_threads, save_checkpoints=save_checkpoints,
             )  # fmt: skip
         else:
             _run_task(
                 trial, report, rows=rows, directory=directory, resume_from=resume_from,
                 save_checkpoints=save_checkpoints, num_threads=num_threads, cache_directory=cache_directory,
-                on_progress=on_progress,
+                on_progress=on_progress, ranks=ranks,
             )  # fmt: skip
     except TrialFailed as error:
         return TrialOutcome(failure=error.failure, rows=rows)
@@ -90,8 +95,9 @@ def classify(error: BaseException) -> TrialFailure:
         isinstance(error, RuntimeError) and any(sign in text for sign in _MEMORY_SIGNS)
     )
     message = text.strip().splitlines()[0][:500]
+    is_lost = isinstance(error, PeerLost) or is_collective_error(error)
     return TrialFailure(
-        kind="out_of_memory" if is_memory else "error",
+        kind="out_of_memory" if is_memory else "lost" if is_lost else "error",
         message=message,
         details="".join(traceback.format_exception(error)),
     )
@@ -108,6 +114,7 @@ def _run_task(
     num_threads: int,
     cache_directory: Path | None,
     on_progress: Callable[[str], None] | None,
+    ranks: Ranks,
 ) -> None:
     # Heavy imports wait until a trial really trains in this process.
     from trainables.preparation import prepare
@@ -121,7 +128,7 @@ def _run_task(
     ):
         train(
             trial, data, report, log=log, directory=directory if save_checkpoints else None, output=output,
-            resume_from=resume_from,
+            resume_from=resume_from, ranks=ranks,
         )  # fmt: skip
 
 
