@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from search.spec import SearchSpec
+from search.transfer import resolve_searches
 from search.yaml_text import Lines, parse_yaml
 from spaces.documents import get_path, has_path, set_path
 from spaces.errors import SpecError, did_you_mean
@@ -65,6 +66,10 @@ def load_spec(path: Path, *, overrides: Sequence[str] = ()) -> LoadedSpec:
     raw.pop(RECORDED, None)
     for override in overrides:
         _apply_override(raw, override, lines)
+    try:
+        resolve_searches(raw)
+    except SpecError as error:
+        raise error.at("", line=line_of(error.path, lines)) from None
     return LoadedSpec(spec=validate(raw, lines=lines), raw=raw, lines=lines, source=str(path))
 
 

@@ -8,6 +8,7 @@ import importlib.util
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Fields of every model configuration that a user may set; the others follow from data and task.
 _COMMON_CONFIG_FIELDS = {
@@ -103,6 +104,20 @@ def model_types_with_head(head: str) -> frozenset[str]:
             names = {str(pair.elts[0].value) for pair in pairs.elts}  # type: ignore[attr-defined]  # pairs of string literals
             return frozenset(names | set(RECURRENT) if head in _RECURRENT_HEADS else names)
     return frozenset()
+
+
+@cache
+def literal_in(package: str, file: str, name: str) -> Any:
+    """The literal that `file` of `package` assigns to `name`, such as a table of known names."""
+    found = importlib.util.find_spec(package)
+    assert found is not None, f"{package} is a declared dependency"
+    assert found.origin is not None, f"{package} has a file"
+    tree = ast.parse((Path(found.origin).parent / file).read_text("utf-8"))
+    return next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name
+    )
 
 
 @cache
