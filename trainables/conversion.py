@@ -32,7 +32,16 @@ def standard_folder(place: str) -> str:
     if convert is None:
         return place
     folder = converted_folder(place)
-    make_once(folder, lambda made: convert(Path(place), made), is_made=_is_made, on_progress=logger.info)
+
+    def make(unfinished: Path) -> None:
+        import torch
+
+        # The trial that happens to convert must go on with the random numbers that every other one has.
+        with torch.random.fork_rng(devices=[]):
+            convert(Path(place), unfinished)
+
+    if not _is_made(folder):
+        make_once(folder, make, is_made=_is_made, on_progress=logger.info)
     return str(folder)
 
 
