@@ -87,7 +87,7 @@ def fine_tuning(
 
 
 def tuned(folder: Path, *, config: Document | None = None, model: Document | None = None, **training: Any) -> Document:
-    """The trial of `labelled` on a BERT of three blocks that counts as pretrained: its random weights lie in a folder."""
+    """The trial of `labelled` on a BERT of three blocks in a folder: pretrained, though its weights are random."""
     import transformers
 
     from trainables.data.prepare import prepare

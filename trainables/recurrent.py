@@ -4,7 +4,7 @@ Importing this file makes them known to transformers' auto classes, so that a sa
 Knows no training and no data. The layers are torch's own (cuDNN on a GPU): there is no loop over time here.
 """
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -34,7 +34,7 @@ from transformers.modeling_outputs import (
 class RecurrentConfig(PreTrainedConfig):
     """What rnn, lstm and gru have in common."""
 
-    attribute_map: ClassVar = {"num_hidden_layers": "num_layers"}
+    attribute_map = {"num_hidden_layers": "num_layers"}
 
     vocab_size: int = 4096
     embedding_size: int = 256
@@ -159,7 +159,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
 class RecurrentForCausalLM(RecurrentPreTrainedModel, GenerationMixin):
     """Predicts each next token. With tied embeddings, the state is first brought to their width."""
 
-    _tied_weights_keys: ClassVar = {"lm_head.weight": "body.embeddings.weight"}
+    _tied_weights_keys = {"lm_head.weight": "body.embeddings.weight"}
 
     def __init__(self, config: RecurrentConfig) -> None:
         super().__init__(config)
