@@ -13,6 +13,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from search.spec import SearchSpec
+from search.transfer import resolve_searches
 from search.yaml_text import Lines, parse_yaml
 from spaces.documents import get_path, has_path, set_path
 from spaces.errors import SpecError, did_you_mean
@@ -68,6 +69,10 @@ def load_spec(path: Path, *, overrides: Sequence[str] = ()) -> LoadedSpec:
         _apply_override(raw, override, lines)
     if isinstance(trainable := raw.get("trainable"), str):
         raw["trainable"] = beside(trainable, path.parent)  # else a spec would run from its own folder only
+    try:
+        resolve_searches(raw)
+    except SpecError as error:
+        raise error.at("", line=line_of(error.path, lines)) from None
     return LoadedSpec(spec=validate(raw, lines=lines), raw=raw, lines=lines, source=str(path))
 
 

@@ -25,6 +25,7 @@ from trainables.config import CustomTrialConfig, DataConfig, ModelConfig, TrialC
 from trainables.data.card import DataCard
 from trainables.huggingface import architecture, training_argument_fields
 from trainables.metrics import MODES
+from trainables.model_checks import check_pretrained_field
 from trainables.preparation import cached_card
 from trainables.sharding import check_sharding_resources
 from trainables.tasks.registry import TASKS
@@ -184,7 +185,8 @@ def _check_path(spec: SearchSpec, path: str) -> None:
 def _check_model_field(spec: SearchSpec, field: str) -> None:
     assert spec.model is not None
     if spec.model.architecture is None:
-        raise SpecError("`model.config` belongs to a model from scratch (`model.architecture`).")
+        check_pretrained_field("", field)
+        return
     known = architecture(spec.model.architecture)
     if known is not None and field not in known.fields:
         raise SpecError(
@@ -305,6 +307,10 @@ def _check_resources(spec: SearchSpec, space: Space) -> None:
     if gpus > 1 and not gpus.is_integer():
         raise SpecError(
             f"a trial takes a part of one GPU or whole ones, but got {gpus:g}.", path="resources.gpus_per_worker"
+        )
+    if spec.model is not None and spec.model.quantization is not None and not gpus:
+        raise SpecError(
+            "loading in 4 or 8 bits needs a GPU: set `resources.gpus_per_worker`.", path="model.quantization"
         )
 
 

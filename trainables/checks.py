@@ -11,9 +11,17 @@ from typing import Any
 from spaces.errors import SpecError, did_you_mean
 from trainables.arguments import check_training, has_type, type_in_words
 from trainables.config import BuiltinSource, PretrainedTokenizer, TrainedTokenizer, TrialConfig
+from trainables.conversion import converted_folder, is_adapter
 from trainables.data.builtin import check_builtin
 from trainables.huggingface import Architecture, architecture, model_types_with_head
-from trainables.places import resolve_pretrained
+from trainables.model_checks import (
+    check_adapter_folder,
+    check_gguf,
+    check_pretrained_parts,
+    check_scratch,
+    virtual_tokens,
+)
+from trainables.places import is_gguf, resolve_pretrained
 from trainables.tasks.registry import TASKS, foreign_options
 
 # Set from the data and the task; a value in the spec could only disagree.
@@ -79,6 +87,7 @@ def _check_architecture(trial: TrialConfig) -> None:
     for field in trial.model.config:
         if field in _DERIVED_FIELDS:
             raise SpecError(f"leave this out: {_DERIVED_FIELDS[field]}.", path=f"model.config.{field}")
+    check_scratch(trial)
     known = architecture(name)
     if known is None:
         return  # its configuration is spread over several files: transformers itself will check it
@@ -148,11 +157,6 @@ def _usable_positions(positions: int, model_type: str) -> int:
 
 
 def _check_pretrained(trial: TrialConfig) -> None:
-    if trial.model.config:
-        raise SpecError(
-            "`config` describes a model from scratch (`architecture`), but a pretrained model brings its own.",
-            path="model.config",
-        )
     if isinstance(trial.data.tokenizer, TrainedTokenizer):
         raise SpecError(
             "a pretrained model needs its own tokenizer: the tokens of a new one would mean other words to its "
@@ -160,8 +164,9 @@ def _check_pretrained(trial: TrialConfig) -> None:
             path="data.tokenizer",
         )
     folder = _model_folder(str(trial.model.pretrained), path="model.pretrained")
-    if folder is not None:
-        _check_pretrained_config(trial, _read_config(folder))
+    config = _read_config(folder) if folder is not None else {}
+    _check_pretrained_config(trial, config)
+    check_pretrained_parts(trial, config, folder)
 
 
 def _check_pretrained_config(trial: TrialConfig, config: Mapping[str, Any]) -> None:
@@ -174,22 +179,31 @@ def _check_pretrained_config(trial: TrialConfig, config: Mapping[str, Any]) -> N
     positions = next((config[name] for name in _POSITIONS if isinstance(config.get(name), int)), None)
     if positions is not None:
         usable = _usable_positions(positions, str(config.get("model_type")))
-        if trial.data.max_length > usable:
+        added = virtual_tokens(trial)
+        if trial.data.max_length + added > usable:
+            virtual = f" and {added} virtual ones" if added else ""
             raise SpecError(
                 f"the pretrained model has {usable} positions, but examples have up to {trial.data.max_length} "
-                f"tokens: give {usable} at most.",
+                f"tokens{virtual}: give {usable - added} at most.",
                 path="data.max_length",
             )
 
 
 def _model_folder(place: str, *, path: str) -> Path | None:
-    """Where `place` lies, or None when it is a hub id, of which nothing is known before it is loaded."""
+    """Where `place` lies, or None when nothing is known before it is loaded: a hub id, or a GGUF file that was never
+    converted."""
     try:
         folder = Path(resolve_pretrained(place))
     except SpecError as error:
         raise error.at(path) from None
+    if is_gguf(place):
+        check_gguf()
+        made = converted_folder(str(folder))
+        return made if (made / "config.json").is_file() else None
     if not _looks_local(place):
         return None
+    if path == "model.pretrained" and is_adapter(folder):
+        return check_adapter_folder(folder)
     if path == "model.pretrained" and not (folder / "config.json").is_file():
         raise SpecError(f"`{folder}` is no model folder: it has no config.json.", path=path)
     return folder

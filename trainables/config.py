@@ -6,18 +6,18 @@ Knows no torch, no ray and no YAML, so that `tunesmith --help` and `tunesmith ch
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from spaces.errors import SpecError
+from trainables.model_sections import (
+    AdapterConfig,
+    FreezeConfig,
+    InitializationConfig,
+    QuantizationConfig,
+    UnfreezeConfig,
+    scheme_as_mapping,
+)
+from trainables.section import Section
 
 TaskName = Literal["causal_lm", "masked_lm", "seq2seq_lm", "sequence_classification", "token_classification"]
 BuiltinSourceName = Literal[
@@ -25,12 +25,6 @@ BuiltinSourceName = Literal[
 ]  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class Section(BaseModel):
-    """A part of a spec: unknown keys are refused, values never change after they were checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def _absolute(place: str) -> str:
@@ -66,27 +60,36 @@ Trainable = Annotated[
 # --- model -----------------------------------------------------------------------------------------------
 
 
-class FreezeConfig(Section):
-    """Which weights of a pretrained model stay as they are. The task's head always trains."""
-
-    embeddings: bool = False
-    """Freeze the token and position embeddings."""
-    layers: Annotated[int, Field(ge=0)] = 0
-    """Freeze this many of the first transformer blocks."""
-
-
 class ModelConfig(Section):
     """Where the model comes from: a pretrained checkpoint, or an architecture built from scratch."""
 
     pretrained: Place | None = None
-    """A local folder, a hub id, or `package:import_name/folder` for a model that was installed by pip."""
+    """A local folder, a hub id, or `package:import_name/folder` for a model that was installed by pip; each may also
+    name a `.gguf` file. `search:FOLDER#best` or `search:FOLDER#3` is the checkpoint of a trial of another search."""
     architecture: str | None = None
-    """From scratch: any transformers model type, such as `gpt2`, `llama` or `bert`."""
+    """From scratch: any transformers model type, such as `gpt2`, `llama` or `bert`, or `rnn`, `lstm`, `gru`."""
     config: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the model's transformers configuration, such as `hidden_size`. The vocabulary size and the
-    number of labels follow from the data."""
+    """Fields of the model's transformers configuration, such as `hidden_size`; of a pretrained model its dropouts
+    only. The vocabulary size and the number of labels follow from the data."""
+    initialization: Annotated[
+        InitializationConfig,
+        BeforeValidator(
+            scheme_as_mapping,
+            json_schema_input_type=Literal["default", "xavier", "he", "scaled"] | InitializationConfig,
+        ),
+    ] = InitializationConfig()
+    """From scratch: how random weights are drawn. A scheme, or a mapping with `scheme` and its arguments."""
+    adapter: AdapterConfig | None = None
+    """Train a small addition to the pretrained weights instead of themselves. Default: all weights train."""
+    quantization: QuantizationConfig | None = None
+    """Load the pretrained weights below an adapter in few bits. Default: in 32 bits."""
     freeze: FreezeConfig | None = None
     """Weights that do not train. Default: all train."""
+    unfreeze: UnfreezeConfig | None = None
+    """Let the blocks of a pretrained model join the training one after another. Default: all train at once."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Each block's learning rate is that of the block above times this; the head has the full one, the embeddings the
+    lowest. 1: the same for all."""
     trust_remote_code: bool = False
     """Allow the checkpoint's own Python code to run. Off unless asked for."""
 
@@ -97,10 +100,36 @@ class ModelConfig(Section):
                 "give either `pretrained` (a folder or hub id) or `architecture` (from scratch), "
                 + ("but both are set." if self.pretrained else "but neither is set.")
             )
-        if self.freeze is not None and self.pretrained is None:
-            raise SpecError("`freeze` needs `pretrained`: freezing random weights would train nothing useful.")
+        if self.pretrained is None:
+            for name, reason in _NEEDS_PRETRAINED.items():
+                if getattr(self, name) is not None:
+                    raise SpecError(f"`{name}` needs `pretrained`: {reason}.")
+        elif self.initialization != InitializationConfig():
+            raise SpecError("`initialization` draws random weights, but `pretrained` brings its own.")
         return self
 
+    @model_validator(mode="after")
+    def _what_trains(self) -> "ModelConfig":
+        if self.adapter is not None:
+            for name in ("freeze", "unfreeze"):
+                if getattr(self, name) is not None:
+                    raise SpecError(
+                        f"`adapter` and `{name}` do not go together: an adapter leaves all weights of the model frozen "
+                        "as long as it trains."
+                    )
+        elif self.quantization is not None:
+            raise SpecError("`quantization` needs `adapter`: weights of few bits cannot be trained themselves.")
+        if self.unfreeze is not None and self.freeze is not None and self.freeze.all_but_head:
+            raise SpecError("`freeze.all_but_head` and `unfreeze` do not go together: nothing would ever be unfrozen.")
+        return self
+
+
+_NEEDS_PRETRAINED = {
+    "freeze": "freezing random weights would train nothing useful",
+    "unfreeze": "random weights that wait to be trained are useless to those above them",
+    "adapter": "an adapter changes little, and random weights need to change much",
+    "quantization": "random weights that cannot train are useless",
+}
 
 # --- data ------------------------------------------------------------------------------------------------
 

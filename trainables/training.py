@@ -18,6 +18,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 
 from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
+from trainables.adapters import save_labels
 from trainables.arguments import DEFAULTS
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import DataConfig, TrialConfig
@@ -31,6 +32,8 @@ from trainables.distributed import (
     prove_equal,
     summed_over_ranks,
 )
+from trainables.freezing import GradualUnfreezing
+from trainables.layer_rates import split_by_layer
 from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
 from trainables.models import build_model
 from trainables.preparation import PreparedData
@@ -130,6 +133,9 @@ def build_trainer(
     reporter.read_samples = lambda: trainer.samples
     trainer.measuring = Measuring(task=task, data=trial.data, tokenizer=data.tokenizer)
     trainer.remove_callback(PrinterCallback)
+    trainer.layer_decay = trial.model.layer_decay
+    if trial.model.unfreeze is not None:
+        trainer.add_callback(GradualUnfreezing(model, trial.model.unfreeze))
     return trainer
 
 
@@ -183,6 +189,19 @@ class TrialTrainer(Trainer):
     """Set once the Trainer is built."""
     samples: tuple[Mapping[str, str], ...] = ()
     """What the model said in the last evaluation."""
+    layer_decay = 1.0
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """As transformers makes it, with a learning rate of its own for each layer where the spec wants that."""
+        is_new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if is_new and self.layer_decay != 1:
+            split_by_layer(optimizer, self.model if model is None else model, decay=self.layer_decay)
+        return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        save_labels(self.model, Path(output_dir or self.args.output_dir))
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass. A loss that is no number ends the trial."""

@@ -26,7 +26,7 @@ from trainables.data.builtin import DOCSTRING_PACKAGES
 from trainables.data.columns import Column, class_column
 from trainables.data.files import match_files
 from trainables.data.tokenization import tokenizer_config
-from trainables.places import resolve_pretrained
+from trainables.places import is_gguf, resolve_pretrained
 
 # Goes up when the same configuration would give other examples, or another layout on disk.
 FORMAT_VERSION = 2
@@ -88,6 +88,8 @@ def _tokenizer_identity(config: TrainedTokenizer | PretrainedTokenizer, *, is_de
         place = resolve_pretrained(config.pretrained)
     except SpecError as error:
         raise error.at("model.pretrained" if is_default else "data.tokenizer.pretrained") from None
+    if is_gguf(place):
+        return {"gguf": _files_identity([Path(place)])}
     if not Path(place).is_dir():
         return {"hub": place}
     files = [file for file in _files_below(Path(place)) if file.suffix not in _WEIGHTS]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from spaces.errors import SpecError
 from trainables.config import DataConfig, ModelConfig, PretrainedTokenizer, TrainedTokenizer
-from trainables.places import resolve_pretrained
+from trainables.places import is_gguf, resolve_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -71,7 +71,11 @@ def load_tokenizer(place: str, *, path: str) -> "PreTrainedTokenizerBase":
     except SpecError as error:
         raise error.at(path) from None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        if is_gguf(folder):
+            file = Path(folder)
+            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         # transformers raises many types: no tokenizer files, no such id, no network, a class that needs code.
         reason = str(error).strip().splitlines()[0]
