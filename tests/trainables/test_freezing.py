@@ -8,7 +8,6 @@ import pytest
 import torch
 import transformers
 from tiny_trials import TINY_GPT2, TINY_RECURRENT, Document, labelled, prose, run, tuned, weights
-from trainables.data.prepare import prepare
 from transformers import TrainerCallback
 
 from spaces.errors import SpecError
@@ -19,6 +18,8 @@ from trainables.freezing import lowest_depth
 from trainables.layers import layers_of
 from trainables.model_sections import UnfreezeConfig
 from trainables.models import build_model
+from trainables.preparation import prepare
+from trainables.tasks.registry import TASKS
 from trainables.training import TrialLog, TrialTrainer, build_trainer
 
 STEPS = {"eval_strategy": "steps", "eval_steps": 2, "max_steps": 12}
@@ -27,9 +28,7 @@ STEPS = {"eval_strategy": "steps", "eval_steps": 2, "max_steps": 12}
 def built(document: Document) -> Any:
     trial = TrialConfig.model_validate(document)
     data = prepare(trial.task, trial.model, trial.data)
-    return build_model(
-        trial.task, trial.model, card=data.card, tokenizer=data.tokenizer, max_length=trial.data.max_length
-    )
+    return build_model(TASKS[trial.task], trial.model, data=trial.data, card=data.card, tokenizer=data.tokenizer)
 
 
 def trainer_of(document: Document, folder: Path) -> TrialTrainer:

@@ -8,12 +8,13 @@ import pytest
 import torch
 import transformers
 from tiny_trials import TINY_GPT2, TINY_LLAMA, TINY_RECURRENT, Document, prose, run
-from trainables.data.prepare import prepare
 
 from spaces.errors import SpecError
 from trainables.checks import check_trial
 from trainables.config import TrialConfig
 from trainables.models import build_model
+from trainables.preparation import prepare
+from trainables.tasks.registry import TASKS
 
 WIDE = {"gpt2": {"n_embd": 128, "n_layer": 4, "n_head": 2},
         "llama": TINY_LLAMA | {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4}}  # fmt: skip
@@ -28,7 +29,9 @@ def drawn(
     data = prepare(trial.task, trial.model, trial.data)
     transformers.set_seed(0)
     return dict(
-        build_model(trial.task, trial.model, card=data.card, tokenizer=data.tokenizer, max_length=32).named_parameters()
+        build_model(
+            TASKS[trial.task], trial.model, data=trial.data, card=data.card, tokenizer=data.tokenizer
+        ).named_parameters()
     )
 
 
