@@ -69,6 +69,8 @@ space:
   model.freeze.layers: {int: [0, 2]}
 """
 
+ADAPTED = TUNED.replace("  model.freeze.layers: {int: [0, 2]}\n", "")
+
 OWN = """\
 name: good
 trainable: own_module:train
@@ -256,6 +258,37 @@ MODEL = [
     _bad("no origin", "model:\n  architecture: bert\n", "model:  # here\n", "model: give either `pretrained`", "neither"),
     _bad("freeze from scratch", "model:\n", "model:  # here\n  freeze: {layers: 1}\n",
          "model: `freeze` needs `pretrained`"),
+    _bad("adapter from scratch", "model:\n", "model:  # here\n  adapter: {r: 4}\n", "model: `adapter` needs `pretrained`"),
+    _bad("unfreezing from scratch", "model:\n", "model:  # here\n  unfreeze: {every: 1}\n", "model: `unfreeze` needs `pretrained`"),
+    _bad("initial weights of a pretrained model", *_line("  pretrained: ./tiny", "  pretrained: ./tiny\n  initialization: he"),
+         "model: `initialization` draws random weights", good=TUNED.replace("model:\n", "model:  # here\n")),
+    _bad("unknown scheme", *_line("  architecture: bert", "  architecture: bert\n  initialization: xavir"),
+         "model.initialization: expected one of default, xavier, he, scaled, but got 'xavir'", "`xavier`?"),
+    _bad("argument of another scheme", *_line("  architecture: bert", "  architecture: bert\n  initialization: {scheme: he, std: 0.1}"),
+         "model.initialization.std: only `scaled` has this", "`he`"),
+    _bad("unknown adapter", *_line("  freeze:\n    layers: 1", "  adapter: {method: loar}"),
+         "model.adapter.method: expected one of lora, ia3", "'loar'", "`lora`?", good=ADAPTED),
+    _bad("typo in an adapter", *_line("  freeze:\n    layers: 1", "  adapter: {rank: 8}"), "model.adapter.rank: unknown key",
+         "Known here: alpha, dora", good=ADAPTED),
+    _bad("argument of another adapter", *_line("  freeze:\n    layers: 1", "  adapter: {method: ia3, r: 4}"),
+         "model.adapter.r: only `lora` has this", "`ia3`", "when", good=ADAPTED),
+    _bad("rank zero", *_line("  freeze:\n    layers: 1", "  adapter: {r: 0}"), "model.adapter.r: expected a number > 0", good=ADAPTED),
+    _bad("adapter and freezing", "model:\n", "model:  # here\n  adapter: {r: 4}\n", "`adapter` and `freeze` do not go together",
+         good=ADAPTED),
+    _bad("few bits without adapter", "model:\n", "model:  # here\n  quantization: {bits: 4}\n", "`quantization` needs `adapter`", good=TUNED),
+    _bad("three bits", *_line("  freeze:\n    layers: 1", "  quantization: {bits: 3}"), "model.quantization.bits: expected one of 4, 8",
+         good=ADAPTED),
+    _bad("factor above one", *_line("  freeze:\n    layers: 1", "  layer_decay: 1.5"), "model.layer_decay: expected a number <= 1",
+         good=ADAPTED),
+    _bad("unknown unit of unfreezing", *_line("  freeze:\n    layers: 1", "  unfreeze: {unit: epoch}"), "model.unfreeze.unit:", "`epochs`?",
+         good=ADAPTED),
+    _bad("head and layers frozen", "  freeze:\n", "  freeze:  # here\n    all_but_head: true\n", "model.freeze: `all_but_head` freezes",
+         good=ADAPTED),
+    _bad("recurrent typo", *_line("  architecture: bert", "  architecture: lstmm"), "no model type `lstmm`", "`lstm`?"),
+    _bad("another search missing", *_line("  pretrained: ./tiny", "  pretrained: search:./gone#best"), "model.pretrained:",
+         "is no search", good=TUNED),
+    _bad("gguf file missing", *_line("  pretrained: ./tiny", "  pretrained: ./gone.gguf"), "model.pretrained: there is no file",
+         good=TUNED),
     _bad("folder missing", *_line("  pretrained: ./tiny", "  pretrained: ./tinny"), "model.pretrained:",
          "there is no folder", "tinny", good=TUNED),
     _bad("no model folder", *_line("  pretrained: ./tiny", "  pretrained: ./empty"), "model.pretrained:",
