@@ -57,6 +57,8 @@ class TrialReport:
     """Wall time of the trial so far, interruptions left out."""
     attempt: int = 1
     """1 for the first start of the trial, one more each time it was started again."""
+    batches: dict[str, int] | None = None
+    """`micro`, `accumulation`, `evaluation`: what fitted into memory, where that is less at once than the spec's."""
     began_at: float = field(default_factory=time.time)
     """Unix time of the first training step of this attempt."""
     reported_at: float = field(default_factory=time.time)

@@ -6,12 +6,13 @@ Knows no Ray, no W&B and no spec file: it is handed a TrialConfig and a function
 import math
 import shutil
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
@@ -21,8 +22,10 @@ from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import TrialConfig
 from trainables.data.card import DataCard
 from trainables.data.prepare import PreparedData
+from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_evaluation
 from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
 from trainables.models import build_model
+from trainables.position import DataPosition
 from trainables.tasks import causal_lm, sequence_classification
 
 TASKS = {"causal_lm": causal_lm, "sequence_classification": sequence_classification}
@@ -48,6 +51,10 @@ class TrialLog:
     """History rows since the last report."""
     began_at: float = field(default_factory=time.time)
     """Unix time of the first training step."""
+    batches: Batches | None = None
+    """Smaller batches than the spec's, once those did not fit into memory."""
+    has_begun_a_step: bool = False
+    """Whether the model itself fitted: only then can smaller batches help."""
 
     @property
     def seconds(self) -> float:
@@ -91,7 +98,7 @@ def build_trainer(
         evaluations_done=resume_from.report.progress.evaluation if resume_from else 0,
         attempt=directory.attempt if directory else 1,
     )  # fmt: skip
-    arguments = training_arguments(trial, output=output)
+    arguments = training_arguments(trial, output=output, batches=log.batches)
     if resume_from is not None:
         arguments.eval_on_start = False  # that evaluation was reported by the first attempt
     trainer = TrialTrainer(
@@ -103,15 +110,15 @@ def build_trainer(
         compute_loss_func=None if arguments.label_smoothing_factor else task.compute_loss,
         compute_metrics=task.compute_metrics,
         callbacks=[reporter],
+        log=log,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def training_arguments(trial: TrialConfig, *, output: Path) -> TrainingArguments:
+def training_arguments(trial: TrialConfig, *, output: Path, batches: Batches | None = None) -> TrainingArguments:
     """The spec's training section over our defaults, with what tunesmith decides itself."""
-    fields: dict[str, Any] = {**DEFAULTS, **trial.training}
-    fields.setdefault("per_device_eval_batch_size", fields.get("per_device_train_batch_size", 8))
+    fields = (batches or Batches.of(trial.training)).in_training({**DEFAULTS, **trial.training})
     fields["include_num_input_tokens_seen"] = "non_padding"  # every report says how much was seen
     fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())
     return TrainingArguments(
@@ -130,8 +137,13 @@ class TrialTrainer(Trainer):
 
     label_smoother: Any
 
+    def __init__(self, *, log: TrialLog, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._log = log
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass. A loss that is no number ends the trial."""
+        self._log.has_begun_a_step = True
         loss = super().training_step(model, inputs, num_items_in_batch)
         # On a GPU this check would wait for every step; there the logged loss is checked instead.
         if loss.device.type == "cpu" and not torch.isfinite(loss):
@@ -149,6 +161,34 @@ class TrialTrainer(Trainer):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         finally:
             self.label_smoother = smoother
+
+    def evaluation_loop(self, dataloader: Any, *arguments: Any, **options: Any) -> Any:
+        """Evaluate, in smaller batches when those do not fit into memory: that changes no metric and no later step."""
+        random_state = torch.get_rng_state()  # a dataloader draws from it when it starts
+        while True:
+            try:
+                return super().evaluation_loop(dataloader, *arguments, **options)
+            except Exception as error:
+                batches = smaller_evaluation(self._batches) if is_out_of_memory(error) else None
+                if batches is None:
+                    raise
+                release_frames(error)
+            del dataloader
+            self._log.batches = batches
+            self.args.per_device_eval_batch_size = batches.evaluation
+            clear_device_cache(garbage_collection=True)
+            torch.set_rng_state(random_state)
+            self.__dict__.pop("_eval_dataloaders", None)  # persistent ones have the old size
+            dataloader = self.get_eval_dataloader()
+
+    @property
+    def _batches(self) -> Batches:
+        arguments = self.args
+        return Batches(
+            micro=arguments.per_device_train_batch_size,
+            accumulation=arguments.gradient_accumulation_steps,
+            evaluation=arguments.per_device_eval_batch_size,
+        )
 
     def floating_point_ops(self, inputs: Any) -> int:
         """As transformers counts them, but with the parameters counted once and not at every step."""
@@ -185,11 +225,13 @@ class ReportingCallback(TrainerCallback):
         self._evaluated_step = -1
         self._pending: TrialReport | None = None
         self._mark = (time.monotonic(), 0)
+        self._position = DataPosition(num_examples=1, batch=1)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Start the clocks: the first step follows."""
+        self._position = DataPosition.of(args, kwargs["train_dataloader"])
         self._log.began_at = time.time()
         self._mark = (time.monotonic(), state.num_input_tokens_seen)
 
@@ -253,6 +295,7 @@ class ReportingCallback(TrainerCallback):
             seconds=self._log.seconds,
             attempt=self._attempt,
             began_at=self._log.began_at,
+            batches=asdict(self._log.batches) if self._log.batches else None,
         )
         self._log.rows.clear()
         if not control.should_save:
@@ -287,7 +330,7 @@ class ReportingCallback(TrainerCallback):
     def _progress(self, state: TrainerState) -> Progress:
         return Progress(
             step=state.global_step,
-            epoch=round(float(state.epoch or 0.0), 6),
+            epoch=self._position.epoch(state.global_step),
             tokens=int(state.num_input_tokens_seen),
             evaluation=self._evaluations,
             is_final=state.global_step >= state.max_steps,
@@ -296,7 +339,7 @@ class ReportingCallback(TrainerCallback):
     def _row(self, state: TrainerState) -> Row:
         return {
             "step": state.global_step,
-            "epoch": round(float(state.epoch or 0.0), 6),
+            "epoch": self._position.epoch(state.global_step),
             "tokens": int(state.num_input_tokens_seen),
         }
 

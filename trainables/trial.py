@@ -6,18 +6,25 @@ what each gives alone.
 
 import contextlib
 import gc
+import logging
 import os
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spaces.reports import ReportFunction, Row, TrialFailed, TrialFailure
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig, TrialConfig
+from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_micro_batch
+
+if TYPE_CHECKING:
+    from trainables.training import TrialLog
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,19 +81,11 @@ def run_trial(
     return TrialOutcome(rows=rows)
 
 
-# As PyTorch says it on a GPU, on the CPU (Linux, Windows), and when cuBLAS finds no room for its workspace.
-_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
-
-
 def classify(error: BaseException) -> TrialFailure:
     """The failure that an exception out of training stands for."""
-    text = f"{type(error).__name__}: {error}"
-    is_memory = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in text for sign in _MEMORY_SIGNS)
-    )
-    message = text.strip().splitlines()[0][:500]
+    message = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
     return TrialFailure(
-        kind="out_of_memory" if is_memory else "error",
+        kind="out_of_memory" if is_out_of_memory(error) else "error",
         message=message,
         details="".join(traceback.format_exception(error)),
     )
@@ -108,16 +107,47 @@ def _run_task(
     from trainables.data.prepare import prepare
     from trainables.training import TrialLog, train
 
-    log = TrialLog(rows=rows, seconds_before=resume_from.report.seconds if resume_from else 0.0)
+    telling = TrialLog(rows=rows, seconds_before=resume_from.report.seconds if resume_from else 0.0)
     data = prepare(trial.task, trial.model, trial.data, cache_directory=cache_directory, on_progress=on_progress)
-    with (
-        _fresh_process_state(seed=int(trial.training.get("seed", 42)), num_threads=num_threads),
-        _output(directory) as output,
-    ):
-        train(
-            trial, data, report, log=log, directory=directory if save_checkpoints else None, output=output,
-            resume_from=resume_from,
-        )  # fmt: skip
+    if resume_from is not None and resume_from.report.batches is not None:
+        telling.batches = Batches(**resume_from.report.batches)  # what an earlier attempt found to fit
+    saving = directory if save_checkpoints else None
+    while True:
+        try:
+            with (
+                _fresh_process_state(seed=int(trial.training.get("seed", 42)), num_threads=num_threads),
+                _output(directory) as output,
+            ):
+                train(trial, data, report, log=telling, directory=saving, output=output, resume_from=resume_from)
+            return
+        except Exception as error:
+            telling.batches = _after_out_of_memory(error, trial, telling, num_examples=len(data.train))
+        # Out of the `except`: the exception and all its frames are gone before the next model is built.
+        resume_from = saving.latest() if saving else None
+        rows[:] = [telling.batches.row(resume_from.report.progress if resume_from else None)]
+
+
+def _after_out_of_memory(error: Exception, trial: TrialConfig, telling: "TrialLog", *, num_examples: int) -> Batches:
+    """The batches to try again with. Raises `error`, or TrialFailed, when there is nothing to try."""
+    if not is_out_of_memory(error) or not telling.has_begun_a_step:
+        raise error  # a model that does not fit by itself fits with no batch
+    before = telling.batches or Batches.of(trial.training)
+    drop_last = bool(trial.training.get("dataloader_drop_last", False))
+    batches = smaller_micro_batch(before, num_examples=num_examples, drop_last=drop_last)
+    if batches is None:
+        failure = classify(error)
+        reason = "a single example does not fit into memory"
+        if before.micro > 1:
+            reason = (
+                f"{before.micro} examples at once do not fit into memory, and with `dataloader_drop_last` smaller "
+                "pieces would train on other examples"
+            )
+        raise TrialFailed(replace(failure, message=f"{reason}: {failure.message}")) from error
+    log.warning(
+        "%d examples at once do not fit into memory: trying again with %d x %d (the same effective batch).",
+        before.micro, batches.micro, batches.accumulation,
+    )  # fmt: skip
+    return batches
 
 
 @contextlib.contextmanager
@@ -149,8 +179,7 @@ def _fresh_process_state(*, seed: int, num_threads: int) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            # The frames of the loop hold model and optimizer for as long as the exception lives.
-            traceback.clear_frames(error.__traceback__)
+            release_frames(error)
             raise
         finally:
             _forget_accelerator()
