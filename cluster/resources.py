@@ -21,6 +21,10 @@ class ResourcesConfig(BaseModel):
     """Trials at once. `auto`: as many as fit."""
     max_restarts: NonNegativeInt = 2
     """How often a trial whose process died is started again, from its last checkpoint."""
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """What the CPUs and GPUs of one trial cost for an hour. Default: no cost is recorded."""
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    """Of `price_per_hour`: three letters, such as `USD` or `EUR`."""
 
 
 def concurrent_trials(resources: ResourcesConfig, capacity: Capacity) -> int:

@@ -149,6 +149,7 @@ def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
             directory=str(plan.files.trial(number).path),
             num_threads=plan.spec.resources.cpus_per_worker,
             save_checkpoints=plan.spec.checkpoints.save,
+            gpu_share=min(plan.spec.resources.gpus_per_worker or 1.0, 1.0),
         )
 
     return AskTellSearcher(recorder, num_trials=plan.num_trials, make_order=make_order)
@@ -196,6 +197,7 @@ def _recorder(
             "cpus": spec.resources.cpus_per_worker,
         },
         record=before,
+        price_per_hour=spec.resources.price_per_hour,
     )
 
 
@@ -280,6 +282,7 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
         "num_trials": plan.num_trials,
         "step_unit": plan.step_unit,
         "gpus_per_trial": plan.spec.resources.gpus_per_worker,
+        "currency": plan.spec.resources.currency,
         "sampler": plan.spec.search.algorithm.model_dump(),
         "seed": plan.spec.search.seed,
     }

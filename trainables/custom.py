@@ -14,15 +14,22 @@ from spaces.errors import SpecError
 from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig
+from trainables.monitor import Monitor
 
 
 class Reporter:
     """What the function is handed as `report`."""
 
     def __init__(
-        self, report: ReportFunction, *, directory: TrialDirectory | None, resume_from: Checkpoint | None
+        self,
+        report: ReportFunction,
+        *,
+        directory: TrialDirectory | None,
+        resume_from: Checkpoint | None,
+        monitor: Monitor | None = None,
     ) -> None:
         self._report = report
+        self._monitor = monitor
         self._directory = directory
         self._started = time.monotonic()
         self._began_at = time.time()
@@ -69,6 +76,7 @@ class Reporter:
             seconds=self._seconds_before + time.monotonic() - self._started,
             attempt=self._directory.attempt if self._directory else 1,
             began_at=self._began_at,
+            usage=self._monitor.usage() if self._monitor else None,
         )
         if checkpoint is not None and self._directory is not None:
             folder = self._directory.checkpoints / f".incoming-{self._evaluation}-attempt-{self._directory.attempt}"
@@ -118,8 +126,9 @@ def run_custom(
     *,
     directory: TrialDirectory | None,
     resume_from: Checkpoint | None,
+    monitor: Monitor | None = None,
 ) -> None:
     """Call the user's function with its own copy of the configuration."""
-    reporter = Reporter(report, directory=directory, resume_from=resume_from)
+    reporter = Reporter(report, directory=directory, resume_from=resume_from, monitor=monitor)
     load_function(trial.trainable)(json.loads(json.dumps(trial.config)), reporter)
     reporter.finish()

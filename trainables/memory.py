@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from spaces.reports import Progress, Row
+from spaces.usage import TrialUsage
 
 # As PyTorch says it on a GPU, on the CPU (Linux, Windows, C++), and when cuBLAS finds no room for its workspace.
 _SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "std::bad_alloc", "ALLOC_FAILED")
@@ -37,6 +38,23 @@ class Batches:
             accumulation=int(training.get(ACCUMULATION, 1)),
             evaluation=int(training.get(EVAL_BATCH, micro)),
         )
+
+    @staticmethod
+    def used(usage: TrialUsage) -> "Batches | None":
+        """What a trial used in the end, where that is known."""
+        micro, accumulation, evaluation = (
+            usage.micro_batch_size, usage.gradient_accumulation_steps, usage.eval_batch_size,
+        )  # fmt: skip
+        if micro is None or accumulation is None or evaluation is None:
+            return None
+        return Batches(micro=micro, accumulation=accumulation, evaluation=evaluation)
+
+    def noted_in(self, usage: TrialUsage) -> TrialUsage:
+        """`usage` with these batches."""
+        return replace(
+            usage, micro_batch_size=self.micro, gradient_accumulation_steps=self.accumulation,
+            eval_batch_size=self.evaluation,
+        )  # fmt: skip
 
     def in_training(self, training: Mapping[str, Any]) -> dict[str, Any]:
         """`training` with these batches."""

@@ -6,7 +6,7 @@ Knows no Ray, no W&B and no spec file: it is handed a TrialConfig and a function
 import math
 import shutil
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,19 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 
 from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
+from spaces.usage import TrialUsage
 from trainables.arguments import DEFAULTS
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import TrialConfig
 from trainables.data.card import DataCard
 from trainables.data.prepare import PreparedData
+from trainables.devices import Precision, peak_flops
+from trainables.flops import flops_per_token
 from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_evaluation
 from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
 from trainables.models import build_model
+from trainables.monitor import Monitor
+from trainables.pace import Pace
 from trainables.position import DataPosition
 from trainables.tasks import causal_lm, sequence_classification
 
@@ -51,8 +56,10 @@ class TrialLog:
     """History rows since the last report."""
     began_at: float = field(default_factory=time.time)
     """Unix time of the first training step."""
-    batches: Batches | None = None
-    """Smaller batches than the spec's, once those did not fit into memory."""
+    batches: Batches
+    """How many examples at once: the spec's, or fewer once those did not fit into memory."""
+    monitor: Monitor = field(default_factory=Monitor)
+    """Measures memory, energy and power."""
     has_begun_a_step: bool = False
     """Whether the model itself fitted: only then can smaller batches help."""
 
@@ -116,9 +123,9 @@ def build_trainer(
     return trainer
 
 
-def training_arguments(trial: TrialConfig, *, output: Path, batches: Batches | None = None) -> TrainingArguments:
+def training_arguments(trial: TrialConfig, *, output: Path, batches: Batches) -> TrainingArguments:
     """The spec's training section over our defaults, with what tunesmith decides itself."""
-    fields = (batches or Batches.of(trial.training)).in_training({**DEFAULTS, **trial.training})
+    fields = batches.in_training({**DEFAULTS, **trial.training})
     fields["include_num_input_tokens_seen"] = "non_padding"  # every report says how much was seen
     fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())
     return TrainingArguments(
@@ -169,7 +176,7 @@ class TrialTrainer(Trainer):
             try:
                 return super().evaluation_loop(dataloader, *arguments, **options)
             except Exception as error:
-                batches = smaller_evaluation(self._batches) if is_out_of_memory(error) else None
+                batches = smaller_evaluation(self._log.batches) if is_out_of_memory(error) else None
                 if batches is None:
                     raise
                 release_frames(error)
@@ -180,15 +187,6 @@ class TrialTrainer(Trainer):
             torch.set_rng_state(random_state)
             self.__dict__.pop("_eval_dataloaders", None)  # persistent ones have the old size
             dataloader = self.get_eval_dataloader()
-
-    @property
-    def _batches(self) -> Batches:
-        arguments = self.args
-        return Batches(
-            micro=arguments.per_device_train_batch_size,
-            accumulation=arguments.gradient_accumulation_steps,
-            evaluation=arguments.per_device_eval_batch_size,
-        )
 
     def floating_point_ops(self, inputs: Any) -> int:
         """As transformers counts them, but with the parameters counted once and not at every step."""
@@ -224,7 +222,7 @@ class ReportingCallback(TrainerCallback):
         self._attempt = attempt
         self._evaluated_step = -1
         self._pending: TrialReport | None = None
-        self._mark = (time.monotonic(), 0)
+        self._pace = Pace(flops_per_token=lambda length: None, peak_flops=None)
         self._position = DataPosition(num_examples=1, batch=1)
 
     def on_train_begin(
@@ -233,7 +231,12 @@ class ReportingCallback(TrainerCallback):
         """Start the clocks: the first step follows."""
         self._position = DataPosition.of(args, kwargs["train_dataloader"])
         self._log.began_at = time.time()
-        self._mark = (time.monotonic(), state.num_input_tokens_seen)
+        model = kwargs["model"]
+        self._pace = Pace(
+            flops_per_token=lambda length: flops_per_token(model, length=length),
+            peak_flops=peak_of(self._log.monitor.devices, args, model),
+        )
+        self._pace.start(**self._counts(state))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The last step always evaluates, also where the cadence would not."""
@@ -263,7 +266,11 @@ class ReportingCallback(TrainerCallback):
         metrics = {_TRAIN_NAMES[name]: float(value) for name, value in (logs or {}).items() if name in _TRAIN_NAMES}
         if TRAIN_LOSS not in metrics:
             return
-        self._log.rows.append(self._row(state) | metrics | {"train/tokens_per_second": self._speed(state)})
+        counts = self._counts(state)
+        speed = self._pace.row(**counts)
+        self._log.rows.append(
+            self._row(state) | metrics | {"train/examples": counts["examples"]} | speed | self._log.monitor.row()
+        )
         if not math.isfinite(metrics[TRAIN_LOSS]):
             raise diverged(TRAIN_LOSS, metrics[TRAIN_LOSS], step=state.global_step)
 
@@ -295,7 +302,7 @@ class ReportingCallback(TrainerCallback):
             seconds=self._log.seconds,
             attempt=self._attempt,
             began_at=self._log.began_at,
-            batches=asdict(self._log.batches) if self._log.batches else None,
+            usage=self._usage(),
         )
         self._log.rows.clear()
         if not control.should_save:
@@ -320,12 +327,18 @@ class ReportingCallback(TrainerCallback):
         assert pending is not None
         self._report(replace(pending, checkpoint=str(checkpoint) if checkpoint else None))
         # Evaluating, saving and waiting for the search's answer is no training time.
-        self._mark = (time.monotonic(), self._mark[1])
+        self._pace.resume()
 
-    def _speed(self, state: TrainerState) -> float:
-        """Training tokens per second since the last row."""
-        (then, tokens_then), self._mark = self._mark, (time.monotonic(), int(state.num_input_tokens_seen))
-        return round((self._mark[1] - tokens_then) / max(self._mark[0] - then, 1e-9), 1)
+    def _counts(self, state: TrainerState) -> dict[str, int]:
+        step = state.global_step
+        return {
+            "step": step, "tokens": int(state.num_input_tokens_seen), "examples": self._position.examples(step),
+        }  # fmt: skip
+
+    def _usage(self) -> TrialUsage:
+        speed = {"tokens_per_second": self._pace.tokens_per_second, "mfu": self._pace.mfu}
+        known = {name: value for name, value in speed.items() if value is not None}
+        return self._log.batches.noted_in(replace(self._log.monitor.usage(), **known))  # type: ignore[arg-type]  # floats
 
     def _progress(self, state: TrainerState) -> Progress:
         return Progress(
@@ -342,6 +355,19 @@ class ReportingCallback(TrainerCallback):
             "epoch": self._position.epoch(state.global_step),
             "tokens": int(state.num_input_tokens_seen),
         }
+
+
+def peak_of(devices: list[str], arguments: TrainingArguments, model: Any) -> float | None:
+    """Peak FLOPs of `devices` together in the precision that a trial multiplies in; None where one is not known."""
+    precision: Precision = "fp32"
+    if arguments.bf16 or model.dtype is torch.bfloat16:
+        precision = "bf16"
+    elif arguments.fp16 or model.dtype is torch.float16:
+        precision = "fp16"
+    elif torch.backends.cuda.matmul.fp32_precision == "tf32":
+        precision = "tf32"
+    peaks = [peak_flops(device, precision) for device in devices]
+    return sum(peak for peak in peaks if peak) if peaks and all(peaks) else None
 
 
 def diverged(metric: str, value: float, *, step: int) -> TrialFailed:

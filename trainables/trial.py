@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,11 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spaces.reports import ReportFunction, Row, TrialFailed, TrialFailure
+from spaces.usage import TrialUsage
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig, TrialConfig
 from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_micro_batch
+from trainables.monitor import Monitor
 
 if TYPE_CHECKING:
+    from trainables.data.prepare import PreparedData
     from trainables.training import TrialLog
 
 log = logging.getLogger(__name__)
@@ -49,14 +53,17 @@ def run_trial(
     directory: TrialDirectory | None = None,
     save_checkpoints: bool = True,
     num_threads: int = 1,
+    gpu_share: float = 1.0,
     cache_directory: Path | None = None,
     on_progress: Callable[[str], None] | None = None,
 ) -> TrialOutcome:
     """Train `trial`, from its last checkpoint in `directory` if there is one.
 
     A trial that goes on from a checkpoint first reports that checkpoint's evaluation again: the search may have
-    died before it heard of it. TrialStopped, raised by `report`, passes through.
+    died before it heard of it. TrialStopped, raised by `report`, passes through. `gpu_share` is less than 1 where
+    trials share a GPU: each counts its share of the energy.
     """
+    started = time.monotonic()
     resume_from = directory.latest() if directory else None
     rows: list[Row] = []
     try:
@@ -67,18 +74,23 @@ def run_trial(
         if isinstance(trial, CustomTrialConfig):
             from trainables.custom import run_custom
 
-            run_custom(trial, report, directory=directory, resume_from=resume_from)
+            with Monitor(before=_usage(resume_from), gpu_share=gpu_share) as monitor:
+                run_custom(trial, report, directory=directory, resume_from=resume_from, monitor=monitor)
         else:
             _run_task(
                 trial, report, rows=rows, directory=directory, resume_from=resume_from,
-                save_checkpoints=save_checkpoints, num_threads=num_threads, cache_directory=cache_directory,
-                on_progress=on_progress,
+                save_checkpoints=save_checkpoints, num_threads=num_threads, gpu_share=gpu_share,
+                cache_directory=cache_directory, on_progress=on_progress,
             )  # fmt: skip
-    except TrialFailed as error:
-        return TrialOutcome(failure=error.failure, rows=rows)
     except (Exception, SystemExit) as error:  # a user's function may call sys.exit
-        return TrialOutcome(failure=classify(error), rows=rows)
+        failure = error.failure if isinstance(error, TrialFailed) else classify(error)
+        seconds = time.monotonic() - started + (resume_from.report.seconds if resume_from else 0.0)
+        return TrialOutcome(failure=replace(failure, seconds=seconds), rows=rows)
     return TrialOutcome(rows=rows)
+
+
+def _usage(checkpoint: Checkpoint | None) -> TrialUsage | None:
+    return checkpoint.report.usage if checkpoint else None
 
 
 def classify(error: BaseException) -> TrialFailure:
@@ -100,18 +112,41 @@ def _run_task(
     resume_from: Checkpoint | None,
     save_checkpoints: bool,
     num_threads: int,
+    gpu_share: float,
     cache_directory: Path | None,
     on_progress: Callable[[str], None] | None,
 ) -> None:
     # Heavy imports wait until a trial really trains in this process.
     from trainables.data.prepare import prepare
-    from trainables.training import TrialLog, train
+    from trainables.training import TrialLog
 
-    telling = TrialLog(rows=rows, seconds_before=resume_from.report.seconds if resume_from else 0.0)
+    before = _usage(resume_from)
+    batches = (before and Batches.used(before)) or Batches.of(trial.training)  # an earlier attempt found what fits
+    telling = TrialLog(
+        rows=rows, seconds_before=resume_from.report.seconds if resume_from else 0.0, batches=batches
+    )  # fmt: skip
     data = prepare(trial.task, trial.model, trial.data, cache_directory=cache_directory, on_progress=on_progress)
-    if resume_from is not None and resume_from.report.batches is not None:
-        telling.batches = Batches(**resume_from.report.batches)  # what an earlier attempt found to fit
-    saving = directory if save_checkpoints else None
+    with Monitor(before=before, gpu_share=gpu_share) as telling.monitor:
+        _train_in_what_fits(
+            trial, data, report, telling=telling, directory=directory, saving=directory if save_checkpoints else None,
+            resume_from=resume_from, num_threads=num_threads,
+        )  # fmt: skip
+
+
+def _train_in_what_fits(
+    trial: TrialConfig,
+    data: "PreparedData",
+    report: ReportFunction,
+    *,
+    telling: "TrialLog",
+    directory: TrialDirectory | None,
+    saving: TrialDirectory | None,
+    resume_from: Checkpoint | None,
+    num_threads: int,
+) -> None:
+    """Train, starting again in smaller pieces of the same batch whenever memory runs out."""
+    from trainables.training import train
+
     while True:
         try:
             with (
@@ -124,14 +159,14 @@ def _run_task(
             telling.batches = _after_out_of_memory(error, trial, telling, num_examples=len(data.train))
         # Out of the `except`: the exception and all its frames are gone before the next model is built.
         resume_from = saving.latest() if saving else None
-        rows[:] = [telling.batches.row(resume_from.report.progress if resume_from else None)]
+        telling.rows[:] = [telling.batches.row(resume_from.report.progress if resume_from else None)]
 
 
 def _after_out_of_memory(error: Exception, trial: TrialConfig, telling: "TrialLog", *, num_examples: int) -> Batches:
     """The batches to try again with. Raises `error`, or TrialFailed, when there is nothing to try."""
     if not is_out_of_memory(error) or not telling.has_begun_a_step:
         raise error  # a model that does not fit by itself fits with no batch
-    before = telling.batches or Batches.of(trial.training)
+    before = telling.batches
     drop_last = bool(trial.training.get("dataloader_drop_last", False))
     batches = smaller_micro_batch(before, num_examples=num_examples, drop_last=drop_last)
     if batches is None:

@@ -42,6 +42,13 @@ def room_for(examples: int, *, evaluation: int = 10**9, from_call: int = 0) -> I
         hook.remove()
 
 
+def used(ran: tiny_trials.Ran) -> Batches:
+    usage = ran.reports[-1].usage
+    batches = Batches.used(usage) if usage else None
+    assert batches is not None
+    return batches
+
+
 # --- what is decided -------------------------------------------------------------------------------------
 
 
@@ -123,7 +130,7 @@ def test_a_resumed_trial_starts_with_what_fitted_before(tmp_path: Path) -> None:
     with room_for(2) as tried:
         resumed = run(labelled(tmp_path, per_device_train_batch_size=8), tmp_path / "trial")
     assert resumed.failure is None
-    assert resumed.reports[-1].batches == {"micro": 2, "accumulation": 4, "evaluation": 8}
+    assert used(resumed) == Batches(micro=2, accumulation=4, evaluation=8)
     assert max(tried[:3]) == 2
 
 
@@ -135,7 +142,7 @@ def test_an_evaluation_that_does_not_fit_is_done_in_smaller_batches(tmp_path: Pa
     with room_for(10**9, evaluation=5) as tried:
         ran = run(document)
     assert 3 in tried
-    assert ran.reports[-1].batches == {"micro": 8, "accumulation": 1, "evaluation": 3}
+    assert used(ran) == Batches(micro=8, accumulation=1, evaluation=3)
     for one, other in zip(ran.rows, expected.rows, strict=True):
         assert one == pytest.approx(other, rel=1e-5)
     assert [row["train/loss"] for row in ran.rows if "train/loss" in row] == [
@@ -222,8 +229,8 @@ used = next(int(line.split()[1]) for line in Path("/proc/self/status").open() if
 limit = (used + int(sys.argv[2]) * 1024) * 1024
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 ran = tiny_trials.run(document)
-print(json.dumps({"failure": str(ran.outcome.failure), "batches": ran.reports[-1].batches if ran.reports else None,
-                  "steps": ran.steps}))
+print(json.dumps({"failure": str(ran.outcome.failure), "micro": ran.reports[-1].usage.micro_batch_size,
+                  "accumulation": ran.reports[-1].usage.gradient_accumulation_steps, "steps": ran.steps}))
 """
 
 
@@ -237,8 +244,8 @@ def test_a_real_limit_of_memory_is_met_by_smaller_batches(tmp_path: Path) -> Non
     ran = _limited(document, tmp_path, mebibytes=250)
     assert ran["failure"] == "None"
     assert ran["steps"][-1] == 2
-    assert 1 < ran["batches"]["micro"] < 64
-    assert ran["batches"]["micro"] * ran["batches"]["accumulation"] == 64
+    assert 1 < ran["micro"] < 64
+    assert ran["micro"] * ran["accumulation"] == 64
 
 
 def _limited(document: Document, folder: Path, *, mebibytes: int) -> Any:
@@ -264,4 +271,4 @@ def test_a_real_limit_of_a_gpu_is_met_by_smaller_batches(tmp_path: Path) -> None
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert ran.failure is None
-    assert ran.reports[-1].batches is not None
+    assert used(ran).micro < 16
