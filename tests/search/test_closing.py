@@ -1,5 +1,6 @@
 """What is said at the end of a search about what it has used."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def shown(*trials: TrialRecord) -> str:
     outcome = SearchOutcome(
         record=record, files=SearchFiles(Path("s")), was_interrupted=False, unsynced_runs=[], sync_command=None
     )
-    console = Console(width=200, record=True, file=(Path("/dev/null")).open("w"))
+    console = Console(width=200, record=True, file=io.StringIO())
     console.print(closing_text(outcome))
     return console.export_text()
 
