@@ -45,6 +45,7 @@ unit: $(INSTALLED)
 
 bench: $(INSTALLED)  ## Measure the overhead of a trial, and what W&B costs
 	$(BIN)/python benchmarks/trial_overhead.py
+	$(BIN)/python benchmarks/wandb_cost.py
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

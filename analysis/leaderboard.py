@@ -8,10 +8,11 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from analysis.records import SearchRecord, TrialRecord
@@ -19,6 +20,11 @@ from analysis.records import SearchRecord, TrialRecord
 _STATE_STYLES = {"COMPLETE": "", "PRUNED": "dim", "FAIL": "red", "RUNNING": "cyan"}
 _STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "unfinished"}
 _MIN_HEADER_WIDTH = 8
+_ANY_WIDTH = 10_000
+_EXTRA: dict[str, Callable[[TrialRecord], str]] = {
+    "epochs": lambda trial: "" if trial.epochs is None else f"{trial.epochs:g}",
+    "seconds": lambda trial: "" if trial.seconds is None else f"{trial.seconds:.1f}",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +111,19 @@ def to_csv(entries: Sequence[Entry]) -> str:
     return buffer.getvalue()
 
 
-def to_table(entries: Sequence[Entry], record: SearchRecord) -> Table:
-    """For the terminal. Columns carry the shortest part of a parameter's path that is its own."""
+def to_table(entries: Sequence[Entry], record: SearchRecord, *, width: int) -> Table:
+    """For a terminal of `width` characters: what does not fit is left out from the right, but never a parameter.
+
+    Columns carry the shortest part of a parameter's path that is its own.
+    """
+    for extra in (("epochs", "seconds"), ("epochs",)):
+        table = _table(entries, record, extra=extra)
+        if Console(width=_ANY_WIDTH).measure(table).maximum <= width:
+            return table
+    return _table(entries, record, extra=())
+
+
+def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[str]) -> Table:
     paths = _paths(entries)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name in ("rank", "trial", record.metric):
@@ -114,7 +131,7 @@ def to_table(entries: Sequence[Entry], record: SearchRecord) -> Table:
     table.add_column("state", no_wrap=True)
     for name in short_names(paths).values():
         table.add_column(_folded(name), justify="right", no_wrap=True)
-    for name in ("epochs", "seconds"):
+    for name in extra:
         table.add_column(name, justify="right", no_wrap=True)
     for entry in entries:
         trial = entry.trial
@@ -124,9 +141,8 @@ def to_table(entries: Sequence[Entry], record: SearchRecord) -> Table:
             str(trial.number),
             "" if value is None else show_metric(value),
             _STATE_WORDS[trial.state],
-            *(show_value(trial.params.get(path, "")) for path in paths),
-            "" if trial.epochs is None else f"{trial.epochs:g}",
-            "" if trial.seconds is None else f"{trial.seconds:.1f}",
+            *(_narrow(trial.params.get(path, "")) for path in paths),
+            *(_EXTRA[name](trial) for name in extra),
             style="bold green" if entry.rank == 1 else _STATE_STYLES[trial.state],
         )
     return table
@@ -150,6 +166,16 @@ def show_value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return _cell(value) if isinstance(value, str | int | bool) or value is None else json.dumps(value)
+
+
+def _narrow(value: Any) -> str:
+    """As `show_value`, for a column: three digits, and `8.75e-4` in place of `0.000875`."""
+    if not isinstance(value, float) or value == 0:
+        return show_value(value)
+    if 0.001 <= abs(value) < 100_000:
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    digits, exponent = f"{value:.2e}".split("e")
+    return f"{digits}e{int(exponent)}"
 
 
 def _folded(name: str) -> str:

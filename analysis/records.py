@@ -155,7 +155,9 @@ class SearchRecord:
     currency: str = "USD"
     """Of each trial's cost."""
     baseline: dict[str, float] = field(default_factory=dict)
-    """What guessing reaches, by metric: the majority class, or unigram frequencies."""
+    """What guessing without a model reaches, by metric."""
+    baseline_name: str = ""
+    """How it guesses, such as `majority class`."""
 
     def count(self, state: TrialState) -> int:
         """Trials in `state`."""
@@ -198,6 +200,7 @@ def read_records(directory: Path) -> SearchRecord:
         num_planned=attributes.get("num_trials"),
         currency=attributes.get("currency", "USD"),
         baseline=attributes.get("baseline", {}),
+        baseline_name=attributes.get("baseline_name", ""),
     )
 
 

@@ -6,19 +6,19 @@ from rich.text import Text
 from analysis.leaderboard import leaderboard, show_metric, show_value, to_table
 from analysis.records import SearchRecord
 from search.run import SearchOutcome, shortest
-from trainables.metrics import METRICS
+from trainables.metrics import MODES
 
 _LINES_SHOWN = 10
 
 
-def closing_text(outcome: SearchOutcome) -> RenderableType:
-    """The end of `run` and `resume`."""
+def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
+    """The end of `run` and `resume`, for a terminal of `width` characters."""
     record = outcome.record
     directory = shortest(outcome.files.path)
     parts: list[RenderableType] = [Text(""), Text(_counts(record), style="bold"), Text("")]
     if record.trials:
         entries = leaderboard(record)
-        parts.append(to_table(entries[:_LINES_SHOWN], record))
+        parts.append(to_table(entries[:_LINES_SHOWN], record, width=width))
         if len(entries) > _LINES_SHOWN:
             parts.append(
                 Text(
@@ -48,15 +48,15 @@ def _best(record: SearchRecord) -> list[str]:
     if len(others) > 1:
         worst = (max if record.mode == "min" else min)(trial.value for trial in others if trial.value is not None)
         lines.append(f"Worst finished trial: {show_metric(worst)}")
-    for name, value in record.baseline.items():
+    # Where the objective has a baseline, others say less: losses of two vocabularies do not compare.
+    told = [record.metric] if record.metric in record.baseline else list(record.baseline)
+    for name in told:
+        value = record.baseline[name]
         if name in best.metrics:
-            word = "majority class" if name == "eval/accuracy" else "unigram frequencies"
-            mode = next((modes[name] for modes in METRICS.values() if name in modes), "min")
+            mode = MODES.get(name, "min")
             better = best.metrics[name] < value if mode == "min" else best.metrics[name] > value
-            lines.append(
-                f"Baseline ({word}): {name} {show_metric(value)}; the best trial has {show_metric(best.metrics[name])}"
-                f"{'' if better else ', which is NOT better'}"
-            )
+            reached = f"the best trial has {show_metric(best.metrics[name])}{'' if better else ', which is NOT better'}"
+            lines.append(f"Baseline ({record.baseline_name}): {name} {show_metric(value)}; {reached}")
     return lines
 
 

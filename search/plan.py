@@ -24,9 +24,10 @@ from trainables.arguments import check_training_name, resolved_training
 from trainables.checks import check_trial
 from trainables.config import CustomTrialConfig, DataConfig, ModelConfig, TrialConfig
 from trainables.data.card import DataCard
-from trainables.data.prepare import cached_card
 from trainables.huggingface import architecture, training_argument_fields
-from trainables.metrics import METRICS
+from trainables.metrics import MODES
+from trainables.preparation import cached_card
+from trainables.tasks.registry import TASKS
 
 DEFAULT_TRIALS = 20
 _VARYING_SECTIONS = ("model", "data", "training")
@@ -288,15 +289,16 @@ def _errors_in(document: dict[str, Any]) -> list[SpecError]:
 def _check_metric(spec: SearchSpec) -> None:
     if spec.task is None:
         return
-    known = METRICS[spec.task]
+    known = TASKS[spec.task].metrics
     if spec.metric not in known:
         raise SpecError(
             f"{spec.task} has no metric `{spec.metric}`.{did_you_mean(spec.metric, known)} Known: {', '.join(known)}.",
             path="search.metric",
         )
-    if spec.search.mode is not None and spec.search.mode != known[spec.metric]:
+    better = MODES[spec.metric]
+    if spec.search.mode is not None and spec.search.mode != better:
         raise SpecError(
-            f"`{spec.metric}` is better when it is {'smaller' if known[spec.metric] == 'min' else 'larger'}, but mode "
+            f"`{spec.metric}` is better when it is {'smaller' if better == 'min' else 'larger'}, but mode "
             f"is `{spec.search.mode}`: leave it out.",
             path="search.mode",
         )

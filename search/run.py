@@ -119,6 +119,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             card = prepared.result()
             study = open_study(files.path)
             study.set_user_attr("baseline", card.baseline if card else {})
+            study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()))
             searcher = _searcher(plan, _recorder(plan, study, tracker, progress, before))
             progress.say("starting the first trials")
@@ -226,7 +227,7 @@ def _data_in_background(plan: Plan, say: Callable[[str], None]) -> Iterator["Fut
     def work() -> DataCard | None:
         if spec.task is None or spec.model is None or spec.data is None:
             return None
-        from trainables.data.prepare import prepare
+        from trainables.preparation import prepare
 
         return prepare(spec.task, spec.model, spec.data, on_progress=say).card
 

@@ -8,7 +8,8 @@ from cluster.resources import ResourcesConfig
 from spaces.errors import SpecError
 from spaces.reports import ResourceUnit
 from trainables.config import DataConfig, ModelConfig, Section, TaskName
-from trainables.metrics import METRICS, Mode
+from trainables.metrics import MODES, Mode
+from trainables.tasks.registry import TASKS
 
 AlgorithmName = Literal["grid", "random", "quasi_random", "tpe"]
 SchedulerName = Literal["asha", "none"]
@@ -179,12 +180,11 @@ class SearchSpec(Section):
         if self.search.metric is not None:
             return self.search.metric
         assert self.task is not None, "a trainable names its metric"
-        return next(iter(METRICS[self.task]))
+        return TASKS[self.task].metrics[0]
 
     @property
     def mode(self) -> Mode:
         """Which way the objective is better."""
         if self.search.mode is not None:
             return self.search.mode
-        known = METRICS[self.task].get(self.metric) if self.task else None
-        return known or "min"
+        return MODES.get(self.metric, "min") if self.task else "min"

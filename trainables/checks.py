@@ -10,11 +10,10 @@ from typing import Any
 
 from spaces.errors import SpecError, did_you_mean
 from trainables.arguments import check_training, has_type, type_in_words
-from trainables.config import PretrainedTokenizer, TaskName, TrainedTokenizer, TrialConfig
+from trainables.config import PretrainedTokenizer, TrainedTokenizer, TrialConfig
 from trainables.huggingface import Architecture, architecture, model_types_with_head
 from trainables.places import resolve_pretrained
-
-_HEADS: dict[TaskName, str] = {"causal_lm": "CAUSAL_LM", "sequence_classification": "SEQUENCE_CLASSIFICATION"}
+from trainables.tasks.registry import TASKS
 
 # Set from the data and the task; a value in the spec could only disagree.
 _DERIVED_FIELDS = {
@@ -57,7 +56,7 @@ def check_trial(trial: TrialConfig) -> None:
 
 def _check_architecture(trial: TrialConfig) -> None:
     name = str(trial.model.architecture)
-    able = model_types_with_head(_HEADS[trial.task])
+    able = model_types_with_head(TASKS[trial.task].head)
     if name not in able:
         near = did_you_mean(name, able)
         raise SpecError(f"transformers has no model type `{name}` for {trial.task}.{near}", path="model.architecture")

@@ -1,9 +1,7 @@
-"""The metrics of each task: their names, which way is better, and how they are computed from predictions."""
+"""Metrics: their names, which way is better, and how they are computed from predictions. Knows no task."""
 
 import math
 from typing import TYPE_CHECKING, Literal
-
-from trainables.config import TaskName
 
 if TYPE_CHECKING:
     import numpy as np
@@ -13,16 +11,14 @@ Mode = Literal["min", "max"]
 TRAIN_LOSS = "train/loss"
 EVAL_LOSS = "eval/loss"
 
-# The first metric of each task is its default objective.
-METRICS: dict[TaskName, dict[str, Mode]] = {
-    "causal_lm": {EVAL_LOSS: "min", "eval/perplexity": "min", "eval/bits_per_byte": "min"},
-    "sequence_classification": {
-        EVAL_LOSS: "min",
-        "eval/accuracy": "max",
-        "eval/precision": "max",
-        "eval/recall": "max",
-        "eval/f1": "max",
-    },
+MODES: dict[str, Mode] = {
+    EVAL_LOSS: "min",
+    "eval/perplexity": "min",
+    "eval/bits_per_byte": "min",
+    "eval/accuracy": "max",
+    "eval/precision": "max",
+    "eval/recall": "max",
+    "eval/f1": "max",
 }
 
 

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import SpecError
-from trainables.config import FreezeConfig, ModelConfig, TaskName
+from trainables.config import FreezeConfig, ModelConfig
 from trainables.data.card import DataCard
 from trainables.places import resolve_pretrained
+from trainables.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build_model(
-    task: TaskName,
+    task: Task,
     model: ModelConfig,
     *,
     card: DataCard,
@@ -21,13 +22,10 @@ def build_model(
     max_length: int,
 ) -> "PreTrainedModel":
     """A model for `task` on the CPU. Random weights come from torch's global generator: seed it first."""
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    import transformers
 
-    auto_class = {
-        "causal_lm": AutoModelForCausalLM,
-        "sequence_classification": AutoModelForSequenceClassification,
-    }[task]
-    head = _labels(card) if task == "sequence_classification" else {}
+    auto_class = getattr(transformers, task.auto_class)
+    head = dict(task.head_fields(card))
     if model.architecture is not None:
         config = _scratch_config(model, tokenizer=tokenizer, max_length=max_length, head=head)
         return _with_known_loss(auto_class.from_config(config), task)
@@ -122,14 +120,9 @@ def _check_vocabulary(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerB
         )
 
 
-def _with_known_loss(model: "PreTrainedModel", task: TaskName) -> "PreTrainedModel":
+def _with_known_loss(model: "PreTrainedModel", task: Task) -> "PreTrainedModel":
     # GPT-2 and other `...LMHeadModel`s name no loss. They compute the right one, but the Trainer then takes the first
     # token of a block for one that is predicted, and all their losses come out too small by 1/length.
-    if task == "causal_lm" and model.loss_type is None:
+    if task.name == "causal_lm" and model.loss_type is None:
         model.loss_type = "ForCausalLM"
     return model
-
-
-def _labels(card: DataCard) -> dict[str, Any]:
-    names = list(card.labels)
-    return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}

@@ -22,7 +22,6 @@ from trainables.arguments import DEFAULTS
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import TrialConfig
 from trainables.data.card import DataCard
-from trainables.data.prepare import PreparedData
 from trainables.devices import Precision, peak_flops
 from trainables.flops import flops_per_token
 from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_evaluation
@@ -31,9 +30,9 @@ from trainables.models import build_model
 from trainables.monitor import Monitor
 from trainables.pace import Pace
 from trainables.position import DataPosition
-from trainables.tasks import causal_lm, sequence_classification
-
-TASKS = {"causal_lm": causal_lm, "sequence_classification": sequence_classification}
+from trainables.preparation import PreparedData
+from trainables.tasks.registry import TASKS
+from trainables.tasks.task import DerivedMetrics
 
 # What transformers logs, and what we call it. Names not listed are left out of the history.
 _TRAIN_NAMES = {"loss": TRAIN_LOSS, "grad_norm": "train/grad_norm", "learning_rate": "train/learning_rate"}
@@ -96,9 +95,7 @@ def build_trainer(
 ) -> "TrialTrainer":
     """The Trainer of one trial, model included."""
     task = TASKS[trial.task]
-    model = build_model(
-        trial.task, trial.model, card=data.card, tokenizer=data.tokenizer, max_length=trial.data.max_length
-    )
+    model = build_model(task, trial.model, card=data.card, tokenizer=data.tokenizer, max_length=trial.data.max_length)
     reporter = ReportingCallback(
         report, log=log, directory=directory, card=data.card, derived=task.derived_metrics,
         tokenizer_directory=data.directory / "tokenizer",
@@ -207,7 +204,7 @@ class ReportingCallback(TrainerCallback):
         log: TrialLog,
         directory: TrialDirectory | None,
         card: DataCard,
-        derived: Any,
+        derived: DerivedMetrics,
         tokenizer_directory: Path,
         evaluations_done: int,
         attempt: int,

@@ -25,7 +25,7 @@ from trainables.memory import Batches, is_out_of_memory, release_frames, smaller
 from trainables.monitor import Monitor
 
 if TYPE_CHECKING:
-    from trainables.data.prepare import PreparedData
+    from trainables.preparation import PreparedData
     from trainables.training import TrialLog
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ def _run_task(
     on_progress: Callable[[str], None] | None,
 ) -> None:
     # Heavy imports wait until a trial really trains in this process.
-    from trainables.data.prepare import prepare
+    from trainables.preparation import prepare
     from trainables.training import TrialLog
 
     before = _usage(resume_from)

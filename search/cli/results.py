@@ -29,4 +29,5 @@ def leaderboard(
     else:
         from rich.console import Console
 
-        Console().print(to_table(entries, record), highlight=False)
+        console = Console()
+        console.print(to_table(entries, record, width=console.width), highlight=False)

@@ -88,7 +88,7 @@ def _finish(outcome: "SearchOutcome", console: "Console", *, as_json: bool) -> N
     if as_json:
         typer.echo(json.dumps(_as_json(outcome)))
     else:
-        console.print(closing_text(outcome), highlight=False, soft_wrap=True)
+        console.print(closing_text(outcome, width=console.width), highlight=False, soft_wrap=True)
     if outcome.was_interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if outcome.record.best is None:

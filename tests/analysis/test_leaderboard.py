@@ -74,19 +74,23 @@ def test_csv_has_a_line_a_trial_and_a_column_a_parameter() -> None:
     assert rows[-1]["error"] == "train/loss became nan at step 3"
 
 
-def test_the_table_fits_an_eighty_column_terminal_with_four_parameters() -> None:
+@pytest.mark.parametrize("num_params", [4, 5])
+def test_the_table_fits_an_eighty_column_terminal(num_params: int) -> None:
     params = {
         "training.learning_rate": 0.00012345,
         "training.weight_decay": 0.12345,
         "model.config.num_hidden_layers": 2,
         "model.config.hidden_size": 64,
+        "training.gradient_accumulation_steps": 2,
     }
+    params = dict(list(params.items())[:num_params])
     record = replace(_record(), trials=[replace(trial, params=params, seconds=12.5, epochs=3.0) for trial in TRIALS])
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(to_table(leaderboard(record), record))
+    console.print(to_table(leaderboard(record), record, width=80))
     text = console.export_text()
     assert "…" not in text
-    assert "0.0001234" in text
+    assert "1.23e-4" in text
+    assert ("seconds" in text) == (num_params == 4)
 
 
 @pytest.mark.parametrize(

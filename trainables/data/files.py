@@ -6,15 +6,18 @@ Knows no tokens and no splits, and never unpickles anything. Every error says th
 import csv
 import glob
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
 from spaces.errors import SpecError, did_you_mean
 from trainables.config import SplitFiles
+from trainables.data.columns import Column
 
-Row = tuple[Any, Any]
-"""(text, label) as they stand in the file; the label is None when no label column was asked for."""
+Row = tuple[Any, ...]
+"""The values of the columns that were asked for, in their order, as they stand in the file."""
+
+Columns = Sequence[Column]
 
 PART_NAMES = ("train", "validation", "test")
 _PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".npy", ".npz"}
@@ -32,25 +35,25 @@ def match_files(files: str | SplitFiles) -> dict[str, list[Path]]:
     return parts
 
 
-def read_rows(file: Path, *, text: str, label: str | None) -> Iterator[Row]:
-    """(text, label) of every row of `file`. A txt file has texts only."""
+def read_rows(file: Path, columns: Columns) -> Iterator[Row]:
+    """The `columns` of every row of `file`. A txt file has texts only."""
     try:
-        yield from _READERS[file.suffix.lower()](file, text, label)
+        yield from _READERS[file.suffix.lower()](file, columns)
     except UnicodeDecodeError as error:
         raise SpecError(f"files must be UTF-8, but {file} is not: {error}.", path="data.source.files") from error
     except OSError as error:
         raise SpecError(f"cannot read {file}: {error.strerror or error}.", path="data.source.files") from error
 
 
-def require_columns(columns: Iterable[str], *, text: str, label: str | None, where: str) -> None:
-    """Raise SpecError when the text or the label column is not among `columns`."""
-    names = [str(column) for column in columns]
-    for path, wanted in (("data.text", text), ("data.label", label)):
-        if wanted is not None and wanted not in names:
+def require_columns(present: Iterable[str], columns: Columns, *, where: str) -> None:
+    """Raise SpecError when one of `columns` is not among those `present`."""
+    names = [str(name) for name in present]
+    for column in columns:
+        if column.name not in names:
             known = ", ".join(f"`{name}`" for name in names) or "none"
             raise SpecError(
-                f"{where} has no column `{wanted}`.{did_you_mean(wanted, names)} Its columns: {known}.",
-                path=path,
+                f"{where} has no column `{column.name}`.{did_you_mean(column.name, names)} Its columns: {known}.",
+                path=column.path,
             )
 
 
@@ -101,23 +104,23 @@ def _check_disjoint(parts: dict[str, list[Path]]) -> None:
 # --- one reader a format ---------------------------------------------------------------------------------
 
 
-def _read_csv(file: Path, text: str, label: str | None) -> Iterator[Row]:
-    yield from _read_delimited(file, text, label, delimiter=",")
+def _read_csv(file: Path, columns: Columns) -> Iterator[Row]:
+    yield from _read_delimited(file, columns, delimiter=",")
 
 
-def _read_tsv(file: Path, text: str, label: str | None) -> Iterator[Row]:
-    yield from _read_delimited(file, text, label, delimiter="\t")
+def _read_tsv(file: Path, columns: Columns) -> Iterator[Row]:
+    yield from _read_delimited(file, columns, delimiter="\t")
 
 
-def _read_delimited(file: Path, text: str, label: str | None, *, delimiter: str) -> Iterator[Row]:
+def _read_delimited(file: Path, columns: Columns, *, delimiter: str) -> Iterator[Row]:
     """Values stay as they are written (`NA`, `01`, `1e5` are text); an empty cell is a missing value."""
     csv.field_size_limit(2**31 - 1)  # the default of 128 KiB is shorter than many documents
     with _open(file) as lines:
         rows = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             header = next(rows, [])
-            require_columns(header, text=text, label=label, where=str(file))
-            text_at, label_at = header.index(text), header.index(label) if label is not None else None
+            require_columns(header, columns, where=str(file))
+            places = [header.index(column.name) for column in columns]
             for row in rows:
                 if not row:
                     continue  # a line with nothing on it
@@ -127,29 +130,29 @@ def _read_delimited(file: Path, text: str, label: str | None, *, delimiter: str)
                         "Texts with a delimiter in them must be quoted.",
                         path="data.source.files",
                     )
-                yield row[text_at] or None, (row[label_at] or None) if label_at is not None else None
+                yield tuple(row[place] or None for place in places)
         except csv.Error as error:
             raise SpecError(f"{file}, line {rows.line_num}: {error}.", path="data.source.files") from error
 
 
-def _read_json(file: Path, text: str, label: str | None) -> Iterator[Row]:
+def _read_json(file: Path, columns: Columns) -> Iterator[Row]:
     """Either a list of objects, which is read as a whole, or one object a line."""
     with _open(file) as lines:
         start = lines.read(1)
         while start.isspace():
             start = lines.read(1)
     if start != "[":
-        yield from _read_jsonl(file, text, label)
+        yield from _read_jsonl(file, columns)
         return
     with _open(file) as lines:
         try:
             records = json.load(lines)
         except json.JSONDecodeError as error:
             raise SpecError(f"{file} is not valid JSON: {error}.", path="data.source.files") from error
-    yield from _from_records(((f"{file}, item {n}", record) for n, record in enumerate(records, 1)), text, label)
+    yield from _from_records(((f"{file}, item {n}", record) for n, record in enumerate(records, 1)), columns)
 
 
-def _read_jsonl(file: Path, text: str, label: str | None) -> Iterator[Row]:
+def _read_jsonl(file: Path, columns: Columns) -> Iterator[Row]:
     def records() -> Iterator[tuple[str, Any]]:
         with _open(file) as lines:
             for number, line in enumerate(lines, 1):
@@ -162,43 +165,43 @@ def _read_jsonl(file: Path, text: str, label: str | None) -> Iterator[Row]:
                         f"{file}, line {number}: not valid JSON: {error}.", path="data.source.files"
                     ) from error
 
-    yield from _from_records(records(), text, label)
+    yield from _from_records(records(), columns)
 
 
-def _from_records(records: Iterable[tuple[str, Any]], text: str, label: str | None) -> Iterator[Row]:
+def _from_records(records: Iterable[tuple[str, Any]], columns: Columns) -> Iterator[Row]:
     first = True
     for where, record in records:
         if not isinstance(record, dict):
             raise SpecError(
-                f"{where}: expected an object with a key `{text}`, but got {type(record).__name__}.",
+                f"{where}: expected an object with a key `{columns[0].name}`, but got {type(record).__name__}.",
                 path="data.source.files",
             )
         if first:
-            require_columns(record, text=text, label=label, where=where)
+            require_columns(record, columns, where=where)
             first = False
-        yield record.get(text), record.get(label) if label is not None else None
+        yield tuple(record.get(column.name) for column in columns)
 
 
-def _read_parquet(file: Path, text: str, label: str | None) -> Iterator[Row]:
+def _read_parquet(file: Path, columns: Columns) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = [text] if label is None else [text, label]
+    names = [column.name for column in columns]
     try:
         with pq.ParquetFile(file) as parquet:
-            require_columns(parquet.schema_arrow.names, text=text, label=label, where=str(file))
-            for batch in parquet.iter_batches(columns=columns, batch_size=1000):
-                texts = batch.column(text).to_pylist()
-                yield from zip(texts, batch.column(label).to_pylist() if label else [None] * len(texts), strict=True)
+            require_columns(parquet.schema_arrow.names, columns, where=str(file))
+            for batch in parquet.iter_batches(columns=names, batch_size=1000):
+                yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
     except pa.ArrowInvalid as error:
         raise SpecError(f"{file} is not a readable parquet file: {error}", path="data.source.files") from error
 
 
-def _read_txt(file: Path, text: str, label: str | None) -> Iterator[Row]:
+def _read_txt(file: Path, columns: Columns) -> Iterator[Row]:
     """A document is a group of lines between blank lines; in a file without blank lines, it is a line."""
-    if label is not None:
+    missing = next((column.role for column in columns if column.role != "text"), None)
+    if missing is not None:
         raise SpecError(
-            "txt files have no labels. For classification use csv, jsonl or parquet.",
+            f"txt files have texts only, and the task needs a {missing} too. Use csv, jsonl or parquet.",
             path="data.source.files",
         )
     with _open(file) as lines:
@@ -209,10 +212,10 @@ def _read_txt(file: Path, text: str, label: str | None) -> Iterator[Row]:
             if line.strip():
                 group.append(line)
             if group and (one_a_line or not line.strip()):
-                yield "".join(group).rstrip("\n"), None
+                yield ("".join(group).rstrip("\n"),)
                 group = []
         if group:
-            yield "".join(group).rstrip("\n"), None
+            yield ("".join(group).rstrip("\n"),)
 
 
 def _has_groups(lines: Iterable[str]) -> bool:
@@ -234,7 +237,7 @@ def _open(file: Path) -> TextIO:
     return file.open(encoding="utf-8-sig", newline=newline)
 
 
-_READERS: dict[str, Callable[[Path, str, str | None], Iterator[Row]]] = {
+_READERS: dict[str, Callable[[Path, Columns], Iterator[Row]]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".json": _read_json,

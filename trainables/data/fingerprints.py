@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,47 +23,41 @@ from trainables.config import (
     TrainedTokenizer,
 )
 from trainables.data.builtin import DOCSTRING_PACKAGES
+from trainables.data.columns import Column, class_column
 from trainables.data.files import match_files
 from trainables.data.tokenization import tokenizer_config
 from trainables.places import resolve_pretrained
 
 # Goes up when the same configuration would give other examples, or another layout on disk.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 # What lies beside a tokenizer but cannot change a token.
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".h5", ".onnx", ".msgpack", ".gguf"}
 
 
-def fingerprint(task: TaskName, model: ModelConfig, data: DataConfig) -> str:
+def fingerprint(task: TaskName, model: ModelConfig, data: DataConfig, *, columns: Sequence[Column]) -> str:
     """16 hex digits over everything that changes tokens, parts or labels. SpecError if files are missing."""
     identity = {
         "format": FORMAT_VERSION,
         "task": task,
         "source": _source_identity(data.source),
-        "columns": _columns(task, data),
+        # The names of columns that are not read change nothing.
+        "columns": {} if isinstance(data.source, BuiltinSource) else {column.role: column.name for column in columns},
         "tokenizer": _tokenizer_identity(tokenizer_config(model, data), is_default=data.tokenizer is None),
         "max_length": data.max_length,
         "max_documents": data.max_documents,
-        "splits": data.splits.model_dump() | {"stratify": stratified(task, data)},
+        "splits": data.splits.model_dump() | {"stratify": stratified(data, columns)},
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def stratified(task: TaskName, data: DataConfig) -> bool:
-    """Whether splits keep the labels' shares: by default for classification."""
-    if task == "sequence_classification":
+def stratified(data: DataConfig, columns: Sequence[Column]) -> bool:
+    """Whether splits keep the labels' shares: by default where documents have a class."""
+    if class_column(columns) is not None:
         return data.splits.stratify is not False
     if data.splits.stratify:
-        raise SpecError("documents of a language model have no labels to stratify by.", path="data.splits.stratify")
+        raise SpecError("the documents of this task have no labels to stratify by.", path="data.splits.stratify")
     return False
-
-
-def _columns(task: TaskName, data: DataConfig) -> dict[str, str]:
-    """The columns that are read: other names in the spec change nothing."""
-    if isinstance(data.source, BuiltinSource):
-        return {}
-    labelled = task == "sequence_classification"
-    return {"text": data.text} | ({"label": data.label} if labelled else {})
 
 
 def _source_identity(source: BuiltinSource | FilesSource | HubSource) -> dict[str, Any]:

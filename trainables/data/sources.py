@@ -1,4 +1,4 @@
-"""From a source in the spec to checked documents: a text, and for classification a label.
+"""From a source in the spec to checked documents: the columns that the task reads.
 
 Knows no tokens and draws no splits; parts that the source brings itself are kept as they are.
 """
@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import SpecError
-from trainables.config import BuiltinSource, DataConfig, FilesSource, HubSource, TaskName
+from trainables.config import BuiltinSource, DataConfig, FilesSource, HubSource
 from trainables.data.arrow_files import write_columns
 from trainables.data.builtin import builtin_rows
-from trainables.data.files import PART_NAMES, Row, match_files, read_rows, require_columns
+from trainables.data.columns import Column, class_column, roles
+from trainables.data.files import PART_NAMES, Columns, Row, match_files, read_rows, require_columns
 
 if TYPE_CHECKING:
-    from datasets import ClassLabel, Dataset, DatasetDict
+    from datasets import Dataset, DatasetDict
 
 logger = logging.getLogger(__name__)
 
@@ -27,42 +28,43 @@ _VALIDATION_NAMES = ("validation", "valid", "val", "dev")
 
 @dataclass(frozen=True, kw_only=True)
 class Documents:
-    """Texts (and labels, as strings) of each part that the source brings, memory-mapped."""
+    """The checked columns of each part that the source brings, memory-mapped."""
 
     parts: "dict[str, Dataset]"
-    """`train`, and `validation` or `test` where the source has them. Columns: `text`, `label` if any."""
+    """`train`, and `validation` or `test` where the source has them. Columns are named by role."""
     label_order: tuple[str, ...]
     """Labels in the order of their ids where the source fixes one; else in sorted order. Empty: no labels."""
     description: str
     """The source in a few words, for people."""
 
 
-def load_documents(data: DataConfig, task: TaskName, *, scratch: Path) -> Documents:
+def load_documents(data: DataConfig, columns: Columns, *, scratch: Path) -> Documents:
     """Read and check all documents of `data.source` into Arrow files in `scratch`, which must outlive them.
 
-    A missing text or label is refused, a blank text left out with a warning. SpecError carries the key path.
+    A missing value is refused, a document with a blank text left out with a warning. SpecError carries the key path.
     """
-    label = data.label if task == "sequence_classification" else None
     source = data.source
     label_order: tuple[str, ...] = ()
     if isinstance(source, BuiltinSource):
-        rows: dict[str, Iterable[_Origin]] = {"train": [(source.builtin, builtin_rows(source.builtin, task))]}
+        rows: dict[str, Iterable[_Origin]] = {"train": [(source.builtin, builtin_rows(source.builtin, roles(columns)))]}
         description = f"{source.builtin} (standard library of this Python)"
     elif isinstance(source, FilesSource):
         matched = match_files(source.files)
-        rows = {part: _file_origins(files, text=data.text, label=label) for part, files in matched.items()}
+        rows = {part: [(str(file), read_rows(file, columns)) for file in files] for part, files in matched.items()}
         description = _describe_files(matched)
     else:
         loaded = _load_hub(source, scratch=scratch)
-        rows, label_order = _hub_rows(loaded, text=data.text, label=label, name=source.hub)
+        rows, label_order = _hub_rows(loaded, columns, name=source.hub)
         description = source.hub + (f" ({source.config})" if source.config else "")
     parts = {
-        part: _write_documents(origins, scratch / f"{part}.arrow", text=data.text, label=label)
-        for part, origins in rows.items()
+        part: _write_documents(origins, scratch / f"{part}.arrow", columns=columns) for part, origins in rows.items()
     }
     _check_not_empty(parts, description=description)
+    classes = class_column(columns)
     return Documents(
-        parts=parts, label_order=_checked_labels(parts, label_order) if label else (), description=description
+        parts=parts,
+        label_order=_checked_labels(parts, label_order, column=classes) if classes else (),
+        description=description,
     )
 
 
@@ -72,52 +74,32 @@ _Origin = tuple[str, Iterable[Row]]
 """A name for error messages, and its rows."""
 
 
-def _write_documents(origins: Iterable[_Origin], file: Path, *, text: str, label: str | None) -> "Dataset":
+def _write_documents(origins: Iterable[_Origin], file: Path, *, columns: Columns) -> "Dataset":
     import pyarrow as pa
 
-    fields = [("text", pa.large_string())] + ([("label", pa.string())] if label is not None else [])
-    rows = _checked(origins, text=text, label=label)
+    schema = pa.schema([(column.role, column.arrow_type) for column in columns])
+    rows = _checked(origins, columns)
 
-    def batches() -> Iterator[dict[str, list[str]]]:
+    def batches() -> Iterator[dict[str, list[Any]]]:
         while batch := list(islice(rows, _BATCH_DOCUMENTS)):
-            texts, labels = zip(*batch, strict=True)
-            yield {"text": list(texts)} | ({"label": list(labels)} if label is not None else {})
+            values = zip(*batch, strict=True)
+            yield {column.role: list(given) for column, given in zip(columns, values, strict=True)}
 
-    return write_columns(file, schema=pa.schema(fields), batches=batches())
+    return write_columns(file, schema=schema, batches=batches())
 
 
-def _checked(origins: Iterable[_Origin], *, text: str, label: str | None) -> Iterator[tuple[str, str]]:
+def _checked(origins: Iterable[_Origin], columns: Columns) -> Iterator[Row]:
     for name, rows in origins:
         num_blank = 0
-        for number, (given_text, given_label) in enumerate(rows, 1):
+        for number, row in enumerate(rows, 1):
             where = f"row {number} of {name}"
-            checked = _checked_text(given_text, column=text, where=where)
-            if not checked.strip():
+            checked = tuple(column.checked(value, where=where) for column, value in zip(columns, row, strict=True))
+            if any(column.kind == "text" and not value.strip() for column, value in zip(columns, checked, strict=True)):
                 num_blank += 1
                 continue
-            yield checked, _label_string(given_label, column=label, where=where) if label is not None else ""
+            yield checked
         if num_blank:
             logger.warning("%s: left out %d blank documents", name, num_blank)
-
-
-def _checked_text(value: Any, *, column: str, where: str) -> str:
-    if value is None:
-        raise SpecError(f"every document needs a text, but {where} has none in `{column}`.", path="data.text")
-    if not isinstance(value, str):
-        raise SpecError(f"`{column}` must hold text, but {where} holds {type(value).__name__}.", path="data.text")
-    return value
-
-
-def _label_string(value: Any, *, column: str, where: str) -> str:
-    if value is None:
-        raise SpecError(f"every document needs a label, but {where} has none in `{column}`.", path="data.label")
-    if not isinstance(value, str | bool | int):
-        raise SpecError(
-            f"a label is a string, an integer or a truth value, but {where} holds {type(value).__name__} "
-            f"in `{column}`.",
-            path="data.label",
-        )
-    return str(value)
 
 
 def _check_not_empty(parts: "dict[str, Dataset]", *, description: str) -> None:
@@ -126,18 +108,16 @@ def _check_not_empty(parts: "dict[str, Dataset]", *, description: str) -> None:
             raise SpecError(f"{description} has no documents for {part}.", path="data.source")
 
 
-def _checked_labels(parts: "dict[str, Dataset]", fixed_order: tuple[str, ...]) -> tuple[str, ...]:
+def _checked_labels(parts: "dict[str, Dataset]", fixed_order: tuple[str, ...], *, column: Column) -> tuple[str, ...]:
     """All labels of train in the order of their ids; no other part may bring one that train lacks."""
-    used = {part: set(documents.unique("label")) for part, documents in parts.items()}
+    used = {part: set(documents.unique(column.role)) for part, documents in parts.items()}
     for part, labels in used.items():
         unknown = sorted(labels - used["train"])
         if unknown:
-            raise SpecError(f"`{unknown[0]}` is a label in {part} but never in train.", path="data.label")
+            raise SpecError(f"`{unknown[0]}` is a label in {part} but never in train.", path=column.path)
     if len(used["train"]) < 2:
         only = next(iter(used["train"]))
-        raise SpecError(
-            f"classification needs at least two labels, but all documents have `{only}`.", path="data.label"
-        )
+        raise SpecError(f"classification needs at least two labels, but all documents have `{only}`.", path=column.path)
     return tuple(name for name in fixed_order if name in used["train"]) or sort_labels(used["train"])
 
 
@@ -151,10 +131,6 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 # --- files -----------------------------------------------------------------------------------------------
-
-
-def _file_origins(files: list[Path], *, text: str, label: str | None) -> list[_Origin]:
-    return [(str(file), read_rows(file, text=text, label=label)) for file in files]
 
 
 def _describe_files(matched: dict[str, list[Path]]) -> str:
@@ -194,19 +170,25 @@ def _load_hub(source: HubSource, *, scratch: Path) -> "DatasetDict":
 
 
 def _hub_rows(
-    loaded: "DatasetDict", *, text: str, label: str | None, name: str
+    loaded: "DatasetDict", columns: Columns, *, name: str
 ) -> tuple[dict[str, Iterable[_Origin]], tuple[str, ...]]:
     parts = _hub_parts(loaded, name=name)
-    require_columns(parts["train"].column_names, text=text, label=label, where=f"`{name}`")
-    classes = parts["train"].features[label] if label is not None else None
-    if not hasattr(classes, "int2str"):
-        classes = None
-    if label is not None and classes is not None:
-        parts = {part: rows for part, rows in parts.items() if part == "train" or not _is_unlabelled(rows, label, part)}
+    require_columns(parts["train"].column_names, columns, where=f"`{name}`")
+    label = class_column(columns)
+    classes = _class_names(parts["train"].features[label.name]) if label is not None else ()
+    if label is not None and classes:
+        parts = {
+            part: rows for part, rows in parts.items() if part == "train" or not _is_unlabelled(rows, label.name, part)
+        }
     rows: dict[str, Iterable[_Origin]] = {
-        part: [(f"`{name}` {part}", _dataset_rows(split, text, label, classes))] for part, split in parts.items()
+        part: [(f"`{name}` {part}", _dataset_rows(split, columns, classes))] for part, split in parts.items()
     }
-    return rows, tuple(classes.names) if classes is not None else ()
+    return rows, classes
+
+
+def _class_names(feature: Any) -> tuple[str, ...]:
+    """The names of a ClassLabel; none for plain strings and numbers."""
+    return tuple(getattr(feature, "names", ()))
 
 
 def _hub_parts(loaded: "DatasetDict", *, name: str) -> "dict[str, Dataset]":
@@ -231,10 +213,13 @@ def _is_unlabelled(split: "Dataset", label: str, part: str) -> bool:
     return hidden
 
 
-def _dataset_rows(split: "Dataset", text: str, label: str | None, classes: "ClassLabel | None") -> Iterator[Row]:
-    columns = [text] if label is None else [text, label]
-    for batch in split.select_columns(columns).iter(batch_size=_BATCH_DOCUMENTS):
-        labels = batch[label] if label is not None else [None] * len(batch[text])
-        if classes is not None:
-            labels = [None if value is None or value < 0 else classes.int2str(value) for value in labels]
-        yield from zip(batch[text], labels, strict=True)
+def _dataset_rows(split: "Dataset", columns: Columns, classes: tuple[str, ...]) -> Iterator[Row]:
+    names = [column.name for column in columns]
+    for batch in split.select_columns(names).iter(batch_size=_BATCH_DOCUMENTS):
+        values = [
+            [classes[value] if value is not None and value >= 0 else None for value in batch[column.name]]
+            if classes and column.kind == "label"
+            else batch[column.name]
+            for column in columns
+        ]
+        yield from zip(*values, strict=True)

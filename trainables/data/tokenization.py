@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spaces.errors import SpecError
-from trainables.config import DataConfig, ModelConfig, PretrainedTokenizer, TaskName, TrainedTokenizer
+from trainables.config import DataConfig, ModelConfig, PretrainedTokenizer, TrainedTokenizer
 from trainables.places import resolve_pretrained
 
 if TYPE_CHECKING:
@@ -33,8 +33,11 @@ def tokenizer_config(model: ModelConfig, data: DataConfig) -> TrainedTokenizer |
     return TrainedTokenizer(train="bpe")
 
 
-def train_bpe(texts: Iterable[str], *, vocab_size: int, task: TaskName) -> "PreTrainedTokenizerBase":
-    """A byte-level BPE with at most `vocab_size` tokens. It can spell every text: nothing is unknown."""
+def train_bpe(texts: Iterable[str], *, vocab_size: int, marks_ends: bool) -> "PreTrainedTokenizerBase":
+    """A byte-level BPE with at most `vocab_size` tokens. It can spell every text: nothing is unknown.
+
+    `marks_ends` puts [CLS] before and [SEP] after each text, as encoders expect.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -49,7 +52,7 @@ def train_bpe(texts: Iterable[str], *, vocab_size: int, task: TaskName) -> "PreT
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer=trainer)
-    if task == "sequence_classification":
+    if marks_ends:
         first, last = SPECIAL_TOKENS["cls_token"], SPECIAL_TOKENS["sep_token"]
         ends = [(token, tokenizer.token_to_id(token)) for token in (first, last)]
         tokenizer.post_processor = processors.TemplateProcessing(single=f"{first} $A {last}", special_tokens=ends)

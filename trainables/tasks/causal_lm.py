@@ -2,8 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from trainables.data.card import DataCard
+from trainables.config import DataConfig
+from trainables.data.card import DataCard, unigram_frequencies
+from trainables.data.columns import Column
+from trainables.data.encode import encode_blocks
 from trainables.metrics import EVAL_LOSS, bits_per_byte, perplexity
+from trainables.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,5 +35,21 @@ def derived_metrics(metrics: dict[str, float], *, card: DataCard) -> dict[str, f
     }
 
 
-compute_loss = None  # the models' own loss counts tokens over all micro-batches of a step
-compute_metrics = None  # the loss says it all; logits (batch, length, vocabulary) are never collected
+def columns(data: DataConfig) -> tuple[Column, ...]:
+    """The text."""
+    return (Column(role="text", name=data.text),)
+
+
+# The models' own loss counts tokens over all micro-batches of a step; logits (batch, length, vocabulary) would fill
+# the memory.
+TASK = Task(
+    name="causal_lm",
+    auto_class="AutoModelForCausalLM",
+    head="CAUSAL_LM",
+    metrics=(EVAL_LOSS, "eval/perplexity", "eval/bits_per_byte"),
+    columns=columns,
+    encode=encode_blocks,
+    baseline=unigram_frequencies,
+    collator=collator,
+    derived_metrics=derived_metrics,
+)

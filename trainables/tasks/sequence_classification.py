@@ -3,8 +3,12 @@
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from trainables.data.card import DataCard
-from trainables.metrics import classification_metrics
+from trainables.config import DataConfig
+from trainables.data.card import DataCard, majority_class
+from trainables.data.columns import Column
+from trainables.data.encode import encode_labelled_texts
+from trainables.metrics import EVAL_LOSS, classification_metrics
+from trainables.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +49,27 @@ def compute_metrics(prediction: "EvalPrediction") -> dict[str, float]:
     return classification_metrics(logits, prediction.label_ids)
 
 
-def derived_metrics(metrics: dict[str, float], *, card: DataCard) -> dict[str, float]:
-    """Nothing beyond what `compute_metrics` gives."""
-    return {}
+def columns(data: DataConfig) -> tuple[Column, ...]:
+    """The text and its label."""
+    return (Column(role="text", name=data.text), Column(role="label", name=data.label, kind="label"))
+
+
+def head_fields(card: DataCard) -> dict[str, Any]:
+    """The names of the labels, and with them their number."""
+    return {"id2label": card.id2label, "label2id": {name: index for index, name in card.id2label.items()}}
+
+
+TASK = Task(
+    name="sequence_classification",
+    auto_class="AutoModelForSequenceClassification",
+    head="SEQUENCE_CLASSIFICATION",
+    metrics=(EVAL_LOSS, "eval/accuracy", "eval/precision", "eval/recall", "eval/f1"),
+    columns=columns,
+    encode=encode_labelled_texts,
+    baseline=majority_class,
+    collator=collator,
+    marks_ends=True,
+    head_fields=head_fields,
+    compute_loss=compute_loss,
+    compute_metrics=compute_metrics,
+)

@@ -35,14 +35,14 @@ def test_prose_repeats_no_paragraph() -> None:
 
 @pytest.mark.parametrize("name", ["stdlib-docs", "stdlib-docstrings"])
 def test_order_is_the_same_each_time(name: str) -> None:
-    assert list(builtin_rows(name, "causal_lm")) == list(builtin_rows(name, "causal_lm"))
+    assert list(builtin_rows(name, ("text",))) == list(builtin_rows(name, ("text",)))
 
 
 def test_language_models_get_the_same_docstrings_without_labels() -> None:
-    unlabelled = list(builtin_rows("stdlib-docstrings", "causal_lm"))
-    assert unlabelled == [(text, None) for text, _ in labelled_docstrings()]
+    unlabelled = list(builtin_rows("stdlib-docstrings", ("text",)))
+    assert unlabelled == [(text,) for text, _ in labelled_docstrings()]
 
 
 def test_prose_has_no_labels_to_classify() -> None:
     with pytest.raises(SpecError, match="stdlib-docstrings"):
-        builtin_rows("stdlib-docs", "sequence_classification")
+        builtin_rows("stdlib-docs", ("text", "label"))

@@ -3,10 +3,20 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from datasets import Dataset
 
-from trainables.data.card import DataCard, majority_accuracy, make_card, unigram_loss
+from trainables.config import TaskName
+from trainables.data.card import (
+    BaselineFunction,
+    DataCard,
+    majority_accuracy,
+    majority_class,
+    make_card,
+    unigram_frequencies,
+    unigram_loss,
+)
 from trainables.data.encode import EncodedPart
 
 
@@ -15,13 +25,22 @@ def part(text_bytes: int = 10, num_tokens: int = 5, **columns: list) -> EncodedP
     return EncodedPart(examples=examples, num_documents=3, text_bytes=text_bytes, num_tokens=num_tokens)
 
 
-def card_of(train: EncodedPart, validation: EncodedPart, **fields: object) -> DataCard:
-    known = {"fingerprint": "f", "source": "s", "vocab_size": 4, "max_length": 3, "labels": ()}
-    return make_card({"train": train, "validation": validation}, **(known | fields))
+def card_of(
+    train: EncodedPart,
+    validation: EncodedPart,
+    *,
+    task: TaskName,
+    baseline: BaselineFunction,
+    labels: tuple[str, ...] = (),
+) -> DataCard:
+    return make_card(
+        {"train": train, "validation": validation},
+        task=task, baseline=baseline, labels=labels, fingerprint="f", source="s", vocab_size=4, max_length=3,
+    )  # fmt: skip
 
 
 def test_majority_answers_the_most_frequent_label_of_train_not_of_validation() -> None:
-    assert majority_accuracy({"a": 6, "b": 4}, {"a": 1, "b": 3}) == 0.25
+    assert majority_accuracy(np.array([0] * 6 + [1] * 4), np.array([0, 1, 1, 1])) == 0.25
 
 
 def test_unigram_loss_is_that_of_counts_plus_one() -> None:
@@ -33,10 +52,10 @@ def test_unigram_loss_is_that_of_counts_plus_one() -> None:
 
 
 def test_bits_per_byte_use_all_tokens_of_the_validation_documents() -> None:
-    card = card_of(part(input_ids=[[0, 1, 2]]), part(input_ids=[[0, 1]], text_bytes=8, num_tokens=4), task="causal_lm")
+    train, validation = part(input_ids=[[0, 1, 2]]), part(input_ids=[[0, 1]], text_bytes=8, num_tokens=4)
+    card = card_of(train, validation, task="causal_lm", baseline=unigram_frequencies)
     assert card.tokens_per_byte == 0.5
-    assert card.unigram_loss is not None
-    assert card.unigram_bits_per_byte == pytest.approx(card.unigram_loss / math.log(2) * 0.5)
+    assert card.baseline["eval/bits_per_byte"] == pytest.approx(card.baseline["eval/loss"] / math.log(2) * 0.5)
     assert card.tokens == {"train": 3, "validation": 2}
 
 
@@ -45,10 +64,11 @@ def test_label_counts_are_by_name_with_absent_labels_at_zero() -> None:
         part(input_ids=[[0], [1], [1]], labels=[1, 1, 0]),
         part(input_ids=[[0]], labels=[1]),
         task="sequence_classification",
+        baseline=majority_class,
         labels=("no", "yes"),
     )
     assert card.label_counts == {"train": {"no": 1, "yes": 2}, "validation": {"no": 0, "yes": 1}}
-    assert card.majority_accuracy == 1.0
+    assert card.baseline == {"eval/accuracy": 1.0}
     assert card.id2label == {0: "no", 1: "yes"}
 
 
@@ -57,6 +77,7 @@ def test_a_card_reads_back_as_it_was_written(tmp_path: Path) -> None:
         part(input_ids=[[0]], labels=[0]),
         part(input_ids=[[0]], labels=[1]),
         task="sequence_classification",
+        baseline=majority_class,
         labels=("é", "b"),
     )
     assert DataCard.from_json(card.to_json()) == card

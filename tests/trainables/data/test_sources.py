@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from spaces.errors import SpecError
-from trainables.config import DataConfig
+from trainables.config import DataConfig, TaskName
 from trainables.data.sources import Documents, load_documents, sort_labels
+from trainables.tasks.registry import TASKS
 
 ROWS = [
     {"text": 'a, "quoted" text', "label": "yes"},
@@ -22,8 +23,11 @@ ROWS = [
 ]
 
 
-def load(source: dict[str, Any], tmp_path: Path, *, task: str = "sequence_classification", **data: Any) -> Documents:
-    return load_documents(DataConfig(source=source, **data), task, scratch=tmp_path / "scratch")
+def load(
+    source: dict[str, Any], tmp_path: Path, *, task: TaskName = "sequence_classification", **data: Any
+) -> Documents:
+    config = DataConfig(source=source, **data)
+    return load_documents(config, TASKS[task].columns(config), scratch=tmp_path / "scratch")
 
 
 def rows_of(documents: Documents, part: str = "train") -> list[dict[str, str]]:
@@ -112,7 +116,7 @@ ERRORS = [
     ("data.jsonl", b'["a"]\n', "data.source.files", "expected an object"),
     ("data.json", b"[{", "data.source.files", "not valid JSON"),
     ("data.parquet", b"x", "data.source.files", "not a readable parquet"),
-    ("data.txt", b"hello", "data.source.files", "no labels"),
+    ("data.txt", b"hello", "data.source.files", "needs a label too"),
 ]
 
 

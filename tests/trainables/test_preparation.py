@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from spaces.errors import SpecError
+from trainables import preparation as module
 from trainables.config import DataConfig, ModelConfig, TaskName
-from trainables.data import prepare as module
-from trainables.data.prepare import PreparedData, cached_card, fingerprint, load_test_split, prepare
+from trainables.preparation import PreparedData, cached_card, fingerprint, load_test_split, prepare
 
 CLASSIFY: TaskName = "sequence_classification"
 TOKENIZER = {"train": "bpe", "vocab_size": 300}
@@ -56,7 +56,7 @@ def test_labels_are_ids_in_sorted_order(labelled_csv: Path, tmp_path: Path, scra
     assert prepared.card.labels == ("sea", "sky", "town", "wood")
     named = [prepared.card.id2label[row["labels"]] for row in prepared.train]
     assert named == [text.split()[0] for text in decoded(prepared, prepared.train)]
-    assert prepared.card.majority_accuracy == 0.25
+    assert prepared.card.baseline == {"eval/accuracy": 0.25}
 
 
 def test_long_texts_are_cut_and_short_ones_are_not_padded(
@@ -71,7 +71,7 @@ def test_language_models_get_blocks_only(labelled_csv: Path, tmp_path: Path, scr
     prepared = prepare("causal_lm", scratch_model, config(labelled_csv, max_length=16), cache_directory=tmp_path)
     assert prepared.train.column_names == ["input_ids"]
     assert {len(row["input_ids"]) for row in prepared.train} == {16}
-    assert prepared.card.unigram_loss is not None
+    assert set(prepared.card.baseline) == {"eval/loss", "eval/perplexity", "eval/bits_per_byte"}
 
 
 def test_the_tokenizer_learns_from_train_only(tmp_path: Path, scratch_model: ModelConfig) -> None:
@@ -234,7 +234,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from trainables.config import DataConfig, ModelConfig
-from trainables.data import prepare as module
+from trainables import preparation as module
 
 def die(message):
     if message.startswith("tokenizing"):
@@ -251,7 +251,7 @@ def test_a_killed_preparation_leaves_nothing_that_is_used(
 ) -> None:
     data = config(labelled_csv)
     arguments = [sys.executable, "-c", KILLED, data.model_dump_json(), str(tmp_path)]
-    assert subprocess.run(arguments, cwd=Path(module.__file__).parents[2], check=False).returncode == -9
+    assert subprocess.run(arguments, cwd=Path(module.__file__).parents[1], check=False).returncode == -9
     assert list((tmp_path / "data").glob("*.preparing"))
     assert cached_card(CLASSIFY, scratch_model, data, tmp_path) is None
     other = config(labelled_csv, max_length=64)
@@ -269,13 +269,13 @@ def test_a_failed_preparation_leaves_no_folder(labelled_csv: Path, tmp_path: Pat
 def test_importing_and_checking_loads_no_heavy_library(labelled_csv: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from trainables.config import *;"
-        "import trainables.data.prepare as p;"
+        "import trainables.preparation as p;"
         "p.cached_card('causal_lm', ModelConfig(architecture='gpt2'),"
         " DataConfig(source={'builtin': 'stdlib-docs'}), Path(sys.argv[1]));"
         "heavy = {'torch', 'datasets', 'transformers', 'tokenizers', 'numpy', 'sklearn'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    root = Path(module.__file__).parents[2]
+    root = Path(module.__file__).parents[1]
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""Prepares a data configuration once: reads, splits, tokenizes, and keeps the result on disk for every trial.
+"""Prepares a data configuration once for a task: reads, splits, tokenizes, and keeps the result on disk.
 
 Knows nothing of models, training or trials. A search sees train and validation;
 the test split has its own door.
@@ -17,9 +17,10 @@ from spaces.errors import SpecError
 from trainables.config import DataConfig, ModelConfig, TaskName, TrainedTokenizer
 from trainables.data.cache import Progress, data_directory, make_once
 from trainables.data.card import DataCard, make_card
-from trainables.data.encode import encode_part
+from trainables.data.columns import class_column
 from trainables.data.files import PART_NAMES
-from trainables.data.fingerprints import fingerprint, stratified
+from trainables.data.fingerprints import fingerprint as data_fingerprint
+from trainables.data.fingerprints import stratified
 from trainables.data.sources import Documents, load_documents
 from trainables.data.splits import draw_indices, split_indices
 from trainables.data.tokenization import (
@@ -29,12 +30,12 @@ from trainables.data.tokenization import (
     tokenizer_config,
     train_bpe,
 )
+from trainables.tasks.registry import TASKS
+from trainables.tasks.task import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
-
-__all__ = ["PreparedData", "cached_card", "fingerprint", "load_test_split", "prepare"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,11 @@ class PreparedData:
 _prepared: dict[Path, PreparedData] = {}
 
 
+def fingerprint(task: TaskName, model: ModelConfig, data: DataConfig) -> str:
+    """Names what `prepare` would make: equal fingerprints are equal examples."""
+    return data_fingerprint(task, model, data, columns=TASKS[task].columns(data))
+
+
 def prepare(
     task: TaskName,
     model: ModelConfig,
@@ -92,7 +98,7 @@ def prepare(
         progress = on_progress or logger.info
 
         def make(folder: Path) -> None:
-            _prepare_into(folder, task, model, data, name=name, on_progress=progress)
+            _prepare_into(folder, TASKS[task], model, data, name=name, on_progress=progress)
 
         make_once(directory, make, is_made=_is_prepared, on_progress=progress)
     if directory not in _prepared:
@@ -119,22 +125,21 @@ def load_test_split(prepared: PreparedData) -> "Dataset":
 
 
 def _prepare_into(
-    folder: Path, task: TaskName, model: ModelConfig, data: DataConfig, *, name: str, on_progress: Progress
+    folder: Path, task: Task, model: ModelConfig, data: DataConfig, *, name: str, on_progress: Progress
 ) -> None:
     scratch = folder / "scratch"
     scratch.mkdir()
     on_progress("reading documents")
-    documents = load_documents(data, task, scratch=scratch)
+    documents = load_documents(data, task.columns(data), scratch=scratch)
     parts = _split(documents, task, data)
     tokenizer = _tokenizer(task, model, data, train=parts["train"], on_progress=on_progress)
     on_progress(f"tokenizing {sum(map(len, parts.values())):,} documents")
     encoded = {
-        part: encode_part(
+        part: task.encode(
             rows,
             scratch / f"{part}.examples.arrow",
-            task=task,
             tokenizer=tokenizer,
-            max_length=data.max_length,
+            data=data,
             labels=documents.label_order,
         )
         for part, rows in parts.items()
@@ -142,11 +147,12 @@ def _prepare_into(
     card = make_card(
         encoded,
         fingerprint=name,
-        task=task,
+        task=task.name,
         source=documents.description,
         vocab_size=len(tokenizer),
         max_length=data.max_length,
         labels=documents.label_order,
+        baseline=task.baseline,
     )
     save_tokenizer(tokenizer, folder / "tokenizer")
     with _no_progress_bars():
@@ -156,18 +162,20 @@ def _prepare_into(
     (folder / _CARD).write_text(card.to_json(), encoding="utf-8")
 
 
-def _split(documents: Documents, task: TaskName, data: DataConfig) -> "dict[str, Dataset]":
+def _split(documents: Documents, task: Task, data: DataConfig) -> "dict[str, Dataset]":
     """Documents of each part: the source's own parts as they are, the missing ones taken from train."""
     given = dict(documents.parts)
     if data.max_documents is not None:
         given = _draw(given, limit=data.max_documents, seed=data.splits.seed)
     train = given.pop("train")
+    columns = task.columns(data)
+    classes = class_column(columns)
     indices = split_indices(
         len(train),
         validation=0 if "validation" in given else data.splits.validation,
         test=0 if "test" in given else data.splits.test,
         seed=data.splits.seed,
-        labels=list(train["label"]) if stratified(task, data) else None,
+        labels=list(train[classes.role]) if classes is not None and stratified(data, columns) else None,
     )
     drawn = {"train": indices.train, "validation": indices.validation, "test": indices.test}
     taken = {part: train.select(chosen) for part, chosen in drawn.items() if len(chosen)}
@@ -186,15 +194,16 @@ def _draw(parts: "dict[str, Dataset]", *, limit: int, seed: int) -> "dict[str, D
 
 
 def _tokenizer(
-    task: TaskName, model: ModelConfig, data: DataConfig, *, train: "Dataset", on_progress: Progress
+    task: Task, model: ModelConfig, data: DataConfig, *, train: "Dataset", on_progress: Progress
 ) -> "PreTrainedTokenizerBase":
     config = tokenizer_config(model, data)
     if not isinstance(config, TrainedTokenizer):
         place = "model.pretrained" if data.tokenizer is None else "data.tokenizer.pretrained"
         return load_tokenizer(config.pretrained, path=place)
     on_progress(f"training a tokenizer of {config.vocab_size} tokens")
-    texts = (text for batch in train.iter(batch_size=1000) for text in batch["text"])
-    return train_bpe(texts, vocab_size=config.vocab_size, task=task)
+    column = task.columns(data)[0].role
+    texts = (text for batch in train.iter(batch_size=1000) for text in batch[column])
+    return train_bpe(texts, vocab_size=config.vocab_size, marks_ends=task.marks_ends)
 
 
 # --- on disk ---------------------------------------------------------------------------------------------
