@@ -3,6 +3,7 @@
 import importlib.util
 import random
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +23,28 @@ from spaces.reports import Progress
 from spaces.space import Space
 from trainables.arguments import check_training_name, resolved_training
 from trainables.checks import check_trial
-from trainables.config import CustomTrialConfig, DataConfig, ModelConfig, TrialConfig
+from trainables.config import (
+    CustomTrialConfig,
+    DataConfig,
+    ModelConfig,
+    RegularizationConfig,
+    StoppingConfig,
+    TrialConfig,
+)
 from trainables.data.card import DataCard
 from trainables.huggingface import architecture, training_argument_fields
 from trainables.metrics import MODES
 from trainables.preparation import cached_card
 from trainables.tasks.registry import TASKS
+from trainables.training_checks import check_needs_no_gpu
 
 DEFAULT_TRIALS = 20
-_VARYING_SECTIONS = ("model", "data", "training")
-_EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed"}
+_SECTIONS = {
+    "model": ModelConfig, "data": DataConfig, "stopping": StoppingConfig, "regularization": RegularizationConfig,
+}  # fmt: skip
+_VARYING_SECTIONS = ("model", "data", "training", "stopping", "regularization")
+_EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed",
+             "stopping": "patience", "regularization": "l1"}  # fmt: skip
 _SAMPLES_CHECKED = 50
 _MOST_POINTS_COUNTED = 100_000
 _MILLI = 1000
@@ -109,6 +122,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         _check_candidates(spec, space)
         _check_metric(spec)
         _check_resources(spec)
+        _check_precision(spec, space)
         grid_size = _grid_size(spec, space)
         return Plan(
             spec=spec,
@@ -134,6 +148,8 @@ def base_document(spec: SearchSpec) -> dict[str, Any]:
         "model": spec.model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
         "training": resolved_training(spec.training),
+        "stopping": spec.stopping.model_dump(mode="json"),
+        "regularization": spec.regularization.model_dump(mode="json"),
     }
 
 
@@ -144,7 +160,12 @@ def _check_base(spec: SearchSpec) -> None:
     assert spec.model is not None
     assert spec.data is not None
     assert spec.task is not None
-    check_trial(TrialConfig(task=spec.task, model=spec.model, data=spec.data, training=spec.training))
+    check_trial(
+        TrialConfig(
+            task=spec.task, model=spec.model, data=spec.data, training=spec.training, stopping=spec.stopping,
+            regularization=spec.regularization,
+        )
+    )  # fmt: skip
 
 
 def _check_trainable(trainable: str) -> None:
@@ -195,7 +216,7 @@ def _check_path(spec: SearchSpec, path: str) -> None:
     elif path.startswith("model.config."):
         _check_model_field(spec, path.removeprefix("model.config."))
     else:
-        _check_typed_path({"model": ModelConfig, "data": DataConfig}[section], rest)
+        _check_typed_path(_SECTIONS[section], rest)
 
 
 def _check_model_field(spec: SearchSpec, field: str) -> None:
@@ -310,6 +331,25 @@ def _check_resources(spec: SearchSpec) -> None:
         raise SpecError(
             f"a trial takes a part of one GPU or whole ones, but got {gpus:g}.", path="resources.gpus_per_worker"
         )
+
+
+def _check_precision(spec: SearchSpec, space: Space) -> None:
+    """What needs a GPU is refused before a search without one begins. Ray knows nothing of an Apple GPU."""
+    if spec.task is None or spec.resources.gpus_per_worker or sys.platform == "darwin":
+        return
+    try:
+        check_needs_no_gpu(spec.training)
+    except SpecError as error:
+        raise error.at("training") from None
+    for parameter in space.parameters:
+        section, _, name = parameter.path.partition(".")
+        if section != "training":
+            continue
+        for value in _edge_values(parameter.distribution):
+            try:
+                check_needs_no_gpu({name: value})
+            except SpecError as error:
+                raise SpecError(error.message, path=f"space.{parameter.path}") from None
 
 
 def _grid_size(spec: SearchSpec, space: Space) -> int | None:

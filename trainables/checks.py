@@ -13,7 +13,9 @@ from trainables.arguments import check_training, has_type, type_in_words
 from trainables.config import PretrainedTokenizer, TrainedTokenizer, TrialConfig
 from trainables.huggingface import Architecture, architecture, model_types_with_head
 from trainables.places import resolve_pretrained
+from trainables.stopping import check_stopping
 from trainables.tasks.registry import TASKS
+from trainables.training_checks import check_together
 
 # Set from the data and the task; a value in the spec could only disagree.
 _DERIVED_FIELDS = {
@@ -41,8 +43,10 @@ def check_trial(trial: TrialConfig) -> None:
     """Raise SpecError for the first thing in `trial` that cannot work."""
     try:
         check_training(trial.training)
+        check_together(trial.training)
     except SpecError as error:
         raise error.at("training") from None
+    check_stopping(trial)
     if trial.model.architecture is not None:
         _check_architecture(trial)
     else:

@@ -22,6 +22,7 @@ from trainables.arguments import DEFAULTS
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import TrialConfig
 from trainables.data.card import DataCard
+from trainables.device_checks import fitted_to_device
 from trainables.devices import Precision, peak_flops
 from trainables.flops import flops_per_token
 from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_evaluation
@@ -31,6 +32,9 @@ from trainables.monitor import Monitor
 from trainables.pace import Pace
 from trainables.position import DataPosition
 from trainables.preparation import PreparedData
+from trainables.regularization import L1Penalty
+from trainables.sampling import resumable
+from trainables.stopping import Patience, patience_of
 from trainables.tasks.registry import TASKS
 from trainables.tasks.task import DerivedMetrics
 
@@ -101,6 +105,7 @@ def build_trainer(
         tokenizer_directory=data.directory / "tokenizer",
         evaluations_done=resume_from.report.progress.evaluation if resume_from else 0,
         attempt=directory.attempt if directory else 1,
+        patience=patience_of(trial, resume_from=resume_from),
     )  # fmt: skip
     arguments = training_arguments(trial, output=output, batches=log.batches)
     if resume_from is not None:
@@ -115,6 +120,7 @@ def build_trainer(
         compute_metrics=task.compute_metrics,
         callbacks=[reporter],
         log=log,
+        l1=trial.regularization.l1,
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
@@ -122,7 +128,7 @@ def build_trainer(
 
 def training_arguments(trial: TrialConfig, *, output: Path, batches: Batches) -> TrainingArguments:
     """The spec's training section over our defaults, with what tunesmith decides itself."""
-    fields = batches.in_training({**DEFAULTS, **trial.training})
+    fields = fitted_to_device(batches.in_training({**DEFAULTS, **trial.training}))
     fields["include_num_input_tokens_seen"] = "non_padding"  # every report says how much was seen
     fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())
     return TrainingArguments(
@@ -141,9 +147,10 @@ class TrialTrainer(Trainer):
 
     label_smoother: Any
 
-    def __init__(self, *, log: TrialLog, **arguments: Any) -> None:
+    def __init__(self, *, log: TrialLog, l1: float = 0.0, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._log = log
+        self._penalty = L1Penalty(l1)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass. A loss that is no number ends the trial."""
@@ -157,14 +164,32 @@ class TrialTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Labels are smoothed in training only: a smoothed evaluation loss would depend on the factor itself."""
+        """Labels are smoothed and weights penalised in training only: an evaluation loss would depend on the strength
+        itself."""
         smoother = self.label_smoother
         if not model.training:
             self.label_smoother = None
         try:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         finally:
             self.label_smoother = smoother
+        # Once an optimizer step, with its last micro-batch.
+        if self._penalty.strength and model.training and self.accelerator.sync_gradients:
+            loss, rest = (found[0], found[1:]) if return_outputs else (found, ())
+            loss = loss + self._penalty(self, model) * self._divided_by_later(num_items_in_batch)
+            return (loss, *rest) if return_outputs else loss
+        return found
+
+    def _divided_by_later(self, num_items_in_batch: Any) -> float:
+        """What the Trainer divides a loss by after `compute_loss`: models that do not scale it themselves."""
+        is_scaled = (
+            self.model_accepts_loss_kwargs and num_items_in_batch is not None
+        ) or self.compute_loss_func is not None
+        return 1.0 if is_scaled else float(self.current_gradient_accumulation_steps)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return resumable(super()._get_train_sampler(train_dataset), seed=seed)
 
     def evaluation_loop(self, dataloader: Any, *arguments: Any, **options: Any) -> Any:
         """Evaluate, in smaller batches when those do not fit into memory: that changes no metric and no later step."""
@@ -173,7 +198,8 @@ class TrialTrainer(Trainer):
             try:
                 return super().evaluation_loop(dataloader, *arguments, **options)
             except Exception as error:
-                batches = smaller_evaluation(self._log.batches) if is_out_of_memory(error) else None
+                can_be_smaller = is_out_of_memory(error) and self.args.world_size == 1  # peers would wait for ever
+                batches = smaller_evaluation(self._log.batches) if can_be_smaller else None
                 if batches is None:
                     raise
                 release_frames(error)
@@ -182,7 +208,6 @@ class TrialTrainer(Trainer):
             self.args.per_device_eval_batch_size = batches.evaluation
             clear_device_cache(garbage_collection=True)
             torch.set_rng_state(random_state)
-            self.__dict__.pop("_eval_dataloaders", None)  # persistent ones have the old size
             dataloader = self.get_eval_dataloader()
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -208,8 +233,11 @@ class ReportingCallback(TrainerCallback):
         tokenizer_directory: Path,
         evaluations_done: int,
         attempt: int,
+        patience: Patience,
     ) -> None:
         self._report = report
+        self._patience = patience
+        self._has_lost_patience = False
         self._log = log
         self._directory = directory
         self._card = card
@@ -291,6 +319,8 @@ class ReportingCallback(TrainerCallback):
         named |= self._derived(named, card=self._card)
         self._evaluations += 1
         self._evaluated_step = state.global_step
+        self._has_lost_patience = self._patience.is_at_end(named)
+        control.should_training_stop = control.should_training_stop or self._has_lost_patience
         row: Row = self._row(state) | {"evaluation": self._evaluations} | named | {"eval/seconds": seconds}
         self._pending = TrialReport(
             progress=self._progress(state),
@@ -312,6 +342,7 @@ class ReportingCallback(TrainerCallback):
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         # Any checkpoint may be the best one in the end: each loads by itself.
         shutil.copytree(self._tokenizer_directory, folder, dirs_exist_ok=True)
+        self._patience.save(folder)
         self._send(self._directory.commit(folder, self._pending))
 
     def _log_and_save_with_evaluation(self, control: TrainerControl) -> None:
@@ -343,7 +374,7 @@ class ReportingCallback(TrainerCallback):
             epoch=self._position.epoch(state.global_step),
             tokens=int(state.num_input_tokens_seen),
             evaluation=self._evaluations,
-            is_final=state.global_step >= state.max_steps,
+            is_final=self._has_lost_patience or state.global_step >= state.max_steps,
         )
 
     def _row(self, state: TrainerState) -> Row:

@@ -8,6 +8,7 @@ import contextlib
 import gc
 import logging
 import os
+import sys
 import tempfile
 import time
 import traceback
@@ -164,8 +165,9 @@ def _train_in_what_fits(
 
 def _after_out_of_memory(error: Exception, trial: TrialConfig, telling: "TrialLog", *, num_examples: int) -> Batches:
     """The batches to try again with. Raises `error`, or TrialFailed, when there is nothing to try."""
-    if not is_out_of_memory(error) or not telling.has_begun_a_step:
-        raise error  # a model that does not fit by itself fits with no batch
+    if not is_out_of_memory(error) or not telling.has_begun_a_step or _has_peers():
+        # A model that does not fit by itself fits with no batch, and one of several ranks cannot start again alone.
+        raise error
     before = telling.batches
     drop_last = bool(trial.training.get("dataloader_drop_last", False))
     batches = smaller_micro_batch(before, num_examples=num_examples, drop_last=drop_last)
@@ -183,6 +185,12 @@ def _after_out_of_memory(error: Exception, trial: TrialConfig, telling: "TrialLo
         before.micro, batches.micro, batches.accumulation,
     )  # fmt: skip
     return batches
+
+
+def _has_peers() -> bool:
+    from torch import distributed
+
+    return bool(distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1)
 
 
 @contextlib.contextmanager
@@ -267,6 +275,7 @@ def _restored_switches() -> Iterator[None]:
     try:
         yield
     finally:
+        _forget_compiled()
         torch.use_deterministic_algorithms(False)
         backend.deterministic, backend.benchmark = is_deterministic, may_benchmark
         if torch.backends.fp32_precision != precision:
@@ -274,6 +283,14 @@ def _restored_switches() -> Iterator[None]:
         for name in _switches_in_environment():
             del os.environ[name]
         os.environ.update(environment)
+
+
+def _forget_compiled() -> None:
+    """What `torch_compile` of one trial compiled holds its model, and counts towards a limit of recompilations."""
+    if "torch._dynamo" in sys.modules:
+        import torch
+
+        torch.compiler.reset()
 
 
 def _switches_in_environment() -> dict[str, str]:

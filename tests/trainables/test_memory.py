@@ -136,8 +136,7 @@ def test_a_resumed_trial_starts_with_what_fitted_before(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_evaluation_that_does_not_fit_is_done_in_smaller_batches(tmp_path: Path, workers: int) -> None:
-    more: Any = {"dataloader_num_workers": workers, "dataloader_persistent_workers": bool(workers)}
-    document = labelled(tmp_path, per_device_eval_batch_size=12, **more)
+    document = labelled(tmp_path, per_device_eval_batch_size=12, dataloader_num_workers=workers)
     expected = run(document)
     with room_for(10**9, evaluation=5) as tried:
         ran = run(document)
