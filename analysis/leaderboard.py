@@ -54,9 +54,15 @@ class Entry:
             "tokens": trial.tokens,
             "seconds": trial.seconds,
             "gpu_hours": trial.gpu_hours,
-            "energy_wh": None,
+            "energy_wh": trial.usage.energy_wh,
+            "energy_is_estimate": trial.usage.energy_is_estimate,
+            "cost": trial.cost,
+            "peak_memory_bytes": trial.usage.peak_memory_bytes,
+            "tokens_per_second": trial.usage.tokens_per_second,
+            "mfu": trial.usage.mfu,
             "checkpoint": trial.checkpoint,
             "error": trial.error,
+            "failure": trial.failure,
         }
 
 
@@ -91,6 +97,10 @@ def to_csv(entries: Sequence[Entry]) -> str:
         "tokens",
         "seconds",
         "gpu_hours",
+        "energy_wh",
+        "cost",
+        "peak_memory_bytes",
+        "tokens_per_second",
         "checkpoint",
         "error",
     ]

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spaces.errors import SpecError
-from spaces.reports import Row
+from spaces.reports import FailureKind, Row
+from spaces.usage import TrialUsage
 
 TrialState = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
 Mode = Literal["min", "max"]
@@ -123,6 +124,10 @@ class TrialRecord:
     """Wall time, interruptions left out."""
     gpu_hours: float | None = None
     """Wall time times GPUs."""
+    usage: TrialUsage = field(default_factory=TrialUsage)
+    """Energy, memory and speed, as far as they were measured."""
+    cost: float | None = None
+    """Wall time times the price of the trial's resources, where the spec gives one."""
     metrics: dict[str, float] = field(default_factory=dict)
     """All metrics of the last evaluation."""
     clock: dict[str, Any] = field(default_factory=dict)
@@ -131,6 +136,8 @@ class TrialRecord:
     """Folder of the last checkpoint, where it was kept."""
     error: str | None = None
     """Why it failed, in one line."""
+    failure: FailureKind | None = None
+    """What kind of failure that was. `out_of_memory` says of a configuration that it cannot run here."""
 
     @property
     def last_value(self) -> float | None:
@@ -154,6 +161,8 @@ class SearchRecord:
     """All trials, by number."""
     num_planned: int | None
     """How many trials the search is to have."""
+    currency: str = "USD"
+    """Of each trial's cost."""
     baseline: dict[str, float] = field(default_factory=dict)
     """What guessing without a model reaches, by metric."""
     baseline_name: str = ""
@@ -200,6 +209,7 @@ def read_records(directory: Path) -> SearchRecord:
         mode="min" if study.direction.name == "MINIMIZE" else "max",
         trials=[_trial_record(trial, gpus=gpus) for trial in study.get_trials(deepcopy=False)],
         num_planned=attributes.get("num_trials"),
+        currency=attributes.get("currency", "USD"),
         baseline=attributes.get("baseline", {}),
         baseline_name=attributes.get("baseline_name", ""),
         unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
@@ -228,10 +238,13 @@ def _trial_record(trial: Any, *, gpus: float) -> TrialRecord:
         tokens=result.get("tokens"),
         seconds=seconds,
         gpu_hours=None if seconds is None else seconds * gpus / 3600,
+        usage=TrialUsage(**result.get("usage", {})),
+        cost=result.get("cost"),
         metrics=result.get("metrics", {}),
         clock=result.get("clock", {}),
         checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
         error=result.get("error"),
+        failure=result.get("failure"),
     )
 
 

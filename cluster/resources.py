@@ -27,6 +27,10 @@ class ResourcesConfig(BaseModel):
     collective_timeout_seconds: Annotated[float, Field(ge=1)] = 120.0
     """With several workers: how long one may wait for the others within a training step or a save before they count
     as lost. Raise it where saving a large sharded model takes longer."""
+    price_per_hour: Annotated[float, Field(ge=0)] | None = None
+    """What the CPUs and GPUs of one trial cost for an hour. Default: no cost is recorded."""
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
+    """Of `price_per_hour`: three letters, such as `USD` or `EUR`."""
 
     @model_validator(mode="after")
     def _workers_have_whole_gpus(self) -> "ResourcesConfig":

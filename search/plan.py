@@ -2,6 +2,7 @@
 
 import copy
 import random
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,14 @@ from spaces.reports import Progress
 from spaces.space import Space
 from trainables.arguments import check_training_name, resolved_training
 from trainables.checks import check_trial
-from trainables.config import CustomTrialConfig, DataConfig, ModelConfig, TrialConfig
+from trainables.config import (
+    CustomTrialConfig,
+    DataConfig,
+    ModelConfig,
+    RegularizationConfig,
+    StoppingConfig,
+    TrialConfig,
+)
 from trainables.data.card import DataCard
 from trainables.huggingface import architecture, training_argument_fields
 from trainables.metrics import MODES
@@ -29,11 +37,16 @@ from trainables.model_checks import check_pretrained_field
 from trainables.preparation import cached_card
 from trainables.sharding import check_sharding_resources
 from trainables.tasks.registry import TASKS
+from trainables.training_checks import check_needs_no_gpu
 from trainables.user_functions import check_trainable
 
 DEFAULT_TRIALS = 20
-_VARYING_SECTIONS = ("model", "data", "training")
-_EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed"}
+_SECTIONS = {
+    "model": ModelConfig, "data": DataConfig, "stopping": StoppingConfig, "regularization": RegularizationConfig,
+}  # fmt: skip
+_VARYING_SECTIONS = ("model", "data", "training", "stopping", "regularization")
+_EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed",
+             "stopping": "patience", "regularization": "l1"}  # fmt: skip
 _SAMPLES_CHECKED = 50
 _MOST_POINTS_COUNTED = 100_000
 _MILLI = 1000
@@ -111,6 +124,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         _check_candidates(spec, space)
         _check_metric(spec)
         _check_resources(spec, space)
+        _check_precision(spec, space)
         grid_size = _grid_size(spec, space)
         return Plan(
             spec=spec,
@@ -135,7 +149,9 @@ def base_document(spec: SearchSpec) -> dict[str, Any]:
         "task": spec.task,
         "model": spec.model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
-        "training": copy.deepcopy(resolved_training(spec.training)),
+        "training": resolved_training(spec.training),
+        "stopping": spec.stopping.model_dump(mode="json"),
+        "regularization": spec.regularization.model_dump(mode="json"),
     }
 
 
@@ -149,7 +165,12 @@ def _check_base(spec: SearchSpec) -> None:
     assert spec.model is not None
     assert spec.data is not None
     assert spec.task is not None
-    check_trial(TrialConfig(task=spec.task, model=spec.model, data=spec.data, training=spec.training))
+    check_trial(
+        TrialConfig(
+            task=spec.task, model=spec.model, data=spec.data, training=spec.training, stopping=spec.stopping,
+            regularization=spec.regularization,
+        )
+    )  # fmt: skip
 
 
 def _check_paths(spec: SearchSpec) -> None:
@@ -179,7 +200,7 @@ def _check_path(spec: SearchSpec, path: str) -> None:
     elif path.startswith("model.config."):
         _check_model_field(spec, path.removeprefix("model.config."))
     else:
-        _check_typed_path({"model": ModelConfig, "data": DataConfig}[section], rest)
+        _check_typed_path(_SECTIONS[section], rest)
 
 
 def _check_model_field(spec: SearchSpec, field: str) -> None:
@@ -312,6 +333,25 @@ def _check_resources(spec: SearchSpec, space: Space) -> None:
         raise SpecError(
             "loading in 4 or 8 bits needs a GPU: set `resources.gpus_per_worker`.", path="model.quantization"
         )
+
+
+def _check_precision(spec: SearchSpec, space: Space) -> None:
+    """What needs a GPU is refused before a search without one begins. Ray knows nothing of an Apple GPU."""
+    if spec.task is None or spec.resources.gpus_per_worker or sys.platform == "darwin":
+        return
+    try:
+        check_needs_no_gpu(spec.training)
+    except SpecError as error:
+        raise error.at("training") from None
+    for parameter in space.parameters:
+        section, _, name = parameter.path.partition(".")
+        if section != "training":
+            continue
+        for value in _edge_values(parameter.distribution):
+            try:
+                check_needs_no_gpu({name: value})
+            except SpecError as error:
+                raise SpecError(error.message, path=f"space.{parameter.path}") from None
 
 
 def _grid_size(spec: SearchSpec, space: Space) -> int | None:

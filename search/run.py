@@ -156,6 +156,7 @@ def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
             num_workers=resources.workers,
             gpus_per_worker=resources.gpus_per_worker,
             collective_timeout_seconds=resources.collective_timeout_seconds,
+            gpu_share=min(plan.spec.resources.gpus_per_worker or 1.0, 1.0),
         )
 
     return AskTellSearcher(recorder, num_trials=plan.num_trials, make_order=make_order)
@@ -204,6 +205,7 @@ def _recorder(
             "workers": spec.resources.workers,
         },
         record=before,
+        price_per_hour=spec.resources.price_per_hour,
     )
 
 
@@ -288,6 +290,7 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
         "num_trials": plan.num_trials,
         "step_unit": plan.step_unit,
         "gpus_per_trial": plan.spec.resources.workers * plan.spec.resources.gpus_per_worker,
+        "currency": plan.spec.resources.currency,
         "sampler": plan.spec.search.algorithm.model_dump(),
         "seed": plan.spec.search.seed,
     }

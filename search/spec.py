@@ -7,7 +7,15 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_
 from cluster.resources import ResourcesConfig
 from spaces.errors import SpecError
 from spaces.reports import ResourceUnit
-from trainables.config import DataConfig, ModelConfig, Section, TaskName, Trainable
+from trainables.config import (
+    DataConfig,
+    ModelConfig,
+    RegularizationConfig,
+    Section,
+    StoppingConfig,
+    TaskName,
+    Trainable,
+)
 from trainables.metrics import MODES, Mode
 from trainables.tasks.registry import TASKS
 
@@ -133,6 +141,10 @@ class SearchSpec(Section):
     """From which text."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Any field of transformers.TrainingArguments."""
+    stopping: StoppingConfig = StoppingConfig()
+    """When a trial ends itself because it no longer improves."""
+    regularization: RegularizationConfig = RegularizationConfig()
+    """What is added to the training loss."""
     trainable: Trainable | None = None
     """Instead of a task: `module:function` (beside the spec, in the folder you start from, or installed) or
     `folder/file.py:function`. Called as `function(config, report)`, or, when it has one parameter, as an unchanged
@@ -164,7 +176,10 @@ class SearchSpec(Section):
                 "give either `task` or `trainable`, " + ("but both are set." if self.task else "but neither is set.")
             )
         if self.trainable is not None:
-            given = [name for name in ("model", "data", "training") if getattr(self, name)]
+            sections = ("model", "data", "training", "stopping", "regularization")
+            given = [
+                name for name in sections if getattr(self, name) not in (type(self).model_fields[name].default, {})
+            ]
             if given:
                 raise SpecError(f"`{given[0]}` belongs to a `task`; a `trainable` gets all it needs by `config`.")
             if self.search.metric is None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from spaces.usage import TrialUsage
+
 Scalar = float | int | str | bool | None
 Row = dict[str, Scalar]
 """One line of history.jsonl: `step`, `epoch`, `tokens` and metrics by name, such as `train/loss`."""
@@ -59,6 +61,8 @@ class TrialReport:
     """Wall time of the trial so far, interruptions left out."""
     attempt: int = 1
     """1 for the first start of the trial, one more each time it was started again."""
+    usage: TrialUsage | None = None
+    """What the trial has used so far: energy, memory, speed."""
     began_at: float = field(default_factory=time.time)
     """Unix time of the first training step of this attempt."""
     reported_at: float = field(default_factory=time.time)
@@ -75,6 +79,8 @@ class TrialReport:
         """The report that `to_json` wrote."""
         values = json.loads(text)
         values["progress"] = Progress(**values["progress"])
+        if values.get("usage") is not None:
+            values["usage"] = TrialUsage(**values["usage"])
         return TrialReport(**values)
 
 
@@ -88,6 +94,8 @@ class TrialFailure:
     """One line for a person."""
     details: str = ""
     """The traceback, where there is one."""
+    seconds: float | None = None
+    """Wall time of the trial until then, where it is known."""
 
     def to_json(self) -> str:
         """One line of JSON."""

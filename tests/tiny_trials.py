@@ -179,9 +179,9 @@ class Ran:
 
     @property
     def rows(self) -> list[Row]:
-        """All history rows without what no two runs have in common: times."""
+        """All history rows without what no two runs have in common: times, and what the system says."""
         rows = [*(row for report in self.reports for row in report.rows), *(self.outcome.rows if self.outcome else [])]
-        return [{name: row[name] for name in row if "second" not in name} for row in rows]
+        return [{name: row[name] for name in row if "second" not in name and "system/" not in name} for row in rows]
 
     @property
     def failure(self) -> str | None:

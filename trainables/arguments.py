@@ -46,6 +46,14 @@ _OWNED = {
     "label_names": "the task sets it",
     "remove_unused_columns": "the task sets it",
     "restore_callback_states_from_checkpoint": "use `tunesmith resume`",
+    "ignore_data_skip": "a trial that goes on sees each example as often as one that was never interrupted",
+    "skip_memory_metrics": "each trial's memory is measured (`system/peak_memory_gib`)",
+    "batch_eval_metrics": "the task computes its metrics at each evaluation",
+    "eval_do_concat_batches": "the task computes its metrics at each evaluation",
+    "include_for_metrics": "the task computes its metrics at each evaluation",
+    "accelerator_config": "data is ordered so that a trial that was interrupted goes on exactly where it was",
+    "dataloader_persistent_workers": "a trial that was interrupted would go on with other random numbers",
+    "debug": "run the trial by itself with a debugger: `tunesmith trial`",
 }
 _OWNED |= {
     f"hub_{name}": "publish the best model after the search, from its checkpoint folder"
@@ -62,7 +70,7 @@ _CHOICES = {
     "lr_scheduler_type": (
         "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
         "inverse_sqrt", "reduce_lr_on_plateau", "cosine_with_min_lr", "cosine_warmup_with_min_lr",
-        "warmup_stable_decay",
+        "warmup_stable_decay", "greedy",
     ),
 }  # fmt: skip
 # Where transformers still takes an older way to say it.

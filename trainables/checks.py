@@ -22,7 +22,9 @@ from trainables.model_checks import (
     virtual_tokens,
 )
 from trainables.places import is_gguf, resolve_pretrained
+from trainables.stopping import check_stopping
 from trainables.tasks.registry import TASKS, foreign_options
+from trainables.training_checks import check_together
 
 # Set from the data and the task; a value in the spec could only disagree.
 _DERIVED_FIELDS = {
@@ -50,8 +52,10 @@ def check_trial(trial: TrialConfig) -> None:
     """Raise SpecError for the first thing in `trial` that cannot work."""
     try:
         check_training(trial.training)
+        check_together(trial.training)
     except SpecError as error:
         raise error.at("training") from None
+    check_stopping(trial)
     if trial.model.architecture is not None:
         _check_architecture(trial)
     else:

@@ -273,6 +273,28 @@ class DataConfig(Section):
     """Shares of validation and test."""
 
 
+# --- training beyond transformers' arguments -------------------------------------------------------------
+
+
+class StoppingConfig(Section):
+    """When a trial ends itself because it no longer improves. It is then finished, and its value is that of its last
+    evaluation, as for every trial."""
+
+    patience: PositiveInt | None = None
+    """Evaluations in a row without an improvement after which the trial ends. Default: it trains to its end."""
+    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    """A smaller change than this is no improvement."""
+    metric: str | None = None
+    """What must improve. Default: the task's first metric."""
+
+
+class RegularizationConfig(Section):
+    """Penalties that are added to the training loss. The evaluation loss has none, so that trials compare."""
+
+    l1: Annotated[float, Field(ge=0.0)] = 0.0
+    """Times the sum of the absolute values of all weights that train, biases and norms left out."""
+
+
 # --- the trial -------------------------------------------------------------------------------------------
 
 
@@ -287,6 +309,10 @@ class TrialConfig(Section):
     """From which text."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Any field of transformers.TrainingArguments."""
+    stopping: StoppingConfig = StoppingConfig()
+    """When it ends before its planned end."""
+    regularization: RegularizationConfig = RegularizationConfig()
+    """What is added to the training loss."""
 
 
 class CustomTrialConfig(Section):

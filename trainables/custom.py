@@ -14,6 +14,7 @@ from spaces.errors import SpecError, did_you_mean
 from spaces.reports import ReportFunction
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig
+from trainables.monitor import Monitor
 from trainables.process_state import DEFAULT_SEED, restored_process
 from trainables.reporter import Reporter
 from trainables.user_functions import UserFunction, check_name_is_free, kind_of
@@ -28,6 +29,7 @@ def run_custom(
     metric: str | None = None,
     num_threads: int = 1,
     save_checkpoints: bool = True,
+    monitor: Monitor | None = None,
 ) -> None:
     """Call the user's function with its own copy of the configuration, from the last checkpoint if there is one."""
     # What a module does when it is imported belongs to the process: it happens once, before anything is noted.
@@ -39,8 +41,9 @@ def run_custom(
             # Within a run, too, `ray.train.get_checkpoint` gives what was reported last.
             directory = stack.enter_context(_temporary_directory())
         reporter = Reporter(
-            report, directory=directory, resume_from=resume_from, metric=metric, save_checkpoints=save_checkpoints
-        )
+            report, directory=directory, resume_from=resume_from, metric=metric, save_checkpoints=save_checkpoints,
+            monitor=monitor,
+        )  # fmt: skip
         with restored_process(seed=seed_of(config), num_threads=num_threads):
             if kind == "ray_train_loop":
                 from trainables.ray_loop import run_ray_loop

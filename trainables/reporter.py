@@ -12,6 +12,7 @@ from typing import Any
 from spaces.errors import did_you_mean
 from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
 from trainables.checkpoints import Checkpoint, TrialDirectory
+from trainables.monitor import Monitor
 
 _COLUMNS = ("step", "epoch", "tokens", "evaluation")
 """Columns of every history row that are ours."""
@@ -29,8 +30,10 @@ class Reporter:
         resume_from: Checkpoint | None,
         metric: str | None = None,
         save_checkpoints: bool = True,
+        monitor: Monitor | None = None,
     ) -> None:
         self._report = report
+        self._monitor = monitor
         self._directory = directory
         self._metric = metric
         self._save_checkpoints = save_checkpoints
@@ -84,6 +87,7 @@ class Reporter:
             seconds=self._seconds_before + time.monotonic() - self._started,
             attempt=self._directory.attempt if self._directory else 1,
             began_at=self._began_at,
+            usage=self._monitor.usage() if self._monitor else None,
         )
         if checkpoint is not None and self._directory is not None:
             report = self._with_checkpoint(report, Path(checkpoint), self._directory)

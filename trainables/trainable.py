@@ -53,6 +53,8 @@ class TrialOrder:
     """CPU threads to train with."""
     save_checkpoints: bool
     """Whether a checkpoint goes with each evaluation."""
+    gpu_share: float = 1.0
+    """The part of a GPU that the trial has; less than 1 where trials share one."""
     cache_directory: str | None = None
     """Where prepared data lies. Default: the user's cache."""
     metric: str | None = None
@@ -191,6 +193,7 @@ class _RunInThread(Run):
                 directory=directory,
                 save_checkpoints=self._order.save_checkpoints,
                 num_threads=self._order.num_threads,
+                gpu_share=self._order.gpu_share,
                 cache_directory=Path(self._order.cache_directory) if self._order.cache_directory else None,
                 metric=self._order.metric,
             )

@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
+from spaces.usage import TrialUsage
 from trainables.adapters import save_labels
 from trainables.arguments import DEFAULTS
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import DataConfig, TrialConfig
 from trainables.data.card import DataCard
+from trainables.device_checks import fitted_to_device
+from trainables.devices import Precision, peak_flops
 from trainables.distributed import (
     check_world,
     first_examples,
@@ -32,12 +36,20 @@ from trainables.distributed import (
     prove_equal,
     summed_over_ranks,
 )
+from trainables.flops import flops_per_token
 from trainables.freezing import GradualUnfreezing
 from trainables.layer_rates import split_by_layer
+from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_evaluation
 from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
 from trainables.models import build_model
+from trainables.monitor import Monitor
+from trainables.pace import Pace
+from trainables.position import DataPosition
 from trainables.preparation import PreparedData
 from trainables.ranks import ALONE, Ranks
+from trainables.regularization import L1Penalty
+from trainables.sampling import resumable
+from trainables.stopping import Patience, patience_of
 from trainables.tasks.padding import IGNORED_LABEL
 from trainables.tasks.registry import TASKS
 from trainables.tasks.task import DerivedMetrics, Task
@@ -67,6 +79,12 @@ class TrialLog:
     """History rows since the last report."""
     began_at: float = field(default_factory=time.time)
     """Unix time of the first training step."""
+    batches: Batches
+    """How many examples at once: the spec's, or fewer once those did not fit into memory."""
+    monitor: Monitor = field(default_factory=Monitor)
+    """Measures memory, energy and power."""
+    has_begun_a_step: bool = False
+    """Whether the model itself fitted: only then can smaller batches help."""
 
     @property
     def seconds(self) -> float:
@@ -113,9 +131,10 @@ def build_trainer(
         tokenizer_directory=data.directory / "tokenizer",
         evaluations_done=resume_from.report.progress.evaluation if resume_from else 0,
         attempt=directory.attempt if directory else 1,
+        patience=patience_of(trial, resume_from=resume_from),
         ranks=ranks,
     )  # fmt: skip
-    arguments = training_arguments(trial, output=output)
+    arguments = training_arguments(trial, output=output, batches=log.batches)
     check_world(arguments, ranks)
     if resume_from is not None:
         arguments.eval_on_start = False  # that evaluation was reported by the first attempt
@@ -129,6 +148,8 @@ def build_trainer(
         compute_metrics=partial(task.compute_metrics, card=data.card) if task.compute_metrics else None,
         preprocess_logits_for_metrics=task.reduce_logits,
         callbacks=[reporter],
+        log=log,
+        l1=trial.regularization.l1,
     )
     reporter.read_samples = lambda: trainer.samples
     trainer.measuring = Measuring(task=task, data=trial.data, tokenizer=data.tokenizer)
@@ -151,10 +172,9 @@ def _prove_equal_start(
     prove_equal(ranks, facts)
 
 
-def training_arguments(trial: TrialConfig, *, output: Path) -> TrainingArguments:
+def training_arguments(trial: TrialConfig, *, output: Path, batches: Batches) -> TrainingArguments:
     """The spec's training section over our defaults, with what tunesmith decides itself."""
-    fields: dict[str, Any] = {**DEFAULTS, **trial.training}
-    fields.setdefault("per_device_eval_batch_size", fields.get("per_device_train_batch_size", 8))
+    fields = fitted_to_device(batches.in_training({**DEFAULTS, **trial.training}))
     fields["include_num_input_tokens_seen"] = "non_padding"  # every report says how much was seen
     fields.setdefault("dataloader_pin_memory", torch.cuda.is_available())
     if torch.distributed.is_initialized() and not torch.cuda.is_available():
@@ -203,8 +223,14 @@ class TrialTrainer(Trainer):
         super()._save(output_dir, state_dict)
         save_labels(self.model, Path(output_dir or self.args.output_dir))
 
+    def __init__(self, *, log: TrialLog, l1: float = 0.0, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._log = log
+        self._penalty = L1Penalty(l1)
+
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """One forward and backward pass. A loss that is no number ends the trial."""
+        self._log.has_begun_a_step = True
         loss = super().training_step(model, inputs, num_items_in_batch)
         # On a GPU this check would wait for every step; there the logged loss is checked instead.
         if loss.device.type == "cpu":
@@ -262,14 +288,52 @@ class TrialTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Labels are smoothed in training only: a smoothed evaluation loss would depend on the factor itself."""
+        """Labels are smoothed and weights penalised in training only: an evaluation loss would depend on the strength
+        itself."""
         smoother = self.label_smoother
         if not model.training:
             self.label_smoother = None
         try:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         finally:
             self.label_smoother = smoother
+        # Once an optimizer step, with its last micro-batch.
+        if self._penalty.strength and model.training and self.accelerator.sync_gradients:
+            loss, rest = (found[0], found[1:]) if return_outputs else (found, ())
+            loss = loss + self._penalty(self, model) * self._divided_by_later(num_items_in_batch)
+            return (loss, *rest) if return_outputs else loss
+        return found
+
+    def _divided_by_later(self, num_items_in_batch: Any) -> float:
+        """What the Trainer divides a loss by after `compute_loss`: models that do not scale it themselves."""
+        is_scaled = (
+            self.model_accepts_loss_kwargs and num_items_in_batch is not None
+        ) or self.compute_loss_func is not None
+        return 1.0 if is_scaled else float(self.current_gradient_accumulation_steps)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return resumable(super()._get_train_sampler(train_dataset), seed=seed)
+
+    def evaluation_loop(self, dataloader: Any, *arguments: Any, **options: Any) -> Any:
+        """All of validation, in smaller batches when those do not fit into memory: that changes no metric and no later
+        step."""
+        random_state = torch.get_rng_state()  # a dataloader draws from it when it starts
+        while True:
+            try:
+                return self._evaluate_all(dataloader, *arguments, **options)
+            except Exception as error:
+                can_be_smaller = is_out_of_memory(error) and self.args.world_size == 1  # peers would wait for ever
+                batches = smaller_evaluation(self._log.batches) if can_be_smaller else None
+                if batches is None:
+                    raise
+                release_frames(error)
+            del dataloader
+            self._log.batches = batches
+            self.args.per_device_eval_batch_size = batches.evaluation
+            clear_device_cache(garbage_collection=True)
+            torch.set_rng_state(random_state)
+            dataloader = self.get_eval_dataloader()
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Evaluation has a collator of its own: what it hides or cuts must be the same for every trial."""
@@ -282,8 +346,8 @@ class TrialTrainer(Trainer):
         finally:
             self.data_collator = collator
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """All of validation. The loss is the mean over all labels: a mean of the batches' means, as the Trainer has it,
+    def _evaluate_all(self, *args: Any, **kwargs: Any) -> Any:
+        """The loss is the mean over all labels: a mean of the batches' means, as the Trainer has it,
         depends on the batch size, and trials that differ in it could not be compared."""
         self._losses: list[tuple[torch.Tensor, torch.Tensor]] = []
         output = super().evaluation_loop(*args, **kwargs)
@@ -325,10 +389,13 @@ class ReportingCallback(TrainerCallback):
         tokenizer_directory: Path,
         evaluations_done: int,
         attempt: int,
+        patience: Patience,
         ranks: Ranks = ALONE,
     ) -> None:
         self._report = report
         self._ranks = ranks
+        self._patience = patience
+        self._has_lost_patience = False
         self._log = log
         self._directory = directory
         self._card = card
@@ -340,7 +407,8 @@ class ReportingCallback(TrainerCallback):
         self._pending: TrialReport | None = None
         self.read_samples: Callable[[], Sequence[Mapping[str, str]]] = tuple
         """Gives what the model said in the last evaluation."""
-        self._mark = (time.monotonic(), 0)
+        self._pace = Pace(flops_per_token=lambda length: None, peak_flops=None)
+        self._position = DataPosition(num_examples=1, batch=1)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -348,8 +416,14 @@ class ReportingCallback(TrainerCallback):
         """Start the clocks: the first step follows."""
         if not self._ranks.is_first:
             torch.manual_seed(args.seed + self._ranks.rank)  # the models are equal; their dropout must not be
+        self._position = DataPosition.of(args, kwargs["train_dataloader"])
         self._log.began_at = time.time()
-        self._mark = (time.monotonic(), state.num_input_tokens_seen)
+        model = kwargs["model"]
+        self._pace = Pace(
+            flops_per_token=lambda length: flops_per_token(model, length=length),
+            peak_flops=peak_of(self._log.monitor.devices, args, model),
+        )
+        self._pace.start(**self._counts(state))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The last step always evaluates, also where the cadence would not."""
@@ -379,7 +453,11 @@ class ReportingCallback(TrainerCallback):
         metrics = {_TRAIN_NAMES[name]: float(value) for name, value in (logs or {}).items() if name in _TRAIN_NAMES}
         if TRAIN_LOSS not in metrics:
             return
-        self._log.rows.append(self._row(state) | metrics | {"train/tokens_per_second": self._speed(state)})
+        counts = self._counts(state)
+        speed = self._pace.row(**counts)
+        self._log.rows.append(
+            self._row(state) | metrics | {"train/examples": counts["examples"]} | speed | self._log.monitor.row()
+        )
         if not math.isfinite(metrics[TRAIN_LOSS]):
             raise diverged(TRAIN_LOSS, metrics[TRAIN_LOSS], step=state.global_step)
 
@@ -403,6 +481,8 @@ class ReportingCallback(TrainerCallback):
         named |= self._derived(named, card=self._card)
         self._evaluations += 1
         self._evaluated_step = state.global_step
+        self._has_lost_patience = self._patience.is_at_end(named)
+        control.should_training_stop = control.should_training_stop or self._has_lost_patience
         row: Row = self._row(state) | {"evaluation": self._evaluations} | named | {"eval/seconds": seconds}
         self._pending = TrialReport(
             progress=self._progress(state),
@@ -412,6 +492,7 @@ class ReportingCallback(TrainerCallback):
             seconds=self._log.seconds,
             attempt=self._attempt,
             began_at=self._log.began_at,
+            usage=self._usage(),
         )
         self._log.rows.clear()
         if not control.should_save:
@@ -428,6 +509,7 @@ class ReportingCallback(TrainerCallback):
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         # Any checkpoint may be the best one in the end: each loads by itself.
         shutil.copytree(self._tokenizer_directory, folder, dirs_exist_ok=True)
+        self._patience.save(folder)
         self._send(self._directory.commit(folder, self._pending))
 
     def _log_and_save_with_evaluation(self, control: TrainerControl) -> None:
@@ -440,26 +522,32 @@ class ReportingCallback(TrainerCallback):
         assert pending is not None
         self._report(replace(pending, checkpoint=str(checkpoint) if checkpoint else None))
         # Evaluating, saving and waiting for the search's answer is no training time.
-        self._mark = (time.monotonic(), self._mark[1])
+        self._pace.resume()
 
-    def _speed(self, state: TrainerState) -> float:
-        """Training tokens per second since the last row."""
-        (then, tokens_then), self._mark = self._mark, (time.monotonic(), int(state.num_input_tokens_seen))
-        return round((self._mark[1] - tokens_then) / max(self._mark[0] - then, 1e-9), 1)
+    def _counts(self, state: TrainerState) -> dict[str, int]:
+        step = state.global_step
+        return {
+            "step": step, "tokens": int(state.num_input_tokens_seen), "examples": self._position.examples(step),
+        }  # fmt: skip
+
+    def _usage(self) -> TrialUsage:
+        speed = {"tokens_per_second": self._pace.tokens_per_second, "mfu": self._pace.mfu}
+        known = {name: value for name, value in speed.items() if value is not None}
+        return self._log.batches.noted_in(replace(self._log.monitor.usage(), **known))  # type: ignore[arg-type]  # floats
 
     def _progress(self, state: TrainerState) -> Progress:
         return Progress(
             step=state.global_step,
-            epoch=round(float(state.epoch or 0.0), 6),
+            epoch=self._position.epoch(state.global_step),
             tokens=int(state.num_input_tokens_seen),
             evaluation=self._evaluations,
-            is_final=state.global_step >= state.max_steps,
+            is_final=self._has_lost_patience or state.global_step >= state.max_steps,
         )
 
     def _row(self, state: TrainerState) -> Row:
         return {
             "step": state.global_step,
-            "epoch": round(float(state.epoch or 0.0), 6),
+            "epoch": self._position.epoch(state.global_step),
             "tokens": int(state.num_input_tokens_seen),
         }
 
@@ -468,6 +556,19 @@ def num_labels(labels: torch.Tensor, *, shifts: bool) -> torch.Tensor:
     """How many predictions a batch is measured by: tokens that have a label, or else examples."""
     counted = (labels[..., 1:] if shifts else labels) != IGNORED_LABEL
     return counted.any(dim=1).sum() if labels.ndim == 2 and labels.is_floating_point() else counted.sum()
+
+
+def peak_of(devices: list[str], arguments: TrainingArguments, model: Any) -> float | None:
+    """Peak FLOPs of `devices` together in the precision that a trial multiplies in; None where one is not known."""
+    precision: Precision = "fp32"
+    if arguments.bf16 or model.dtype is torch.bfloat16:
+        precision = "bf16"
+    elif arguments.fp16 or model.dtype is torch.float16:
+        precision = "fp16"
+    elif torch.backends.cuda.matmul.fp32_precision == "tf32":
+        precision = "tf32"
+    peaks = [peak_flops(device, precision) for device in devices]
+    return sum(peak for peak in peaks if peak) if peaks and all(peaks) else None
 
 
 def diverged(metric: str, value: float, *, step: int) -> TrialFailed:

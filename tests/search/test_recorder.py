@@ -17,6 +17,7 @@ from search.spec import AlgorithmConfig, SearchSpec
 from search.tracker import NullTracker, Row
 from spaces.reports import Progress, TrialFailure, TrialReport
 from spaces.space import Space
+from spaces.usage import TrialUsage
 
 DOCUMENT = {"trainable": "m:f", "config": {"x": 0.5}}
 SPACE = Space.parse({"config.x": {"uniform": [0.0, 1.0]}}, document=DOCUMENT)
@@ -62,6 +63,7 @@ class Session:
             document_of=lambda proposal: SPACE.apply(proposal.assignment),
             trial_facts={"cpus": 1},
             record=read_records(folder),
+            price_per_hour=7.2,
         )
 
     def start(self) -> int:
@@ -70,7 +72,16 @@ class Session:
         self.recorder.start(proposal)
         return proposal.number
 
-    def report(self, number: int, step: int, loss: float, *, has_checkpoint: bool = False) -> None:
+    def report(
+        self,
+        number: int,
+        step: int,
+        loss: float,
+        *,
+        has_checkpoint: bool = False,
+        seconds: float = 0.0,
+        usage: TrialUsage | None = None,
+    ) -> None:
         checkpoint = self.files.trial(number).checkpoints / f"e{step}"
         if has_checkpoint:
             checkpoint.mkdir(parents=True)
@@ -83,6 +94,8 @@ class Session:
                 metrics={"loss": loss},
                 rows=[{"step": step - 0.5, "train/loss": loss}, row],
                 checkpoint=str(checkpoint) if has_checkpoint else None,
+                seconds=seconds,
+                usage=usage,
             ),
         )
 
@@ -196,3 +209,24 @@ def test_a_later_session_still_knows_which_checkpoint_is_best(tmp_path: Path, st
     later.report(number, 1, 0.2, has_checkpoint=True)
     later.recorder.finish(number, is_complete=True)
     assert [trial.number for trial in read_records(tmp_path).trials if trial.checkpoint] == [0]
+
+
+def test_what_a_trial_used_is_in_the_record_and_in_its_run(tmp_path: Path, study: optuna.Study) -> None:
+    session = Session(tmp_path, study)
+    number = session.start()
+    usage = TrialUsage(device="GPU", energy_wh=3.5, energy_is_estimate=True, peak_memory_bytes=1024, mfu=0.4)
+    session.report(number, 9, 0.5, seconds=1800.0, usage=usage)
+    session.recorder.finish(number, is_complete=True)
+    trial = read_records(tmp_path).trials[number]
+    assert (trial.usage, trial.cost) == (usage, 3.6)
+    summary = session.tracker.ends[0][2]
+    assert (summary["trial/energy_wh"], summary["trial/cost"], summary["trial/mfu"]) == (3.5, 3.6, 0.4)
+
+
+def test_a_failed_trial_has_its_kind_and_what_it_cost(tmp_path: Path, study: optuna.Study) -> None:
+    session = Session(tmp_path, study)
+    number = session.start()
+    failure = TrialFailure(kind="out_of_memory", message="a single example does not fit", seconds=900.0)
+    session.recorder.fail(number, failure, rows=[])
+    trial = read_records(tmp_path).trials[number]
+    assert (trial.state, trial.failure, trial.seconds, trial.cost) == ("FAIL", "out_of_memory", 900.0, 1.8)
