@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from spaces.reports import TrialReport
+from trainables.memory import Batches
 from trainables.trial import TrialOutcome
 
 Verdict = Literal["go", "stop", "peer lost"]
@@ -25,6 +26,8 @@ class WorkerOrder:
     """The trainable's order, as JSON."""
     attempt: int
     """Which attempt of the trial this is."""
+    batches: Batches | None = None
+    """Smaller ones than the trial's own, when an attempt before this one found those not to fit into memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,7 +176,10 @@ def merged(endings: Mapping[int, Ending]) -> TrialEnded:
         rank, failure = next(iter(own.items()))
         if len(own) < len(ended):
             failure = replace(failure, message=f"{failure.message} (on rank {rank})")
-        return TrialEnded(outcome=TrialOutcome(failure=failure, rows=rows))
+        retries = [out.retry_with for rank in own if (out := ended[rank]) is not None and out.retry_with is not None]
+        # Where a rank failed for another reason, smaller batches help nobody.
+        smallest = min(retries, key=lambda batches: batches.micro) if len(retries) == len(own) else None
+        return TrialEnded(outcome=TrialOutcome(failure=failure, rows=rows, retry_with=smallest))
     if failures:
         return TrialEnded(outcome=None, is_lost=True)
     if any(outcome is None for outcome in ended.values()):

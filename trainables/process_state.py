@@ -29,7 +29,8 @@ def restored_process(*, seed: int, num_threads: int) -> Iterator[None]:
 
     with contextlib.ExitStack() as after:
         after.callback(_free_memory)
-        after.callback(_end_process_group)
+        if not _has_process_group():  # else it is that of the trial's workers, and outlives the function
+            after.callback(_end_process_group)
         after.callback(_forget_libraries)
         after.callback(_restore_environment, dict(os.environ))
         after.callback(os.chdir, Path.cwd())
@@ -106,10 +107,16 @@ def _restore_list(values: list[str], before: list[str]) -> None:
     values[:] = before
 
 
+def _has_process_group() -> bool:
+    import torch.distributed
+
+    return bool(torch.distributed.is_available() and torch.distributed.is_initialized())
+
+
 def _end_process_group() -> None:
     import torch.distributed
 
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if _has_process_group():
         torch.distributed.destroy_process_group()
 
 

@@ -19,7 +19,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_callback import PrinterCallback
 
 from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
-from spaces.usage import TrialUsage
+from spaces.usage import TrialUsage, together
 from trainables.adapters import save_labels
 from trainables.arguments import DEFAULTS
 from trainables.checkpoints import Checkpoint, TrialDirectory
@@ -533,7 +533,8 @@ class ReportingCallback(TrainerCallback):
     def _usage(self) -> TrialUsage:
         speed = {"tokens_per_second": self._pace.tokens_per_second, "mfu": self._pace.mfu}
         known = {name: value for name, value in speed.items() if value is not None}
-        return self._log.batches.noted_in(replace(self._log.monitor.usage(), **known))  # type: ignore[arg-type]  # floats
+        usage = together(self._ranks.gather(self._log.monitor.usage()))
+        return self._log.batches.noted_in(replace(usage, **known))  # type: ignore[arg-type]  # floats
 
     def _progress(self, state: TrainerState) -> Progress:
         return Progress(
@@ -559,7 +560,8 @@ def num_labels(labels: torch.Tensor, *, shifts: bool) -> torch.Tensor:
 
 
 def peak_of(devices: list[str], arguments: TrainingArguments, model: Any) -> float | None:
-    """Peak FLOPs of `devices` together in the precision that a trial multiplies in; None where one is not known."""
+    """Peak FLOPs of all ranks' devices together in the precision that a trial multiplies in; None where one is not
+    known. Every rank has `devices` like these."""
     precision: Precision = "fp32"
     if arguments.bf16 or model.dtype is torch.bfloat16:
         precision = "bf16"
@@ -568,7 +570,7 @@ def peak_of(devices: list[str], arguments: TrainingArguments, model: Any) -> flo
     elif torch.backends.cuda.matmul.fp32_precision == "tf32":
         precision = "tf32"
     peaks = [peak_flops(device, precision) for device in devices]
-    return sum(peak for peak in peaks if peak) if peaks and all(peaks) else None
+    return arguments.world_size * sum(peak for peak in peaks if peak) if peaks and all(peaks) else None
 
 
 def diverged(metric: str, value: float, *, step: int) -> TrialFailed:

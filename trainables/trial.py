@@ -22,7 +22,7 @@ from spaces.reports import ReportFunction, Row, TrialFailed, TrialFailure
 from spaces.usage import TrialUsage
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig, TrialConfig
-from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_micro_batch
+from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_evaluation, smaller_micro_batch
 from trainables.monitor import Monitor
 from trainables.process_group import is_collective_error
 from trainables.ranks import ALONE, PeerLost, Ranks
@@ -42,6 +42,16 @@ class TrialOutcome:
     """None when it trained to its end."""
     rows: list[Row] = field(default_factory=list)
     """History rows after the last report."""
+    retry_with: Batches | None = None
+    """Memory ran out on this rank: with batches as small as these all ranks may try again, from the last checkpoint."""
+
+
+class OutOfMemoryWithPeers(TrialFailed):
+    """Memory ran out on one of several ranks, which cannot start again alone."""
+
+    def __init__(self, failure: TrialFailure, *, retry_with: Batches) -> None:
+        super().__init__(failure)
+        self.retry_with = retry_with
 
 
 def parse_document(document: dict[str, Any]) -> TrialConfig | CustomTrialConfig:
@@ -61,6 +71,7 @@ def run_trial(
     on_progress: Callable[[str], None] | None = None,
     metric: str | None = None,
     ranks: Ranks = ALONE,
+    batches: Batches | None = None,
 ) -> TrialOutcome:
     """Train `trial`, from its last checkpoint in `directory` if there is one.
 
@@ -69,7 +80,7 @@ def run_trial(
     A trial that goes on from a checkpoint first reports that checkpoint's evaluation again: the search may have
     died before it heard of it. TrialStopped, raised by `report`, passes through. `metric` is what the search is
     about: a user's function that does not report it, or no number, has failed. `gpu_share` is less than 1 where
-    trials share a GPU: each counts its share of the energy.
+    trials share a GPU: each counts its share of the energy. `batches` are those that an earlier attempt found to fit.
     """
     started = time.monotonic()
     resume_from = directory.latest() if directory else None
@@ -91,12 +102,13 @@ def run_trial(
             _run_task(
                 trial, report, rows=rows, directory=directory, resume_from=resume_from,
                 save_checkpoints=save_checkpoints, num_threads=num_threads, gpu_share=gpu_share,
-                cache_directory=cache_directory, on_progress=on_progress, ranks=ranks,
+                cache_directory=cache_directory, on_progress=on_progress, ranks=ranks, batches=batches,
             )  # fmt: skip
     except (Exception, SystemExit) as error:  # a user's function may call sys.exit
         failure = error.failure if isinstance(error, TrialFailed) else classify(error)
         seconds = time.monotonic() - started + (resume_from.report.seconds if resume_from else 0.0)
-        return TrialOutcome(failure=replace(failure, seconds=seconds), rows=rows)
+        retry_with = error.retry_with if isinstance(error, OutOfMemoryWithPeers) else None
+        return TrialOutcome(failure=replace(failure, seconds=seconds), rows=rows, retry_with=retry_with)
     return TrialOutcome(rows=rows)
 
 
@@ -128,18 +140,23 @@ def _run_task(
     cache_directory: Path | None,
     on_progress: Callable[[str], None] | None,
     ranks: Ranks,
+    batches: Batches | None,
 ) -> None:
     # Heavy imports wait until a trial really trains in this process.
     from trainables.preparation import prepare
     from trainables.training import TrialLog
 
     before = _usage(resume_from)
-    batches = (before and Batches.used(before)) or Batches.of(trial.training)  # an earlier attempt found what fits
+    if batches is not None:
+        rows.append(batches.row(resume_from.report.progress if resume_from else None))
     telling = TrialLog(
-        rows=rows, seconds_before=resume_from.report.seconds if resume_from else 0.0, batches=batches
-    )  # fmt: skip
+        rows=rows,
+        seconds_before=resume_from.report.seconds if resume_from else 0.0,
+        # An earlier attempt found what fits.
+        batches=batches or (before and Batches.used(before)) or Batches.of(trial.training),
+    )
     data = prepare(trial.task, trial.model, trial.data, cache_directory=cache_directory, on_progress=on_progress)
-    with Monitor(before=before, gpu_share=gpu_share) as telling.monitor:
+    with Monitor(before=before if ranks.is_first else None, gpu_share=gpu_share) as telling.monitor:
         _train_in_what_fits(
             trial, data, report, telling=telling, directory=directory, saving=directory if save_checkpoints else None,
             resume_from=resume_from, num_threads=num_threads, ranks=ranks,
@@ -183,9 +200,8 @@ def _after_out_of_memory(
     error: Exception, trial: TrialConfig, telling: "TrialLog", *, num_examples: int, ranks: Ranks
 ) -> Batches:
     """The batches to try again with. Raises `error`, or TrialFailed, when there is nothing to try."""
-    if not is_out_of_memory(error) or not telling.has_begun_a_step or ranks.are_several:
-        # A model that does not fit by itself fits with no batch, and one of several ranks cannot start again alone.
-        raise error
+    if not is_out_of_memory(error) or not telling.has_begun_a_step:
+        raise error  # a model that does not fit by itself fits with no batch
     before = telling.batches
     drop_last = bool(trial.training.get("dataloader_drop_last", False))
     batches = smaller_micro_batch(before, num_examples=num_examples, drop_last=drop_last)
@@ -198,6 +214,8 @@ def _after_out_of_memory(
                 "pieces would train on other examples"
             )
         raise TrialFailed(replace(failure, message=f"{reason}: {failure.message}")) from error
+    if ranks.are_several:
+        raise OutOfMemoryWithPeers(classify(error), retry_with=smaller_evaluation(batches) or batches) from error
     log.warning(
         "%d examples at once do not fit into memory: trying again with %d x %d (the same effective batch).",
         before.micro, batches.micro, batches.accumulation,

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from spaces.reports import TrialReport
 from trainables.checkpoints import TrialDirectory
 from trainables.mailbox import Mailbox, TrialEnded, WorkerOrder
+from trainables.memory import Batches
 from trainables.trainable import Run, TrialOrder, WarmTrainable
 from trainables.trial import TrialOutcome, classify
 from trainables.worker_loop import GroupBroken, serve
+
+_log = logging.getLogger(__name__)
 
 _ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # how soon a killed worker is noticed; reports go another way
@@ -60,6 +64,9 @@ class WorkerGroupTrainable(WarmTrainable):
         self._close()
 
     def _start(self, order: TrialOrder) -> Run:
+        return GroupRun(order, lambda: self._living_group(order))
+
+    def _living_group(self, order: TrialOrder) -> "WorkerGroup":
         if self._group is not None and not self._group.is_alive:
             self._close()
         if self._group is None:
@@ -68,7 +75,7 @@ class WorkerGroupTrainable(WarmTrainable):
                 gpus_per_worker=order.gpus_per_worker, timeout_seconds=order.collective_timeout_seconds,
                 placement_group=get_current_placement_group(),
             )  # fmt: skip
-        return GroupRun(order, self._group)
+        return self._group
 
     def _close(self) -> None:
         group, self._group = self._group, None
@@ -185,16 +192,16 @@ class WorkerGroup:
 class GroupRun(Run):
     """One trial in a worker group."""
 
-    def __init__(self, order: TrialOrder, group: WorkerGroup) -> None:
-        self._group = group
+    def __init__(self, order: TrialOrder, living_group: Callable[[], WorkerGroup]) -> None:
+        self._order = order
+        self._living_group = living_group
+        self._group = living_group()
         self._outcome: TrialOutcome | None = None
         self._has_ended = False
         try:
-            attempt = TrialDirectory(Path(order.directory)).begin_attempt()
+            self._begin_attempt(batches=None)
         except OSError as error:
             self._has_ended, self._outcome = True, TrialOutcome(failure=classify(error))
-            return
-        group.post(WorkerOrder(order=order.to_config()["order"], attempt=attempt))
 
     def stop(self) -> None:
         """End the trial on all ranks at the report they wait at."""
@@ -214,10 +221,24 @@ class GroupRun(Run):
         event = self._group.next_event()
         if isinstance(event, TrialReport):
             return event
+        if event.outcome is not None and event.outcome.retry_with is not None:
+            batches = event.outcome.retry_with
+            _log.warning(
+                "memory ran out: trying again with %d x %d on each worker (the same effective batch).",
+                batches.micro, batches.accumulation,
+            )  # fmt: skip
+            self._group = self._living_group()
+            self._begin_attempt(batches=batches)
+            return self._next_event()
         self._has_ended = True
         if event.outcome is None:
             raise GroupBroken("another attempt has taken this trial over")
         return event.outcome
+
+    def _begin_attempt(self, *, batches: Batches | None) -> None:
+        attempt = TrialDirectory(Path(self._order.directory)).begin_attempt()
+        order = WorkerOrder(order=self._order.to_config()["order"], attempt=attempt, batches=batches)
+        self._group.post(order)
 
     def _go_on(self) -> None:
         self._group.answer(stop=False)

@@ -94,6 +94,7 @@ def _run(order: WorkerOrder, ranks: PostRanks) -> Ending:
             num_threads=given["num_threads"],
             cache_directory=Path(given["cache_directory"]) if given["cache_directory"] else None,
             ranks=ranks,
+            batches=order.batches,
         )
     except TrialStopped:
         return None

@@ -64,6 +64,15 @@ def build_equal_models(rank):
     from trainables import training
     training.build_model = training.equal_build_model
 
+def have_little_memory(rank):
+    def limit(module, inputs):
+        if isinstance(module, torch.nn.Embedding) and module.training and inputs[0].shape[0] > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+    globals()["limit"] = torch.nn.modules.module.register_module_forward_pre_hook(limit)
+
+def have_enough_memory(rank):
+    globals()["limit"].remove()
+
 def diverge(rank):
     from trainables.distributed import summed_over_ranks
     from trainables.training import diverged
@@ -191,7 +200,8 @@ def without_dropout(make: Any) -> Document:
 def test_trials_run_one_after_another_in_the_same_two_processes(tmp_path: Path, group: Group, steps: Any) -> None:
     seen = []
     for number in range(3):
-        assert group.run(steps(), tmp_path / str(number)).is_finished
+        came = group.run(steps(), tmp_path / str(number))
+        assert came.is_finished, came.failed
         seen.append(pids(tmp_path))
     assert len(seen[0]) == 2
     assert os.getpid() not in seen[0]
@@ -337,6 +347,21 @@ def test_workers_that_start_from_different_parameters_fail_before_training(
     assert came.failed.message.startswith("the workers of this trial do not have the same initial parameters (rank 0 ")
     assert came.reports == came.last_rows == []
     assert group.run(labelled(tmp_path, per_device_train_batch_size=4), tmp_path / "next").is_finished
+
+
+def test_a_rank_that_runs_out_of_memory_makes_all_take_smaller_pieces_of_the_same_batch(
+    tmp_path: Path, group: Group, steps: Any
+) -> None:
+    document = labelled(tmp_path, config=without_dropout(labelled), per_device_train_batch_size=4, **SAME)
+    whole = group.run(document, tmp_path / "whole")
+    group.run(steps(1, on_rank=1, does="have_little_memory"), tmp_path / "poison")
+    came = group.run(document, tmp_path / "smaller")
+    group.run(steps(1, on_rank=1, does="have_enough_memory"), tmp_path / "antidote")
+    assert came.is_finished
+    usage = came.reports[-1].usage
+    assert usage is not None
+    assert (usage.micro_batch_size, usage.gradient_accumulation_steps) == (1, 4)
+    assert came.metrics == [pytest.approx(metrics, rel=1e-4) for metrics in whole.metrics]
 
 
 # --- lost ranks ----------------------------------------------------------------------------------------------
