@@ -149,7 +149,7 @@ def base_document(spec: SearchSpec) -> dict[str, Any]:
         "task": spec.task,
         "model": spec.model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
-        "training": resolved_training(spec.training),
+        "training": copy.deepcopy(resolved_training(spec.training)),
         "stopping": spec.stopping.model_dump(mode="json"),
         "regularization": spec.regularization.model_dump(mode="json"),
     }

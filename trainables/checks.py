@@ -17,6 +17,7 @@ from trainables.huggingface import Architecture, architecture, model_types_with_
 from trainables.model_checks import (
     check_adapter_folder,
     check_gguf,
+    check_layer_decay,
     check_pretrained_parts,
     check_scratch,
     virtual_tokens,
@@ -50,6 +51,7 @@ _COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "roberta-prelayern
 
 def check_trial(trial: TrialConfig) -> None:
     """Raise SpecError for the first thing in `trial` that cannot work."""
+    check_layer_decay(trial)  # before packages: to install one for nothing would be bad advice
     try:
         check_training(trial.training)
         check_together(trial.training)

@@ -40,7 +40,6 @@ def check_scratch(trial: TrialConfig) -> None:
             "`default`, `xavier` or `he`.",
             path="model.initialization.scheme",
         )
-    check_layer_decay(trial)
 
 
 def check_pretrained_parts(trial: TrialConfig, config: Mapping[str, Any], folder: Path | None) -> None:
@@ -57,7 +56,6 @@ def check_pretrained_parts(trial: TrialConfig, config: Mapping[str, Any], folder
             raise error.at("model.quantization") from None
     if trial.model.adapter is not None:
         _check_adapter(trial, trial.model.adapter, model_type, folder)
-    check_layer_decay(trial)
 
 
 def check_pretrained_field(model_type: str, field: str, value: Any = None) -> None:

@@ -181,7 +181,7 @@ def _train_in_what_fits(
     while True:
         try:
             with (
-                _fresh_process_state(seed=int(trial.training.get("seed", 42)), num_threads=num_threads),
+                fresh_process_state(seed=int(trial.training.get("seed", 42)), num_threads=num_threads),
                 _output(directory) as output,
             ):
                 train(
@@ -235,7 +235,7 @@ def _output(directory: TrialDirectory | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _fresh_process_state(*, seed: int, num_threads: int) -> Iterator[None]:
+def fresh_process_state(*, seed: int, num_threads: int) -> Iterator[None]:
     """Process-wide state as a new process would have it, before and after the trial."""
     import torch
     import transformers

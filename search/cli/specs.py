@@ -3,11 +3,15 @@
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spaces.errors import SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from search.plan import Plan
+    from search.probe import Probe
 
 SpecArgument = Annotated[Path, typer.Argument(help="The spec, a YAML file.", show_default=False)]
 SetOption = Annotated[
@@ -49,7 +53,14 @@ def init(
     typer.echo(f"next:  tunesmith check {file}")
 
 
-def check(spec: SpecArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
+def check(
+    spec: SpecArgument,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also train a few real steps: what fits into memory, how long it takes.")
+    ] = False,
+) -> None:
     """Validate a spec and print the plan, without starting anything."""
     from search.load import load_spec
     from search.plan import make_plan
@@ -57,11 +68,25 @@ def check(spec: SpecArgument, set_: SetOption = None, as_json: JsonOption = Fals
 
     plan = make_plan(load_spec(spec, overrides=set_ or ()))
     if as_json:
-        typer.echo(json.dumps(plan_facts(plan), indent=2))
+        facts = plan_facts(plan)
+        if probe:
+            facts["probe"] = _probe(plan).to_json()
+        typer.echo(json.dumps(facts, indent=2))
         return
     from search.cli.screen import screen
 
     screen().print(plan_text(plan), highlight=False, soft_wrap=True)
+    if probe:
+        from search.probe_text import probe_text
+
+        found = probe_text(_probe(plan), currency=plan.spec.resources.currency)
+        screen().print("", found, highlight=False, soft_wrap=True)
+
+
+def _probe(plan: "Plan") -> "Probe":
+    from search.probe import probe_search
+
+    return probe_search(plan, on_progress=lambda words: typer.echo(f"probe  {words}", err=True))
 
 
 def schema() -> None:

@@ -178,7 +178,8 @@ def test_the_base_document_holds_the_defaults_too(path: str, value: Any) -> None
 
 def test_checking_the_space_leaves_the_base_values_as_they_were_written() -> None:
     assert plan_of(text=OWN).document["config"]["step_size"] == 0.1
-    text = SCRATCH.replace("training:\n", "training:\n  lr_scheduler_kwargs: {num_cycles: 1}\n")
+    schedule = "  lr_scheduler_type: cosine_with_restarts\n  lr_scheduler_kwargs: {num_cycles: 1}\n"
+    text = SCRATCH.replace("training:\n", f"training:\n{schedule}")
     text = text.replace("space:\n", "space:\n  training.lr_scheduler_kwargs.num_cycles: {int: [2, 3]}\n")
     assert plan_of(text=text).document["training"]["lr_scheduler_kwargs"] == {"num_cycles": 1}
 

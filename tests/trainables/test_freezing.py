@@ -16,6 +16,7 @@ from trainables.checks import check_trial
 from trainables.config import TrialConfig
 from trainables.freezing import lowest_depth
 from trainables.layers import layers_of
+from trainables.memory import Batches
 from trainables.model_sections import UnfreezeConfig
 from trainables.models import build_model
 from trainables.preparation import prepare
@@ -38,7 +39,8 @@ def trainer_of(document: Document, folder: Path) -> TrialTrainer:
 
     def ignore(_: TrialReport) -> None: ...
 
-    return build_trainer(trial, data, ignore, log=TrialLog(), directory=None, output=folder, resume_from=None)
+    log = TrialLog(batches=Batches.of(trial.training))
+    return build_trainer(trial, data, ignore, log=log, directory=None, output=folder, resume_from=None)
 
 
 def training_parts(model: Any) -> set[str]:
