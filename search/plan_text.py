@@ -158,7 +158,10 @@ def _data(plan: Plan) -> str:
         return f"{source}: will be prepared at the first start"
     sizes = ", ".join(f"{part} {count:,}" for part, count in card.examples.items())
     tokens = f"{card.tokens['train']:,} training tokens, vocabulary {card.vocab_size:,}"
-    return f"{source}: {sizes} examples; {tokens} (prepared)"
+    done = [f"{count['step']} removed {count['removed']:,}, changed {count['changed']:,}" for count in card.cleaning]
+    cleaned = f"; {', '.join(done)}" if done else ""
+    copies = f"; {card.augmented:,} changed copies in train" if card.augmented else ""
+    return f"{source}: {sizes} examples; {tokens} (prepared){cleaned}{copies}"
 
 
 def _algorithm(plan: Plan) -> str:

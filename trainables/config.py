@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from spaces.errors import SpecError
+from trainables.data_sections import AugmentConfig, CleaningStep, CurriculumConfig, check_steps
 from trainables.model_sections import (
     AdapterConfig,
     FreezeConfig,
@@ -180,10 +181,20 @@ Source = BuiltinSource | HubSource | FilesSource
 class TrainedTokenizer(Section):
     """A tokenizer trained on the training split."""
 
-    train: Literal["bpe"]
-    """Kind: byte-level `bpe`."""
+    train: Literal["bpe", "wordpiece", "unigram", "char"]
+    """Kind. `bpe`, `wordpiece` and `unigram` work on bytes; `char` has a token for each frequent character and spells
+    the others in bytes. None has an unknown token: each gives back every text as it was."""
     vocab_size: Annotated[int, Field(ge=300, le=1_000_000)] = 4096
-    """Tokens in the vocabulary, special tokens included."""
+    """At most so many tokens in the vocabulary, special tokens included. `wordpiece` needs 600: all bytes twice, at the
+    beginning of a word and within."""
+    lowercase: bool = False
+    """Make all text lower case first."""
+
+    @model_validator(mode="after")
+    def _has_room_for_bytes(self) -> "TrainedTokenizer":
+        if self.train == "wordpiece" and self.vocab_size < 600:
+            raise SpecError(f"wordpiece needs `vocab_size >= 600` for all bytes, but got {self.vocab_size}.")
+        return self
 
 
 class PretrainedTokenizer(Section):
@@ -255,8 +266,18 @@ class DataConfig(Section):
     target: str = "target"
     """Column that holds the text to be produced (seq2seq)."""
     tokenizer: Annotated[TrainedTokenizer | PretrainedTokenizer, BeforeValidator(_tokenizer_by_key)] | None = None
-    """`{train: bpe, vocab_size: N}` or `{pretrained: PLACE}`. Default: the pretrained model's own, else a
-    BPE of 4096 tokens trained on the training split."""
+    """`{train: bpe, vocab_size: N}` (or `wordpiece`, `unigram`, `char`), or `{pretrained: PLACE}`. Default: the
+    pretrained model's own, else a BPE of 4096 tokens trained on the training split."""
+    clean: Annotated[tuple[CleaningStep, ...], BeforeValidator(check_steps)] = ()
+    """Steps that clean the documents before they are split, one after another, each a name or `{name: argument}`:
+    `[strip_html, {min_characters: 20}, deduplicate]`. Default: documents stay as they are."""
+    augment: AugmentConfig | None = None
+    """Sequence classification: add changed copies of the training texts. Default: none."""
+    packing: Literal["stream", "isolated", "none"] = "stream"
+    """Causal language models. `stream`: all documents in one stream, cut into blocks; a token sees all before it in its
+    block. `isolated`: the same blocks, but a token sees its own document only. `none`: one document a block, padded."""
+    curriculum: CurriculumConfig | None = None
+    """Show training examples in order of difficulty at first. Default: always in random order."""
     max_length: PositiveInt = 128
     """Tokens of an example: longer texts are cut (classification) or continue in the next block (language
     models)."""

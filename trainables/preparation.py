@@ -8,16 +8,18 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import SpecError
 from trainables.config import DataConfig, ModelConfig, TaskName, TrainedTokenizer
+from trainables.data.augmentation import add_copies
 from trainables.data.cache import Progress, data_directory, make_once
 from trainables.data.card import DataCard, make_card
-from trainables.data.columns import Column, class_column
+from trainables.data.columns import DIFFICULTY, Column, class_column, difficulty_columns
+from trainables.data.encode import EncodedPart
 from trainables.data.files import PART_NAMES
 from trainables.data.fingerprints import fingerprint as data_fingerprint
 from trainables.data.fingerprints import stratified
@@ -28,12 +30,14 @@ from trainables.data.tokenization import (
     load_tokenizer,
     save_tokenizer,
     tokenizer_config,
-    train_bpe,
 )
+from trainables.data.tokenizer_training import train_tokenizer
+from trainables.data_sections import CurriculumConfig
 from trainables.tasks.registry import TASKS
 from trainables.tasks.task import Task
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
@@ -59,12 +63,18 @@ class PreparedData:
     @cached_property
     def train(self) -> "Dataset":
         """Examples to train on: `input_ids`, and `labels` for classification."""
-        return _open_part(self.directory, "train")
+        return _without_difficulty(_open_part(self.directory, "train"))
+
+    def difficulties(self, curriculum: CurriculumConfig) -> "torch.Tensor":
+        """A number for each example of `train`."""
+        from trainables.curriculum import difficulties
+
+        return difficulties(_open_part(self.directory, "train"), curriculum)
 
     @cached_property
     def validation(self) -> "Dataset":
         """Examples that measure trials."""
-        return _open_part(self.directory, "validation")
+        return _without_difficulty(_open_part(self.directory, "validation"))
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -119,7 +129,7 @@ def load_test_split(prepared: PreparedData) -> "Dataset":
     """The examples that no search has seen: for the final confirmation only."""
     if "test" not in prepared.card.examples:
         raise SpecError("this data has no test split: it was prepared with test 0.", path="data.splits.test")
-    return _open_part(prepared.directory, "test")
+    return _without_difficulty(_open_part(prepared.directory, "test"))
 
 
 # --- the preparation itself ------------------------------------------------------------------------------
@@ -131,17 +141,25 @@ def _prepare_into(
     scratch = folder / "scratch"
     scratch.mkdir()
     on_progress("reading documents")
-    documents = load_documents(data, task.columns(data), scratch=scratch)
+    documents = load_documents(data, (*task.columns(data), *difficulty_columns(data)), scratch=scratch)
+    for count in documents.cleaning:
+        on_progress(f"cleaning: {count}")
     parts = _split(documents, task, data)
     tokenizer = _tokenizer(task, model, data, train=parts["train"], on_progress=on_progress)
+    num_originals = len(parts["train"])
+    if data.augment is not None:
+        parts["train"] = add_copies(parts["train"], data.augment, scratch / "augmented.arrow", seed=data.splits.seed)
     on_progress(f"tokenizing {sum(map(len, parts.values())):,} documents")
     encoded = {
-        part: task.encode(
+        part: _with_difficulty(
+            task.encode(
+                rows,
+                scratch / f"{part}.examples.arrow",
+                tokenizer=tokenizer,
+                data=data,
+                labels=documents.label_order,
+            ),
             rows,
-            scratch / f"{part}.examples.arrow",
-            tokenizer=tokenizer,
-            data=data,
-            labels=documents.label_order,
         )
         for part, rows in parts.items()
     }
@@ -155,12 +173,28 @@ def _prepare_into(
         labels=documents.label_order,
         baseline=task.baseline,
     )
+    card = replace(
+        card,
+        documents={**card.documents, "train": num_originals},
+        cleaning=tuple(count.as_json() for count in documents.cleaning),
+        augmented=len(parts["train"]) - num_originals,
+    )
     save_tokenizer(tokenizer, folder / "tokenizer")
     with _no_progress_bars():
         for part, made in encoded.items():
             made.examples.save_to_disk(str(folder / part))
     shutil.rmtree(scratch)
     (folder / _CARD).write_text(card.to_json(), encoding="utf-8")
+
+
+def _with_difficulty(encoded: EncodedPart, documents: "Dataset") -> EncodedPart:
+    """The examples with the difficulties of their documents beside them, where a curriculum reads some."""
+    if DIFFICULTY not in documents.column_names or DIFFICULTY in encoded.examples.column_names:
+        return encoded
+    from datasets import concatenate_datasets
+
+    numbers = documents.select_columns([DIFFICULTY])
+    return replace(encoded, examples=concatenate_datasets([encoded.examples, numbers], axis=1))
 
 
 def _split(documents: Documents, task: Task, data: DataConfig) -> "dict[str, Dataset]":
@@ -204,9 +238,9 @@ def _tokenizer(
         if task.needs_mask_token and loaded.mask_token is None:
             raise SpecError(f"this tokenizer has no token that hides another, as {task.name} needs.", path=place)
         return loaded
-    on_progress(f"training a tokenizer of {config.vocab_size} tokens")
+    on_progress(f"training a {config.train} tokenizer of {config.vocab_size} tokens")
     texts = (text for batch in train.iter(batch_size=1000) for text in _texts(batch, task.columns(data)))
-    return train_bpe(texts, vocab_size=config.vocab_size, marks_ends=task.marks_ends)
+    return train_tokenizer(texts, config, marks_ends=task.marks_ends)
 
 
 def _texts(batch: "dict[str, list[Any]]", columns: Sequence[Column]) -> Iterator[str]:
@@ -233,6 +267,10 @@ def _open_part(directory: Path, part: str) -> "Dataset":
     from datasets import load_from_disk
 
     return load_from_disk(str(directory / part))
+
+
+def _without_difficulty(examples: "Dataset") -> "Dataset":
+    return examples.remove_columns(DIFFICULTY) if DIFFICULTY in examples.column_names else examples
 
 
 @contextmanager

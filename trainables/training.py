@@ -24,6 +24,7 @@ from trainables.adapters import save_labels
 from trainables.arguments import DEFAULTS
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import DataConfig, TrialConfig
+from trainables.curriculum import CurriculumSampler
 from trainables.data.card import DataCard
 from trainables.device_checks import fitted_to_device
 from trainables.devices import Precision, peak_flops
@@ -155,6 +156,9 @@ def build_trainer(
     trainer.measuring = Measuring(task=task, data=trial.data, tokenizer=data.tokenizer)
     trainer.remove_callback(PrinterCallback)
     trainer.layer_decay = trial.model.layer_decay
+    if (curriculum := trial.data.curriculum) is not None:
+        seed = arguments.seed if arguments.data_seed is None else arguments.data_seed
+        trainer.curriculum = CurriculumSampler(data.difficulties(curriculum), curriculum, seed=seed)
     if trial.model.unfreeze is not None:
         trainer.add_callback(GradualUnfreezing(model, trial.model.unfreeze))
     return trainer
@@ -210,6 +214,11 @@ class TrialTrainer(Trainer):
     samples: tuple[Mapping[str, str], ...] = ()
     """What the model said in the last evaluation."""
     layer_decay = 1.0
+    curriculum: CurriculumSampler | None = None
+    """Replaces the random order of training examples."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        return super()._get_train_sampler(train_dataset) if self.curriculum is None else self.curriculum
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """As transformers makes it, with a learning rate of its own for each layer where the spec wants that."""

@@ -146,9 +146,10 @@ def test_numbers_are_measured_by_error_and_correlation(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def speaking() -> Any:
     """A tiny GPT-2 and a tokenizer of single characters."""
-    from trainables.data.tokenization import train_bpe
+    from trainables.config import TrainedTokenizer
+    from trainables.data.tokenizer_training import train_tokenizer
 
-    tokenizer = train_bpe(["abcdefgh"], vocab_size=300, marks_ends=False)
+    tokenizer = train_tokenizer(["abcdefgh"], TrainedTokenizer(train="bpe", vocab_size=300), marks_ends=False)
     config = transformers.GPT2Config(vocab_size=len(tokenizer), n_embd=16, n_layer=1, n_head=2, n_positions=64)
     torch.manual_seed(0)
     return SimpleNamespace(model=transformers.GPT2LMHeadModel(config), tokenizer=tokenizer)

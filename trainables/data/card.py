@@ -53,6 +53,10 @@ class DataCard:
     """What guessing without a model scores on validation, by metric name. Empty: nothing to compare with."""
     baseline_name: str = ""
     """How it guesses, such as `majority class`."""
+    cleaning: tuple[Mapping[str, Any], ...] = ()
+    """For each step of `data.clean`, in order: `step`, and how many documents it `removed` and `changed`."""
+    augmented: int = 0
+    """Changed copies among the training examples; `documents` does not count them."""
 
     @property
     def id2label(self) -> dict[int, str]:
@@ -67,7 +71,7 @@ class DataCard:
     def from_json(cls, text: str) -> "DataCard":
         """The card that `to_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
-        return cls(**fields | {"labels": tuple(fields["labels"])})
+        return cls(**fields | {name: tuple(fields[name]) for name in ("labels", "cleaning") if name in fields})
 
 
 @dataclass(frozen=True, kw_only=True)

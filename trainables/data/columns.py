@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from spaces.errors import SpecError
+from trainables.config import DataConfig
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,7 @@ class Column:
     @property
     def path(self) -> str:
         """The key that names it in a spec."""
-        return f"data.{self.role}"
+        return "data.curriculum.by" if self.role == DIFFICULTY else f"data.{self.role}"
 
     @property
     def described(self) -> str:
@@ -52,6 +53,16 @@ class Column:
                 f"every document needs a {self.role}, but {where} has none in `{self.name}`.", path=self.path
             )
         return _CHECKS[self.kind](self, value, where)
+
+
+DIFFICULTY = "difficulty"
+
+
+def difficulty_columns(data: DataConfig) -> tuple[Column, ...]:
+    """The column that a curriculum orders documents by, where it names one."""
+    if data.curriculum is None or data.curriculum.by == "length":
+        return ()
+    return (Column(role=DIFFICULTY, name=data.curriculum.by, kind="number"),)
 
 
 def class_column(columns: Iterable[Column]) -> Column | None:

@@ -23,7 +23,7 @@ from trainables.config import (
     TrainedTokenizer,
 )
 from trainables.data.builtin import DOCSTRING_PACKAGES
-from trainables.data.columns import Column, class_column
+from trainables.data.columns import Column, class_column, difficulty_columns
 from trainables.data.files import match_files
 from trainables.data.tokenization import tokenizer_config
 from trainables.places import is_gguf, resolve_pretrained
@@ -49,6 +49,10 @@ def fingerprint(
         "max_length": data.max_length,
         "max_documents": data.max_documents,
         "options": {name: getattr(data, name) for name in options},
+        "clean": data.clean,
+        "augment": data.augment.model_dump() if data.augment else None,
+        # In what order examples are shown changes none of them; a column of difficulties is kept beside them.
+        "difficulty": [column.name for column in difficulty_columns(data)],
         "splits": data.splits.model_dump() | {"stratify": stratified(data, columns)},
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]

@@ -14,6 +14,7 @@ from spaces.errors import SpecError
 from trainables.config import BuiltinSource, DataConfig, FilesSource, HubSource
 from trainables.data.arrow_files import write_columns
 from trainables.data.builtin import builtin_rows
+from trainables.data.cleaning import Cleaner, StepCount
 from trainables.data.columns import CLASS_KINDS, Column, class_column
 from trainables.data.files import PART_NAMES, Columns, Row, match_files, read_rows, require_columns
 
@@ -36,6 +37,8 @@ class Documents:
     """Labels in the order of their ids where the source fixes one; else in sorted order. Empty: no labels."""
     description: str
     """The source in a few words, for people."""
+    cleaning: tuple[StepCount, ...] = ()
+    """What each step of `data.clean` did."""
 
 
 def load_documents(data: DataConfig, columns: Columns, *, scratch: Path) -> Documents:
@@ -56,15 +59,20 @@ def load_documents(data: DataConfig, columns: Columns, *, scratch: Path) -> Docu
         loaded = _load_hub(source, scratch=scratch)
         rows, label_order = _hub_rows(loaded, columns, name=source.hub)
         description = source.hub + (f" ({source.config})" if source.config else "")
-    parts = {
-        part: _write_documents(origins, scratch / f"{part}.arrow", columns=columns) for part, origins in rows.items()
+    cleaner = Cleaner(data.clean, columns)
+    # Held-out parts first: what stands twice goes from train, and a published test set stays whole.
+    written = {
+        part: _write_documents(rows[part], scratch / f"{part}.arrow", columns=columns, cleaner=cleaner)
+        for part in reversed(rows)
     }
-    _check_not_empty(parts, description=description)
+    parts = {part: written[part] for part in rows}
+    _check_not_empty(parts, description=f"{description}{' (cleaned)' if data.clean else ''}")
     classes = class_column(columns)
     return Documents(
         parts=parts,
         label_order=_checked_labels(parts, label_order, column=classes) if classes else (),
         description=description,
+        cleaning=tuple(cleaner.counts),
     )
 
 
@@ -74,11 +82,11 @@ _Origin = tuple[str, Iterable[Row]]
 """A name for error messages, and its rows."""
 
 
-def _write_documents(origins: Iterable[_Origin], file: Path, *, columns: Columns) -> "Dataset":
+def _write_documents(origins: Iterable[_Origin], file: Path, *, columns: Columns, cleaner: Cleaner) -> "Dataset":
     import pyarrow as pa
 
     schema = pa.schema([(column.role, column.arrow_type) for column in columns])
-    rows = _checked(origins, columns)
+    rows = cleaner.clean(_checked(origins, columns))
 
     def batches() -> Iterator[dict[str, list[Any]]]:
         while batch := list(islice(rows, _BATCH_DOCUMENTS)):
