@@ -64,7 +64,8 @@ class Case:
             },
             "training": {
                 "max_steps": self.warm_up + self.steps, "eval_strategy": "no", "logging_steps": LOGGING_STEPS,
-                "seed": SEED, "learning_rate": RATE, "weight_decay": DECAY, "max_grad_norm": CLIP, "lr_scheduler_type": "constant",
+                "seed": SEED, "learning_rate": RATE, "weight_decay": DECAY, "max_grad_norm": CLIP,
+                "lr_scheduler_type": "constant",
                 "per_device_train_batch_size": self.batch, "bf16": self.bf16, "torch_compile": self.compiled,
             },
         }  # fmt: skip
@@ -134,8 +135,8 @@ def our_trial(case: Case, trial: TrialConfig) -> tuple[float, float]:
         outcome = run_trial(trial, reports.append, save_checkpoints=False, num_threads=local_cpus())
     if outcome.failure is not None:
         raise SystemExit(f"the trial failed: {outcome.failure.message}")
-    losses = [row["train/loss"] for report in reports for row in report.rows if "train/loss" in row]
-    return clock.tokens_per_second(case), float(losses[-1])
+    losses: list[Any] = [row["train/loss"] for report in reports for row in report.rows if "train/loss" in row]
+    return clock.tokens_per_second(case), losses[-1]
 
 
 def bare_loop(case: Case, trial: TrialConfig, data: PreparedData) -> tuple[float, float]:
@@ -150,7 +151,7 @@ def bare_loop(case: Case, trial: TrialConfig, data: PreparedData) -> tuple[float
     )
     step_model = torch.compile(model) if case.compiled else model
     examples = data.train.with_format("torch", columns=["input_ids"])
-    sampler = RandomSampler(examples, generator=torch.Generator().manual_seed(SEED))  # type: ignore[arg-type]  # is sized
+    sampler = RandomSampler(examples, generator=torch.Generator().manual_seed(SEED))
     loader: Any = DataLoader(
         examples, batch_size=case.batch, sampler=sampler, drop_last=True, pin_memory=device.type == "cuda"
     )

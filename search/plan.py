@@ -218,6 +218,8 @@ def _check_model_field(spec: SearchSpec, field: str) -> None:
 def _check_typed_path(model: Any, rest: str) -> None:
     candidates = [model]
     for part in rest.split("."):
+        if part.isdecimal() and candidates:
+            continue  # an entry of a list; whether there is one is known where the path is set
         known = {name for candidate in candidates for name in candidate.model_fields}
         if not known:
             raise SpecError(f"`{part}` leads too far: what stands before it has no keys.")

@@ -16,6 +16,7 @@ from search.plan import Plan
 from spaces.distributions import Choice, Distribution
 from spaces.errors import SpecError
 from spaces.space import Parameter
+from trainables.config import Source
 from trainables.user_functions import check_trainable
 
 _FUNCTION_WORDS = {
@@ -153,7 +154,8 @@ def _data(plan: Plan) -> str:
     if plan.spec.data is None:
         return "the trainable's own"
     card = plan.cached_data()
-    source = next(iter(plan.spec.data.source.model_dump(mode="json").values()))
+    sources = plan.spec.data.sources
+    source = " + ".join(_source(each, of_several=len(sources) > 1) for each in sources)
     if card is None:
         return f"{source}: will be prepared at the first start"
     sizes = ", ".join(f"{part} {count:,}" for part, count in card.examples.items())
@@ -162,6 +164,12 @@ def _data(plan: Plan) -> str:
     cleaned = f"; {', '.join(done)}" if done else ""
     copies = f"; {card.augmented:,} changed copies in train" if card.augmented else ""
     return f"{source}: {sizes} examples; {tokens} (prepared){cleaned}{copies}"
+
+
+def _source(source: Source, *, of_several: bool) -> str:
+    kinds = source.model_dump(mode="json", exclude={"weight"})
+    name = str(next(iter(kinds.values())))
+    return f"{source.weight:g} x {name}" if of_several else name
 
 
 def _algorithm(plan: Plan) -> str:

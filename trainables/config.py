@@ -6,7 +6,15 @@ Knows no torch, no ray and no YAML, so that `tunesmith --help` and `tunesmith ch
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from spaces.errors import SpecError
 from trainables.data_sections import AugmentConfig, CleaningStep, CurriculumConfig, check_steps
@@ -135,7 +143,14 @@ _NEEDS_PRETRAINED = {
 # --- data ------------------------------------------------------------------------------------------------
 
 
-class BuiltinSource(Section):
+class _WeightedSource(Section):
+    """What sources have in common."""
+
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """In a list of sources: its share of the bytes of the training text, relative to the others' weights."""
+
+
+class BuiltinSource(_WeightedSource):
     """Text that every Python carries: no download, no file."""
 
     builtin: BuiltinSourceName
@@ -146,7 +161,7 @@ class BuiltinSource(Section):
     in them (`label_kind: classes`). `stdlib-lengths`: the same with the log2 of their lines (`label_kind: number`)."""
 
 
-class HubSource(Section):
+class HubSource(_WeightedSource):
     """A dataset on the Hugging Face hub, or a local dataset folder."""
 
     hub: Place
@@ -168,7 +183,7 @@ class SplitFiles(Section):
     """Path or glob of the test files."""
 
 
-class FilesSource(Section):
+class FilesSource(_WeightedSource):
     """Local csv, json, jsonl, parquet or txt files."""
 
     files: Files | SplitFiles
@@ -189,6 +204,9 @@ class TrainedTokenizer(Section):
     beginning of a word and within."""
     lowercase: bool = False
     """Make all text lower case first."""
+    train_on_megabytes: Annotated[float, Field(gt=0)] = 100.0
+    """Train on at most so much text, taken evenly from all of the training part: more of it changes little and takes
+    time and memory."""
 
     @model_validator(mode="after")
     def _has_room_for_bytes(self) -> "TrainedTokenizer":
@@ -211,8 +229,17 @@ class SplitsConfig(Section):
     """Share of the documents that measures trials."""
     test: Fraction = 0.1
     """Share of the documents that no search ever sees; `confirm` reports on it."""
+    by: Literal["random", "group", "time", "hash"] = "random"
+    """`random`: each document by itself. `group`: documents of one `group` stay together. `time`: the latest are test,
+    those before them validation. `hash`: by the text alone, so that documents keep their part when others are added."""
+    group: str | None = None
+    """With `by: group`: the column that says which documents belong together."""
+    time: str | None = None
+    """With `by: time`: the column with their times, as numbers or ISO dates."""
     stratify: bool | None = None
-    """Keep the share of each label equal in all parts. Default: true for classification."""
+    """Keep the share of each label equal in all parts. Default: true for classification split at random."""
+    leakage_check: Literal["warn", "error", "off"] = "warn"
+    """Look for held-out documents that nearly stand in train too, and warn of them, or refuse the data."""
     seed: int = 0
     """One seed for the whole search: otherwise two trials would differ by their data."""
 
@@ -222,12 +249,43 @@ class SplitsConfig(Section):
             raise SpecError(
                 f"`validation > 0` must hold, but got {self.validation}: without it no trial can be ranked."
             )
+        for kind in ("group", "time"):
+            if self.by == kind and getattr(self, kind) is None:
+                raise SpecError(f"`by: {kind}` needs the column: set `{kind}` as well.")
+            if self.by != kind and getattr(self, kind) is not None:
+                raise SpecError(f"`{kind}` is read with `by: {kind}` only, but `by` is `{self.by}`.")
+        if self.by != "random" and self.stratify:
+            raise SpecError(f"`stratify` goes with `by: random` only, but `by` is `{self.by}`.")
         if self.validation + self.test >= 1:
             raise SpecError(
                 f"`validation + test < 1` must hold, but got {self.validation} + {self.test}: "
                 "nothing is left to train on."
             )
         return self
+
+
+def _sources(value: Any) -> Any:
+    """One source, or several in a list."""
+    if not isinstance(value, list | tuple):
+        source = _source_by_key(value)
+        if getattr(source, "weight", 1.0) != 1.0:
+            raise SpecError("a weight is for a list of sources: there is only one here.")
+        return source
+    if not value:
+        raise SpecError("a list of sources needs at least one.")
+    sources = []
+    for index, each in enumerate(value):
+        try:
+            sources.append(_source_by_key(each))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, (index, *first["loc"])))
+            raise SpecError(f"`{place}`: {first['msg'].removeprefix('Value error, ')}") from error
+        except SpecError as error:
+            raise SpecError(f"entry {index}: {error.message}") from None
+    if not sum(source.weight for source in sources) > 0:
+        raise SpecError("at least one source must have a weight above 0.")
+    return tuple(sources)
 
 
 def _source_by_key(value: Any) -> Any:
@@ -254,8 +312,9 @@ def _tokenizer_by_key(value: Any) -> Any:
 class DataConfig(Section):
     """Which text, how it is tokenized and how it is split. What changes tokens is part of the cache's key."""
 
-    source: Annotated[Source, BeforeValidator(_source_by_key)]
-    """`{builtin: NAME}`, `{files: GLOB}` or `{hub: ID}`."""
+    source: Annotated[Source | tuple[Source, ...], BeforeValidator(_sources)]
+    """`{builtin: NAME}`, `{files: GLOB}` or `{hub: ID}`; or a list of them, each with a `weight`, that are mixed for
+    training. Validation and test hold all sources, whatever their weights: trials that differ in them compare."""
     text: str = "text"
     """Column that holds the text; for token classification a list of words."""
     label: str = "label"
@@ -292,6 +351,11 @@ class DataConfig(Section):
     """Use only this many documents, drawn with the split seed. Default: all."""
     splits: SplitsConfig = SplitsConfig()
     """Shares of validation and test."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All of them, also when there is one."""
+        return self.source if isinstance(self.source, tuple) else (self.source,)
 
 
 # --- training beyond transformers' arguments -------------------------------------------------------------

@@ -5,26 +5,27 @@ the test split has its own door.
 """
 
 import logging
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spaces.errors import SpecError
 from trainables.config import DataConfig, ModelConfig, TaskName, TrainedTokenizer
 from trainables.data.augmentation import add_copies
 from trainables.data.cache import Progress, data_directory, make_once
 from trainables.data.card import DataCard, make_card
-from trainables.data.columns import DIFFICULTY, Column, class_column, difficulty_columns
+from trainables.data.columns import DIFFICULTY, Column, difficulty_columns
 from trainables.data.encode import EncodedPart
-from trainables.data.files import PART_NAMES
 from trainables.data.fingerprints import fingerprint as data_fingerprint
-from trainables.data.fingerprints import stratified
-from trainables.data.sources import Documents, load_documents
-from trainables.data.splits import draw_indices, split_indices
+from trainables.data.leakage import Leakage
+from trainables.data.mapped_pages import mapped_pages_released
+from trainables.data.parts import BATCH_DOCUMENTS, leakage_facts, load_parts, texts_of
+from trainables.data.steps import step
 from trainables.data.tokenization import (
     load_saved_tokenizer,
     load_tokenizer,
@@ -109,12 +110,26 @@ def prepare(
         progress = on_progress or logger.info
 
         def make(folder: Path) -> None:
-            _prepare_into(folder, TASKS[task], model, data, name=name, on_progress=progress)
+            with mapped_pages_released(folder):
+                _prepare_into(folder, TASKS[task], model, data, name=name, on_progress=progress)
 
         make_once(directory, make, is_made=_is_prepared, on_progress=progress)
     if directory not in _prepared:
         _prepared[directory] = PreparedData(directory=directory, card=_read_card(directory))
+    _tell_leakage(_prepared[directory].card, data, on_progress=on_progress)
     return _prepared[directory]
+
+
+def _tell_leakage(card: DataCard, data: DataConfig, *, on_progress: Progress | None) -> None:
+    for part, facts in card.leakage.items():
+        words = Leakage(**facts).in_words(part)
+        if facts["found"] and data.splits.leakage_check == "error":
+            raise SpecError(
+                f"{words}. `data.clean: [near_deduplicate]` removes such copies, `by: group` keeps them together.",
+                path="data.splits.leakage_check",
+            )
+        if facts["found"] and on_progress is not None:
+            on_progress(f"note: {words}")
 
 
 def cached_card(
@@ -141,42 +156,46 @@ def _prepare_into(
     scratch = folder / "scratch"
     scratch.mkdir()
     on_progress("reading documents")
-    documents = load_documents(data, (*task.columns(data), *difficulty_columns(data)), scratch=scratch)
-    for count in documents.cleaning:
-        on_progress(f"cleaning: {count}")
-    parts = _split(documents, task, data)
+    columns = (*task.columns(data), *difficulty_columns(data))
+    loaded = load_parts(data, columns, scratch=scratch, on_progress=on_progress)
+    for done in loaded.cleaning:
+        on_progress(f"cleaning: {done}")
+    parts = dict(loaded.documents)
     tokenizer = _tokenizer(task, model, data, train=parts["train"], on_progress=on_progress)
     num_originals = len(parts["train"])
     if data.augment is not None:
         parts["train"] = add_copies(parts["train"], data.augment, scratch / "augmented.arrow", seed=data.splits.seed)
-    on_progress(f"tokenizing {sum(map(len, parts.values())):,} documents")
-    encoded = {
-        part: _with_difficulty(
-            task.encode(
+    num_documents = sum(map(len, parts.values()))
+    on_progress(f"tokenizing {num_documents:,} documents")
+    with step("tokenizing", total=num_documents, on_progress=on_progress):
+        encoded = {
+            part: _with_difficulty(
+                task.encode(
+                    rows,
+                    scratch / f"{part}.examples.arrow",
+                    tokenizer=tokenizer,
+                    data=data,
+                    labels=loaded.label_order,
+                ),
                 rows,
-                scratch / f"{part}.examples.arrow",
-                tokenizer=tokenizer,
-                data=data,
-                labels=documents.label_order,
-            ),
-            rows,
-        )
-        for part, rows in parts.items()
-    }
+            )
+            for part, rows in parts.items()
+        }
     card = make_card(
         encoded,
         fingerprint=name,
         task=task.name,
-        source=documents.description,
+        source=loaded.description,
         vocab_size=len(tokenizer),
         data=data,
-        labels=documents.label_order,
+        labels=loaded.label_order,
         baseline=task.baseline,
     )
     card = replace(
         card,
         documents={**card.documents, "train": num_originals},
-        cleaning=tuple(count.as_json() for count in documents.cleaning),
+        cleaning=tuple(done.as_json() for done in loaded.cleaning),
+        leakage=leakage_facts(loaded.leakage),
         augmented=len(parts["train"]) - num_originals,
     )
     save_tokenizer(tokenizer, folder / "tokenizer")
@@ -197,37 +216,6 @@ def _with_difficulty(encoded: EncodedPart, documents: "Dataset") -> EncodedPart:
     return replace(encoded, examples=concatenate_datasets([encoded.examples, numbers], axis=1))
 
 
-def _split(documents: Documents, task: Task, data: DataConfig) -> "dict[str, Dataset]":
-    """Documents of each part: the source's own parts as they are, the missing ones taken from train."""
-    given = dict(documents.parts)
-    if data.max_documents is not None:
-        given = _draw(given, limit=data.max_documents, seed=data.splits.seed)
-    train = given.pop("train")
-    columns = task.columns(data)
-    classes = class_column(columns)
-    indices = split_indices(
-        len(train),
-        validation=0 if "validation" in given else data.splits.validation,
-        test=0 if "test" in given else data.splits.test,
-        seed=data.splits.seed,
-        labels=list(train[classes.role]) if classes is not None and stratified(data, columns) else None,
-    )
-    drawn = {"train": indices.train, "validation": indices.validation, "test": indices.test}
-    taken = {part: train.select(chosen) for part, chosen in drawn.items() if len(chosen)}
-    return {part: (taken | given)[part] for part in PART_NAMES if part in taken | given}
-
-
-def _draw(parts: "dict[str, Dataset]", *, limit: int, seed: int) -> "dict[str, Dataset]":
-    """At most about `limit` documents in all, each part keeping its share."""
-    total = sum(map(len, parts.values()))
-    if total <= limit:
-        return parts
-    return {
-        part: rows.select(draw_indices(len(rows), limit=max(1, round(limit * len(rows) / total)), seed=seed))
-        for part, rows in parts.items()
-    }
-
-
 def _tokenizer(
     task: Task, model: ModelConfig, data: DataConfig, *, train: "Dataset", on_progress: Progress
 ) -> "PreTrainedTokenizerBase":
@@ -239,17 +227,16 @@ def _tokenizer(
             raise SpecError(f"this tokenizer has no token that hides another, as {task.name} needs.", path=place)
         return loaded
     on_progress(f"training a {config.train} tokenizer of {config.vocab_size} tokens")
-    texts = (text for batch in train.iter(batch_size=1000) for text in _texts(batch, task.columns(data)))
+    texts = _sampled_texts(train, task.columns(data), most_bytes=config.train_on_megabytes * 1e6)
     return train_tokenizer(texts, config, marks_ends=task.marks_ends)
 
 
-def _texts(batch: "dict[str, list[Any]]", columns: Sequence[Column]) -> Iterator[str]:
-    """All text of some documents, in every column that has some."""
-    for column in columns:
-        if column.kind == "text":
-            yield from batch[column.role]
-        elif column.kind == "words":
-            yield from map(" ".join, batch[column.role])
+def _sampled_texts(train: "Dataset", columns: Sequence[Column], *, most_bytes: float) -> Iterator[str]:
+    """Texts of documents that are spread evenly over `train`, of about `most_bytes` in all."""
+    held = train.data.nbytes * len(train) / max(len(train.data), 1)  # all columns; exact sizes would cost a pass
+    every = max(1, math.ceil(held / most_bytes))
+    chosen = train if every == 1 else train.select(range(0, len(train), every))
+    return (text for batch in chosen.iter(batch_size=BATCH_DOCUMENTS) for text in texts_of(batch, columns))
 
 
 # --- on disk ---------------------------------------------------------------------------------------------

@@ -217,9 +217,6 @@ class TrialTrainer(Trainer):
     curriculum: CurriculumSampler | None = None
     """Replaces the random order of training examples."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        return super()._get_train_sampler(train_dataset) if self.curriculum is None else self.curriculum
-
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """As transformers makes it, with a learning rate of its own for each layer where the spec wants that."""
         is_new = self.optimizer is None
@@ -321,6 +318,8 @@ class TrialTrainer(Trainer):
         return 1.0 if is_scaled else float(self.current_gradient_accumulation_steps)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.curriculum is not None:
+            return self.curriculum
         seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
         return resumable(super()._get_train_sampler(train_dataset), seed=seed)
 

@@ -54,6 +54,8 @@ _HAS: dict[BuiltinSourceName, dict[str, Kind]] = {
 def check_builtin(name: BuiltinSourceName, columns: Sequence[Column]) -> None:
     """Raise SpecError when the source does not have the `columns` of a task."""
     for column in columns:
+        if column.kind in ("group", "time"):
+            raise SpecError(f"`{name}` has no column to split by {column.kind}. Use your own files.", path=column.path)
         if _HAS[name].get(column.role) != column.kind:
             fitting = [other for other, has in _HAS.items() if all(has.get(each.role) == each.kind for each in columns)]
             advice = f" `{'` or `'.join(fitting)}` would fit." if fitting else " Use your own files."

@@ -55,6 +55,8 @@ class DataCard:
     """How it guesses, such as `majority class`."""
     cleaning: tuple[Mapping[str, Any], ...] = ()
     """For each step of `data.clean`, in order: `step`, and how many documents it `removed` and `changed`."""
+    leakage: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Held-out part -> what of it nearly stands in train; see `leakage.Leakage`. Empty: nobody looked."""
     augmented: int = 0
     """Changed copies among the training examples; `documents` does not count them."""
 

@@ -1,5 +1,6 @@
 """The columns that a task reads from its source: their names, and what a value in them must be. Reads nothing."""
 
+import datetime
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from trainables.config import DataConfig
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["text", "label", "labels", "number", "words", "tags"]
+Kind = Literal["text", "label", "labels", "number", "words", "tags", "group", "time"]
 CLASS_KINDS = {"label", "labels", "tags"}
 
 
@@ -43,7 +44,13 @@ class Column:
         """How its checked values are kept on disk."""
         import pyarrow as pa
 
-        one = {"text": pa.large_string(), "label": pa.string(), "number": pa.float64()}
+        one = {
+            "text": pa.large_string(),
+            "label": pa.string(),
+            "number": pa.float64(),
+            "group": pa.string(),
+            "time": pa.float64(),
+        }
         return one[self.kind] if self.kind in one else pa.list_(pa.string())
 
     def checked(self, value: Any, *, where: str) -> Any:
@@ -63,6 +70,15 @@ def difficulty_columns(data: DataConfig) -> tuple[Column, ...]:
     if data.curriculum is None or data.curriculum.by == "length":
         return ()
     return (Column(role=DIFFICULTY, name=data.curriculum.by, kind="number"),)
+
+
+def split_columns(data: DataConfig) -> tuple[Column, ...]:
+    """The column that documents are split by, where there is one. Its role cannot be a task's."""
+    if data.splits.by == "group":
+        return (Column(role="splits.group", name=str(data.splits.group), kind="group"),)
+    if data.splits.by == "time":
+        return (Column(role="splits.time", name=str(data.splits.time), kind="time"),)
+    return ()
 
 
 def class_column(columns: Iterable[Column]) -> Column | None:
@@ -106,6 +122,18 @@ def _checked_number(column: Column, value: Any, where: str) -> float:
     return number
 
 
+def _checked_time(column: Column, value: Any, where: str) -> float:
+    if isinstance(value, datetime.datetime | datetime.date):
+        value = value.isoformat()
+    if isinstance(value, str):
+        try:
+            moment = datetime.datetime.fromisoformat(value.strip())
+        except ValueError:
+            return _checked_number(column, value, where)  # a number in a csv file
+        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+    return _checked_number(column, value, where)
+
+
 def _checked_words(column: Column, value: Any, where: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         raise SpecError(
@@ -130,4 +158,6 @@ _CHECKS = {
     "number": _checked_number,
     "words": _checked_words,
     "tags": _checked_tags,
+    "group": _checked_label,
+    "time": _checked_time,
 }

@@ -12,6 +12,7 @@ from spaces.errors import SpecError
 from trainables.config import DataConfig
 from trainables.data.arrow_files import write_columns
 from trainables.data.packing import BlockPacker
+from trainables.data.steps import count
 from trainables.data.tokenization import separator_id
 
 if TYPE_CHECKING:
@@ -123,8 +124,10 @@ class PartCounter:
 
     def add(self, texts: Sequence[str], *, num_tokens: int) -> None:
         """Count documents with these `texts`."""
+        num_bytes = sum(len(text.encode()) for text in texts)
+        count(documents=len(texts), num_bytes=num_bytes)
         self._documents += len(texts)
-        self._bytes += sum(len(text.encode()) for text in texts)
+        self._bytes += num_bytes
         self._tokens += num_tokens
 
     def part(self, examples: "Dataset") -> EncodedPart:

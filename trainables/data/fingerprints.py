@@ -42,9 +42,11 @@ def fingerprint(
     identity = {
         "format": FORMAT_VERSION,
         "task": task,
-        "source": _source_identity(data.source),
+        "source": _sources_identity(data),
         # The names of columns that are not read change nothing.
-        "columns": {} if isinstance(data.source, BuiltinSource) else {column.role: column.name for column in columns},
+        "columns": {}
+        if all(isinstance(source, BuiltinSource) for source in data.sources)
+        else {column.role: column.name for column in columns},
         "tokenizer": _tokenizer_identity(tokenizer_config(model, data), is_default=data.tokenizer is None),
         "max_length": data.max_length,
         "max_documents": data.max_documents,
@@ -53,7 +55,8 @@ def fingerprint(
         "augment": data.augment.model_dump() if data.augment else None,
         # In what order examples are shown changes none of them; a column of difficulties is kept beside them.
         "difficulty": [column.name for column in difficulty_columns(data)],
-        "splits": data.splits.model_dump() | {"stratify": stratified(data, columns)},
+        "splits": data.splits.model_dump(exclude={"leakage_check"}) | {"stratify": stratified(data, columns)},
+        "leakage": data.splits.leakage_check != "off",
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -62,12 +65,20 @@ def stratified(data: DataConfig, columns: Sequence[Column]) -> bool:
     """Whether splits keep the labels' shares: by default where documents have a class."""
     classes = class_column(columns)
     if classes is not None and classes.kind == "label":
-        return data.splits.stratify is not False
+        return data.splits.stratify is not False and data.splits.by == "random"
     if data.splits.stratify:
         raise SpecError(
             "only documents with one label each can be stratified by it: leave this out.", path="data.splits.stratify"
         )
     return False
+
+
+def _sources_identity(data: DataConfig) -> Any:
+    identities = [_source_identity(source) for source in data.sources]
+    if not isinstance(data.source, tuple):
+        return identities[0]
+    total = sum(source.weight for source in data.sources)  # twice all weights are the same mixture
+    return [[source.weight / total, identity] for source, identity in zip(data.sources, identities, strict=True)]
 
 
 def _source_identity(source: BuiltinSource | FilesSource | HubSource) -> dict[str, Any]:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import SpecError
-from trainables.config import BuiltinSource, DataConfig, FilesSource, HubSource
+from trainables.config import BuiltinSource, DataConfig, FilesSource, HubSource, Source
 from trainables.data.arrow_files import write_columns
 from trainables.data.builtin import builtin_rows
-from trainables.data.cleaning import Cleaner, StepCount
+from trainables.data.cleaning import Cleaner
 from trainables.data.columns import CLASS_KINDS, Column, class_column
 from trainables.data.files import PART_NAMES, Columns, Row, match_files, read_rows, require_columns
+from trainables.data.steps import count
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -37,16 +38,13 @@ class Documents:
     """Labels in the order of their ids where the source fixes one; else in sorted order. Empty: no labels."""
     description: str
     """The source in a few words, for people."""
-    cleaning: tuple[StepCount, ...] = ()
-    """What each step of `data.clean` did."""
 
 
-def load_documents(data: DataConfig, columns: Columns, *, scratch: Path) -> Documents:
-    """Read and check all documents of `data.source` into Arrow files in `scratch`, which must outlive them.
+def load_documents(source: Source, data: DataConfig, columns: Columns, *, scratch: Path, cleaner: Cleaner) -> Documents:
+    """Read, check and clean all documents of `source` into Arrow files in `scratch`, which must outlive them.
 
     A missing value is refused, a document with a blank text left out with a warning. SpecError carries the key path.
     """
-    source = data.source
     label_order: tuple[str, ...] = ()
     if isinstance(source, BuiltinSource):
         rows: dict[str, Iterable[_Origin]] = {"train": [(source.builtin, builtin_rows(source.builtin, columns))]}
@@ -59,7 +57,6 @@ def load_documents(data: DataConfig, columns: Columns, *, scratch: Path) -> Docu
         loaded = _load_hub(source, scratch=scratch)
         rows, label_order = _hub_rows(loaded, columns, name=source.hub)
         description = source.hub + (f" ({source.config})" if source.config else "")
-    cleaner = Cleaner(data.clean, columns)
     # Held-out parts first: what stands twice goes from train, and a published test set stays whole.
     written = {
         part: _write_documents(rows[part], scratch / f"{part}.arrow", columns=columns, cleaner=cleaner)
@@ -72,7 +69,6 @@ def load_documents(data: DataConfig, columns: Columns, *, scratch: Path) -> Docu
         parts=parts,
         label_order=_checked_labels(parts, label_order, column=classes) if classes else (),
         description=description,
-        cleaning=tuple(cleaner.counts),
     )
 
 
@@ -91,6 +87,9 @@ def _write_documents(origins: Iterable[_Origin], file: Path, *, columns: Columns
     def batches() -> Iterator[dict[str, list[Any]]]:
         while batch := list(islice(rows, _BATCH_DOCUMENTS)):
             values = zip(*batch, strict=True)
+            count(
+                documents=len(batch), num_bytes=sum(len(item) for row in batch for item in row if isinstance(item, str))
+            )
             yield {column.role: list(given) for column, given in zip(columns, values, strict=True)}
 
     return write_columns(file, schema=schema, batches=batches())

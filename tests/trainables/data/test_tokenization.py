@@ -90,12 +90,16 @@ def test_a_hub_id_stays_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("model", "tokenizer", "expected"),
     [
-        ({"architecture": "gpt2"}, None, {"train": "bpe", "vocab_size": 4096, "lowercase": False}),
+        (
+            {"architecture": "gpt2"},
+            None,
+            {"train": "bpe", "vocab_size": 4096, "lowercase": False, "train_on_megabytes": 100.0},
+        ),
         ({"pretrained": "org/name"}, None, {"pretrained": "org/name"}),
         (
             {"pretrained": "org/name"},
             {"train": "bpe", "vocab_size": 500},
-            {"train": "bpe", "vocab_size": 500, "lowercase": False},
+            {"train": "bpe", "vocab_size": 500, "lowercase": False, "train_on_megabytes": 100.0},
         ),
     ],
 )
