@@ -13,6 +13,7 @@ from trainables.arguments import check_training, has_type, type_in_words
 from trainables.config import BuiltinSource, PretrainedTokenizer, TrainedTokenizer, TrialConfig
 from trainables.conversion import converted_folder, is_adapter
 from trainables.data.builtin import check_builtin
+from trainables.data_checks import check_documents
 from trainables.huggingface import Architecture, architecture, model_types_with_head
 from trainables.model_checks import (
     check_adapter_folder,
@@ -71,6 +72,7 @@ def _check_data(trial: TrialConfig) -> None:
             f"labels can be smoothed where each text has one, but `data.label_kind` is `{trial.data.label_kind}`.",
             path="training.label_smoothing_factor",
         )
+    check_documents(trial)
     if isinstance(trial.data.source, BuiltinSource):
         check_builtin(trial.data.source.builtin, TASKS[trial.task].columns(trial.data))
 
