@@ -40,7 +40,9 @@ def _check_cleaning(trial: TrialConfig) -> None:
             )
         package = _PACKAGES.get(name)
         if package is not None and importlib.util.find_spec(package) is None:
-            raise SpecError(f"`{name}` needs the package {package}: pip install 'tunesmith[cleaning]'.", path="data.clean")
+            raise SpecError(
+                f"`{name}` needs the package {package}: pip install 'tunesmith[cleaning]'.", path="data.clean"
+            )
     fewest, most = arguments.get("min_characters"), arguments.get("max_characters")
     if fewest is not None and most is not None and fewest > most:
         raise SpecError(
@@ -88,7 +90,7 @@ def can_isolate(model_type: str) -> bool:
     for node in ast.walk(ast.parse(source)):
         # The mask is made by one of several functions, whose arguments may stand in a mapping that they share.
         if isinstance(node, ast.Call):
-            names = {word.arg for word in node.keywords}
+            names: set[object] = {word.arg for word in node.keywords}
         elif isinstance(node, ast.Dict):
             names = {key.value for key in node.keys if isinstance(key, ast.Constant)}
         else:

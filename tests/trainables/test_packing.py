@@ -20,7 +20,13 @@ from trainables.trial import parse_document
 
 SEPARATOR = 5
 DOCUMENTS = ([SEPARATOR, 7, 8, 9], [SEPARATOR, 10, 11], [SEPARATOR, 12, 13, 14, 15])
-SIZES = {"gpt2": TINY_GPT2, "llama": TINY_LLAMA, "mistral": TINY_LLAMA, "gpt_neox": {k: v for k, v in TINY_LLAMA.items() if "key_value" not in k}}  # fmt: skip
+BLOCK = [token for document in DOCUMENTS for token in document]
+SIZES = {
+    "gpt2": TINY_GPT2,
+    "llama": TINY_LLAMA,
+    "mistral": TINY_LLAMA,
+    "gpt_neox": {name: size for name, size in TINY_LLAMA.items() if name != "num_key_value_heads"},
+}
 
 
 def model_of(architecture: str, **config: Any) -> Any:
@@ -41,7 +47,7 @@ def packed(folder: Path, packing: str, **training: Any) -> Document:
 @pytest.mark.parametrize("architecture", list(SIZES))
 def test_a_document_in_an_isolated_block_gives_what_it_gives_alone(architecture: str, attention: str) -> None:
     model = model_of(architecture, attn_implementation=attention)
-    block = stack_isolated([{"input_ids": sum(DOCUMENTS, [])}] * 2, separator=SEPARATOR)
+    block = stack_isolated([{"input_ids": BLOCK}] * 2, separator=SEPARATOR)
     block.pop("labels")
     with torch.no_grad():
         together = model(**block, use_cache=False).logits[1]
@@ -128,8 +134,9 @@ def test_the_loss_is_the_mean_over_all_predicted_tokens(tmp_path: Path, packing:
 @pytest.mark.parametrize("packing", ["isolated", "none"])
 def test_accumulation_equals_one_big_batch(tmp_path: Path, packing: str) -> None:
     config = TINY_GPT2 | {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    whole = packed(tmp_path, packing, per_device_train_batch_size=8, max_steps=3, optim="sgd")
-    parts = packed(tmp_path, packing, per_device_train_batch_size=2, gradient_accumulation_steps=4, max_steps=3, optim="sgd")  # fmt: skip
+    options = {"max_steps": 3, "optim": "sgd"}
+    whole = packed(tmp_path, packing, per_device_train_batch_size=8, **options)
+    parts = packed(tmp_path, packing, per_device_train_batch_size=2, gradient_accumulation_steps=4, **options)
     for document in (whole, parts):
         document["model"]["config"] = config
     losses = [tiny_trials.run(document).metrics[-1]["eval/loss"] for document in (whole, parts)]

@@ -92,8 +92,8 @@ def _train_unigram(texts: Iterable[str], vocab_size: int) -> "Tokenizer":
         show_progress=False,
     )
     learner.train_from_iterator(texts, trainer=trainer)
-    # Two trainings must give one vocabulary, but the sums of the trainer's threads differ in their last digits, and bytes
-    # that it never saw get scores at its lowest, 0.0001 apart, in an order by chance.
+    # Two trainings must give one vocabulary, but the sums of the trainer's threads differ in their last digits, and
+    # bytes that it never saw get scores at its lowest, 0.0001 apart, in an order by chance.
     scores = {token: round(score, 6) for token, score in json.loads(learner.to_str())["model"]["vocab"]}
     seen = [score for token, score in scores.items() if token not in SPECIAL_TOKENS.values()]
     unseen = min(seen) + 0.0001 * 256
