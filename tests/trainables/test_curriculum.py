@@ -132,7 +132,7 @@ def test_pieces_of_a_document_have_its_difficulty(tmp_path: Path) -> None:
     document_text, separator = "", data.tokenizer.eos_token_id
     for rank, ids in zip(ranks, data.train["input_ids"][:], strict=True):
         document_text = ("" if ids[0] == separator else document_text) + data.tokenizer.decode(ids)
-        assert ids[-1] != separator or f"sail {-rank:.0f} " in document_text
+        assert ids[-1] != separator or f"sail {int(-rank)} " in document_text
 
 
 def test_the_order_changes_no_example(tmp_path: Path) -> None:

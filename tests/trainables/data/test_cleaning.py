@@ -27,6 +27,7 @@ def cleaned(steps: list[Any], *texts: str) -> list[str]:
         ("strip_html", "<p>Salt &amp; <b>sea</b></p><script>x=1</script><p>wind</p>", "Salt & sea\nwind"),
         ("strip_html", "a < b and c > d", "a < b and c > d"),
         ("strip_html", "one<br/>two <!-- hidden -->three", "one\ntwo three"),
+        ("strip_html", "<b>x</b><![foo bar]>y <!-- open", "xy  open"),
         ("normalize_unicode", "itâ€™s cafe\u0301", "it's café"),
         ("strip_symbols", "wind ☃🙂 = 5 \u200bknots, café!", "wind   5 knots, café!"),
         ("collapse_whitespace", "  a \t b\u00a0c \n\n\n  d ", "a b c\nd"),
@@ -53,6 +54,15 @@ def test_a_step_removes_whole_documents(step: Any, stays: str, goes: str) -> Non
     cleaner = Cleaner([step], [TEXT, LABEL])
     assert list(cleaner.clean([(goes, "x"), (stays, "y")])) == [(stays, "y")]
     assert cleaner.counts[0].removed == 1
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece", [" ", "\t", "\u00a0 ", "<b>", "<!--", "<!-- x -->", "1 ", "a@", "a.", "AB12 ", "0-", "+1 ", "::"]
+)
+def test_no_text_takes_long(piece: str) -> None:
+    steps = ["strip_html", "redact_personal_data", "strip_symbols", "remove_stop_words", "collapse_whitespace"]
+    cleaned([*steps, "lowercase", "lemmatize"], f"<i>{piece * 50_000}</i>!")
 
 
 def test_steps_work_in_the_order_of_the_list() -> None:
