@@ -145,7 +145,7 @@ UNKNOWN_KEYS = [
     _bad("data.source.files", *_line("    builtin: stdlib-docstrings", "    files: {train: a.csv, valid: b.csv}"),
          "data.source.files.valid: unknown key", "`validation`?", "Known here: test, train, validation."),
     _bad("data.tokenizer", *_line("    vocab_size: 2000", "    vocabsize: 2000"), "data.tokenizer.vocabsize: unknown",
-         "`vocab_size`?", "Known here: train, vocab_size."),
+         "`vocab_size`?", "Known here: lowercase, train, vocab_size."),
     _bad("data.splits", *_line("    test: 0.1", "    tests: 0.1"), "data.splits.tests: unknown key", "`test`?"),
     _bad("search", *_line("  trials: 12", "  trails: 12"), "search.trails: unknown key", "`trials`?"),
     _bad("search.scheduler", *_line("    grace: 1", "    grace_period: 1"), "search.scheduler.grace_period",

@@ -14,6 +14,7 @@ from trainables.config import BuiltinSource, PretrainedTokenizer, TrainedTokeniz
 from trainables.conversion import converted_folder, is_adapter
 from trainables.data.builtin import check_builtin
 from trainables.data.columns import split_columns
+from trainables.data_checks import check_documents
 from trainables.huggingface import Architecture, architecture, model_types_with_head
 from trainables.model_checks import (
     check_adapter_folder,
@@ -78,6 +79,7 @@ def _check_data(trial: TrialConfig) -> None:
             f"labels can be smoothed where each text has one, but `data.label_kind` is `{trial.data.label_kind}`.",
             path="training.label_smoothing_factor",
         )
+    check_documents(trial)
     columns = (*TASKS[trial.task].columns(trial.data), *split_columns(trial.data))
     for source in trial.data.sources:
         if isinstance(source, BuiltinSource):

@@ -38,7 +38,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_similarity(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.1 <= value <= 0.95
 
 
 def _is_language(value: Any) -> bool:
@@ -50,7 +50,7 @@ STEP_ARGUMENTS: dict[StepName, StepArgument] = {
     "max_characters": StepArgument(described="a number of characters, such as 20000", accepts=_is_count),
     "language": StepArgument(described="a language code, such as en", accepts=_is_language),
     "near_deduplicate": StepArgument(
-        described="a similarity between 0 and 1, such as 0.8", accepts=_is_similarity, default=0.8
+        described="a similarity between 0.1 and 0.95, such as 0.8", accepts=_is_similarity, default=0.8
     ),
     "lemmatize": StepArgument(described="a language code, such as en", accepts=_is_language, default="en"),
 }

@@ -161,7 +161,7 @@ def _prepare_into(
     for done in loaded.cleaning:
         on_progress(f"cleaning: {done}")
     parts = dict(loaded.documents)
-    tokenizer = _tokenizer(task, model, data, train=parts["train"], on_progress=on_progress)
+    tokenizer = _tokenizer(task, model, data, trains=loaded.unmixed_train, on_progress=on_progress)
     num_originals = len(parts["train"])
     if data.augment is not None:
         parts["train"] = add_copies(parts["train"], data.augment, scratch / "augmented.arrow", seed=data.splits.seed)
@@ -217,7 +217,7 @@ def _with_difficulty(encoded: EncodedPart, documents: "Dataset") -> EncodedPart:
 
 
 def _tokenizer(
-    task: Task, model: ModelConfig, data: DataConfig, *, train: "Dataset", on_progress: Progress
+    task: Task, model: ModelConfig, data: DataConfig, *, trains: "Sequence[Dataset]", on_progress: Progress
 ) -> "PreTrainedTokenizerBase":
     config = tokenizer_config(model, data)
     if not isinstance(config, TrainedTokenizer):
@@ -227,16 +227,19 @@ def _tokenizer(
             raise SpecError(f"this tokenizer has no token that hides another, as {task.name} needs.", path=place)
         return loaded
     on_progress(f"training a {config.train} tokenizer of {config.vocab_size} tokens")
-    texts = _sampled_texts(train, task.columns(data), most_bytes=config.train_on_megabytes * 1e6)
+    texts = _sampled_texts(trains, task.columns(data), most_bytes=config.train_on_megabytes * 1e6)
     return train_tokenizer(texts, config, marks_ends=task.marks_ends)
 
 
-def _sampled_texts(train: "Dataset", columns: Sequence[Column], *, most_bytes: float) -> Iterator[str]:
-    """Texts of documents that are spread evenly over `train`, of about `most_bytes` in all."""
-    held = train.data.nbytes * len(train) / max(len(train.data), 1)  # all columns; exact sizes would cost a pass
+def _sampled_texts(trains: "Sequence[Dataset]", columns: Sequence[Column], *, most_bytes: float) -> Iterator[str]:
+    """Texts of documents that are spread evenly over all of `trains`, of about `most_bytes` in all."""
+    # All columns counted; exact sizes would cost a pass.
+    held = sum(train.data.nbytes * len(train) / max(len(train.data), 1) for train in trains)
     every = max(1, math.ceil(held / most_bytes))
-    chosen = train if every == 1 else train.select(range(0, len(train), every))
-    return (text for batch in chosen.iter(batch_size=BATCH_DOCUMENTS) for text in texts_of(batch, columns))
+    for train in trains:
+        chosen = train if every == 1 else train.select(range(0, len(train), every))
+        for batch in chosen.iter(batch_size=BATCH_DOCUMENTS):
+            yield from texts_of(batch, columns)
 
 
 # --- on disk ---------------------------------------------------------------------------------------------

@@ -37,6 +37,8 @@ class Parts:
 
     documents: "dict[str, Dataset]"
     """`train`, `validation` and perhaps `test`, memory-mapped."""
+    unmixed_train: "list[Dataset]"
+    """What train was mixed from. A tokenizer learns of it: else validation would depend on the weights."""
     label_order: tuple[str, ...]
     """Labels in the order of their ids; empty where the task has none."""
     description: str
@@ -59,9 +61,10 @@ def load_parts(data: DataConfig, columns: Sequence[Column], *, scratch: Path, on
             loaded.append(load_documents(source, data, wanted, scratch=place, cleaner=cleaner))
     total = sum(len(part) for documents in loaded for part in documents.parts.values())
     split = [_split(documents, columns, data, total=total) for documents in loaded]
+    unmixed_train = [parts["train"] for parts in split]
     if len(split) > 1:
         weights = [source.weight for source in data.sources]
-        mixed = _mixed([parts["train"] for parts in split], columns, weights=weights, seed=data.splits.seed)
+        mixed = _mixed(unmixed_train, columns, weights=weights, seed=data.splits.seed)
         for parts, train in zip(split, mixed, strict=True):
             parts["train"] = train
     documents = _joined(split)
@@ -71,6 +74,7 @@ def load_parts(data: DataConfig, columns: Sequence[Column], *, scratch: Path, on
         leakage = find_leakage(documents)
     return Parts(
         documents=documents,
+        unmixed_train=unmixed_train,
         label_order=_label_order(loaded, columns),
         description=" + ".join(each.description for each in loaded),
         cleaning=tuple(cleaner.counts),

@@ -13,7 +13,7 @@ _IP = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-
 # A number with its country (+49 ...), or groups as they are dialled: (030) 1234-567, 030/1234567, 555-123-4567. Dates,
 # versions and amounts have other groups.
 _PHONE = re.compile(
-    r"(?<![\w.+-])(?:"
+    r"(?<![\w.+-])(?<!\d )(?:"
     r"(?:\+|00)[1-9]\d{0,2}(?:[ ./-]?\(?\d{1,5}\)?){2,5}"
     r"|\(\d{2,5}\)[ -]?\d{3,4}(?:[ -]?\d{2,4}){1,2}"
     r"|0\d{2,4}[ /-]\d{3,}(?:[ -]?\d{2,5}){0,2}"

@@ -60,6 +60,7 @@ def test_weights_change_train_and_leave_what_measures_trials(two_files: tuple[Pa
     assert words(one, "train")[1] == 0
     assert even.card.documents["validation"] == uneven.card.documents["validation"] == one.card.documents["validation"]
     assert min(words(one, "validation")) > 30
+    assert [row["input_ids"] for row in even.validation] == [row["input_ids"] for row in one.validation]
 
 
 def test_only_the_shares_count(two_files: tuple[Path, Path], tmp_path: Path) -> None:
