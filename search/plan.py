@@ -28,12 +28,14 @@ from trainables.metrics import MODES
 from trainables.model_checks import check_pretrained_field
 from trainables.preparation import cached_card
 from trainables.sharding import check_sharding_resources
+from trainables.task_sections import SECTIONS, section_of
 from trainables.tasks.registry import TASKS
 from trainables.user_functions import check_trainable
 
 DEFAULT_TRIALS = 20
 _VARYING_SECTIONS = ("model", "data", "training")
-_EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed"}
+_EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed",
+             "preference": "beta", "prompt": "shots"}  # fmt: skip
 _SAMPLES_CHECKED = 50
 _MOST_POINTS_COUNTED = 100_000
 _MILLI = 1000
@@ -131,12 +133,16 @@ def base_document(spec: SearchSpec) -> dict[str, Any]:
         return {"trainable": spec.trainable, "config": copy.deepcopy(spec.config)}
     assert spec.model is not None, "a task has a model"
     assert spec.data is not None, "a task has data"
-    return {
+    document = {
         "task": spec.task,
         "model": spec.model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
         "training": copy.deepcopy(resolved_training(spec.training)),
     }
+    own = section_of(spec.task)
+    if own is None:
+        return document
+    return document | {own: (getattr(spec, own) or SECTIONS[own][1]()).model_dump(mode="json")}
 
 
 def _check_base(spec: SearchSpec) -> None:
@@ -149,7 +155,12 @@ def _check_base(spec: SearchSpec) -> None:
     assert spec.model is not None
     assert spec.data is not None
     assert spec.task is not None
-    check_trial(TrialConfig(task=spec.task, model=spec.model, data=spec.data, training=spec.training))
+    check_trial(
+        TrialConfig(
+            task=spec.task, model=spec.model, data=spec.data, training=spec.training, preference=spec.preference,
+            prompt=spec.prompt,
+        )
+    )  # fmt: skip
 
 
 def _check_paths(spec: SearchSpec) -> None:
@@ -163,7 +174,8 @@ def _check_paths(spec: SearchSpec) -> None:
 
 def _check_path(spec: SearchSpec, path: str) -> None:
     section, _, rest = path.partition(".")
-    sections = ("config",) if spec.trainable else _VARYING_SECTIONS
+    own = section_of(spec.task)
+    sections = ("config",) if spec.trainable else (*_VARYING_SECTIONS, *([own] if own else []))
     if section in sections and not rest:
         raise SpecError(f"a whole section cannot vary: name a field of it, such as `{section}.{_EXAMPLES[section]}`.")
     if section not in sections:
@@ -179,7 +191,8 @@ def _check_path(spec: SearchSpec, path: str) -> None:
     elif path.startswith("model.config."):
         _check_model_field(spec, path.removeprefix("model.config."))
     else:
-        _check_typed_path({"model": ModelConfig, "data": DataConfig}[section], rest)
+        known = {"model": ModelConfig, "data": DataConfig} | {name: section for name, (_, section) in SECTIONS.items()}
+        _check_typed_path(known[section], rest)
 
 
 def _check_model_field(spec: SearchSpec, field: str) -> None:

@@ -9,6 +9,7 @@ from spaces.errors import SpecError
 from spaces.reports import ResourceUnit
 from trainables.config import DataConfig, ModelConfig, Section, TaskName, Trainable
 from trainables.metrics import MODES, Mode
+from trainables.task_sections import PreferenceConfig, PromptConfig, check_sections
 from trainables.tasks.registry import TASKS
 
 AlgorithmName = Literal["grid", "random", "quasi_random", "tpe"]
@@ -133,6 +134,10 @@ class SearchSpec(Section):
     """From which text."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Any field of transformers.TrainingArguments."""
+    preference: PreferenceConfig | None = None
+    """`task: preference`: what a pair teaches. Default: DPO."""
+    prompt: PromptConfig | None = None
+    """`task: few_shot`: how a text is put to the model."""
     trainable: Trainable | None = None
     """Instead of a task: `module:function` (beside the spec, in the folder you start from, or installed) or
     `folder/file.py:function`. Called as `function(config, report)`, or, when it has one parameter, as an unchanged
@@ -164,12 +169,13 @@ class SearchSpec(Section):
                 "give either `task` or `trainable`, " + ("but both are set." if self.task else "but neither is set.")
             )
         if self.trainable is not None:
-            given = [name for name in ("model", "data", "training") if getattr(self, name)]
+            given = [name for name in ("model", "data", "training", "preference", "prompt") if getattr(self, name)]
             if given:
                 raise SpecError(f"`{given[0]}` belongs to a `task`; a `trainable` gets all it needs by `config`.")
             if self.search.metric is None:
                 raise SpecError("a `trainable` needs `search.metric`: only you know what it reports.")
         else:
+            check_sections(self.task, {"preference": self.preference, "prompt": self.prompt})
             missing = [name for name in ("model", "data") if getattr(self, name) is None]
             if missing:
                 raise SpecError(f"`task: {self.task}` needs the section `{missing[0]}`.")

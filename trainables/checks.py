@@ -22,6 +22,7 @@ from trainables.model_checks import (
     virtual_tokens,
 )
 from trainables.places import is_gguf, resolve_pretrained
+from trainables.task_checks import check_packing, check_task
 from trainables.tasks.registry import TASKS, foreign_options
 
 # Set from the data and the task; a value in the spec could only disagree.
@@ -52,6 +53,7 @@ def check_trial(trial: TrialConfig) -> None:
         check_training(trial.training)
     except SpecError as error:
         raise error.at("training") from None
+    check_task(trial)
     if trial.model.architecture is not None:
         _check_architecture(trial)
     else:
@@ -88,6 +90,7 @@ def _check_architecture(trial: TrialConfig) -> None:
         if field in _DERIVED_FIELDS:
             raise SpecError(f"leave this out: {_DERIVED_FIELDS[field]}.", path=f"model.config.{field}")
     check_scratch(trial)
+    check_packing(trial, name)
     known = architecture(name)
     if known is None:
         return  # its configuration is spread over several files: transformers itself will check it
@@ -167,6 +170,7 @@ def _check_pretrained(trial: TrialConfig) -> None:
     config = _read_config(folder) if folder is not None else {}
     _check_pretrained_config(trial, config)
     check_pretrained_parts(trial, config, folder)
+    check_packing(trial, str(config.get("model_type", "")))
 
 
 def _check_pretrained_config(trial: TrialConfig, config: Mapping[str, Any]) -> None:

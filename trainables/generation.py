@@ -1,5 +1,6 @@
 """Greedy generation for evaluation: texts out of a model, and the model as it was before. Knows no task."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,18 @@ def generate(
                 produced = produced[:, inputs["input_ids"].shape[1] :]
             texts += tokenizer.batch_decode(produced, skip_special_tokens=True)
     return [text.strip() for text in texts]
+
+
+def positions_of(model: "PreTrainedModel") -> int | None:
+    """How many tokens the model can read at once; None where there is no end to it."""
+    names = ("max_position_embeddings", "n_positions")
+    return next((int(getattr(model.config, name)) for name in names if hasattr(model.config, name)), None)
+
+
+def room_to_generate(model: "PreTrainedModel", prompt_length: int) -> int:
+    """How many tokens may follow a prompt before the model runs out of positions; at least one."""
+    positions = positions_of(model)
+    return sys.maxsize if positions is None else max(1, positions - prompt_length)
 
 
 def _padded(tokenizer: "PreTrainedTokenizerBase", batch: list[dict[str, Any]], *, side: str) -> Any:

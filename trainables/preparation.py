@@ -58,7 +58,7 @@ class PreparedData:
 
     @cached_property
     def train(self) -> "Dataset":
-        """Examples to train on: `input_ids`, and `labels` for classification."""
+        """Examples to train on: `input_ids`, and what else the task's collator reads."""
         return _open_part(self.directory, "train")
 
     @cached_property
@@ -134,6 +134,7 @@ def _prepare_into(
     documents = load_documents(data, task.columns(data), scratch=scratch)
     parts = _split(documents, task, data)
     tokenizer = _tokenizer(task, model, data, train=parts["train"], on_progress=on_progress)
+    task.complete_tokenizer(tokenizer, data)
     on_progress(f"tokenizing {sum(map(len, parts.values())):,} documents")
     encoded = {
         part: task.encode(
@@ -212,8 +213,10 @@ def _tokenizer(
 def _texts(batch: "dict[str, list[Any]]", columns: Sequence[Column]) -> Iterator[str]:
     """All text of some documents, in every column that has some."""
     for column in columns:
-        if column.kind == "text":
+        if column.kind in ("text", "optional text"):
             yield from batch[column.role]
+        elif column.kind == "messages":
+            yield from (message["content"] for messages in batch[column.role] for message in messages)
         elif column.kind == "words":
             yield from map(" ".join, batch[column.role])
 

@@ -118,6 +118,8 @@ def _run_task(
 ) -> None:
     # Heavy imports wait until a trial really trains in this process.
     from trainables.preparation import prepare
+    from trainables.prompting import ask
+    from trainables.tasks.registry import TASKS
     from trainables.training import TrialLog, train
 
     log = TrialLog(rows=rows, seconds_before=resume_from.report.seconds if resume_from else 0.0)
@@ -126,6 +128,9 @@ def _run_task(
         _fresh_process_state(seed=int(trial.training.get("seed", 42)), num_threads=num_threads),
         _output(directory) as output,
     ):
+        if not TASKS[trial.task].trains:
+            ask(trial, data, report, log=log, attempt=directory.attempt if directory else 1)
+            return
         train(
             trial, data, report, log=log, directory=directory if save_checkpoints else None, output=output,
             resume_from=resume_from, ranks=ranks,
