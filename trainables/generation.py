@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from trainables.huggingface import RECURRENT
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -24,6 +26,9 @@ def generate(
     import torch
 
     is_encoder_decoder = bool(model.config.is_encoder_decoder)
+    is_recurrent = model.config.model_type in RECURRENT
+    if is_recurrent:
+        batch_size = 1  # padding in front would be read like a text
     texts: list[str] = []
     with _generating(model), torch.no_grad():
         for start in range(0, len(prompts), batch_size):
@@ -31,7 +36,7 @@ def generate(
             inputs = _padded(tokenizer, batch, side="right" if is_encoder_decoder else "left").to(model.device)
             produced = model.generate(
                 input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
+                **({} if is_recurrent else {"attention_mask": inputs["attention_mask"]}),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 num_beams=1,

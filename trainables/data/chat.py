@@ -36,8 +36,8 @@ CHAT_TEMPLATES = {
     "chatml": """\
 {%- for message in messages %}<|im_start|>{{ message.role }}
 {{ message.content }}<|im_end|>
-{%- if message.role == 'assistant' and eos_token != '<|im_end|>' %}{{ eos_token }}{% endif %}
-{% endfor %}
+{%- if message.role == 'assistant' and eos_token != '<|im_end|>' %}{{ eos_token }}{% endif %}{{ '\n' }}
+{%- endfor %}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% endif %}""",
 }
