@@ -28,7 +28,7 @@ from trainables.metrics import MODES
 from trainables.model_checks import check_pretrained_field
 from trainables.preparation import cached_card
 from trainables.sharding import check_sharding_resources
-from trainables.task_sections import SECTIONS, section_of
+from trainables.task_sections import FIXED_FOR_A_SEARCH, SECTIONS, PromptConfig, section_of
 from trainables.tasks.registry import TASKS
 from trainables.user_functions import check_trainable
 
@@ -183,6 +183,8 @@ def _check_path(spec: SearchSpec, path: str) -> None:
         if not near and spec.task and section in training_argument_fields():
             near = f" Did you mean `training.{path}`?"
         raise SpecError(f"a path starts with {' or '.join(f'`{name}.`' for name in sections)}.{near}")
+    if path in FIXED_FOR_A_SEARCH:
+        raise SpecError(f"this cannot vary: {FIXED_FOR_A_SEARCH[path]}.")
     if section == "config":
         if not has_path({"config": spec.config}, path):
             raise SpecError(f"`config` has no such entry: give it a default there.{did_you_mean(rest, spec.config)}")
@@ -383,12 +385,14 @@ def _max_resource(spec: SearchSpec, space: Space) -> float | None:
 def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
     if spec.task is None:
         return None
+    unit = spec.search.scheduler.unit
+    if not TASKS[spec.task].trains:
+        return _planned_asking(spec, unit)
     if {"training.num_train_epochs", "training.max_steps", "training.eval_strategy"} & space.derive.keys():
         return None
     training = resolved_training(spec.training)
     epochs = _largest(space, "training.num_train_epochs", training["num_train_epochs"])
     steps = _largest(space, "training.max_steps", training["max_steps"])
-    unit = spec.search.scheduler.unit
     if unit == "steps":
         return steps if steps > 0 else None
     if steps > 0:
@@ -396,6 +400,12 @@ def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
     if unit == "epochs" or (unit == "evaluations" and training["eval_strategy"] == "epoch"):
         return epochs
     return None
+
+
+def _planned_asking(spec: SearchSpec, unit: str) -> float | None:
+    """An epoch is one pass over the questions; how many steps and tokens that is depends on the data."""
+    prompt = spec.prompt or PromptConfig()
+    return {"epochs": 1.0, "evaluations": float(prompt.evaluations)}.get(unit)
 
 
 def _largest(space: Space, path: str, fixed: float) -> float:
@@ -406,7 +416,7 @@ def _largest(space: Space, path: str, fixed: float) -> float:
 
 
 def _has_whole_epochs(spec: SearchSpec, space: Space) -> bool:
-    if spec.trainable is not None:
+    if spec.task is None or not TASKS[spec.task].trains:
         return False
     varied = {"training.eval_strategy", "training.eval_steps"} & {*space.paths, *space.derive}
     return resolved_training(spec.training)["eval_strategy"] == "epoch" and not varied

@@ -104,6 +104,11 @@ SECTIONS: dict[str, tuple[str, type[Section]]] = {
 """Section -> the task that has it, and its class."""
 
 
+_OTHER_TEXTS = "the same evaluation of two trials would be of other texts, and they could not be compared"
+FIXED_FOR_A_SEARCH = {"prompt.evaluations": _OTHER_TEXTS, "prompt.max_examples": _OTHER_TEXTS}
+"""Paths that no search may vary, and why."""
+
+
 def section_of(task: str | None) -> str | None:
     """The name of the section that `task` alone has."""
     return next((name for name, (owner, _) in SECTIONS.items() if owner == task), None)

@@ -25,7 +25,7 @@ POOL = [Shot(text=f"{thing} {n}", answer=COLOURS[i % 3]) for i, thing in enumera
 
 @pytest.fixture(scope="module")
 def copying_model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A GPT-2 that has learned, in seconds, to answer as the example before the question was answered."""
+    """A llama that has learned, in seconds, to answer as the examples before the question were answered."""
     folder = tmp_path_factory.mktemp("pretraining")
     generator = torch.Generator().manual_seed(0)
 
@@ -35,26 +35,35 @@ def copying_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     texts = []
     for _ in range(600):
         answer = COLOURS[draw(3)]
-        asked = [f"thing {chr(97 + letter) * 2} {draw(9)}" for letter in (draw(26), draw(26), draw(26))]
+        asked = [f"thing {chr(97 + draw(26)) * 2} {draw(9)}" for _ in range(6)]
         texts.append("\n\n".join(f"{text}\n{answer}" for text in asked))
     (folder / "texts.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
     document = {
         "task": "causal_lm",
-        "model": {"architecture": "gpt2", "config": {"n_embd": 48, "n_layer": 2, "n_head": 2}},
+        "model": {
+            "architecture": "llama",
+            "config": {
+                "hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2,
+                "intermediate_size": 96, "initializer_range": 0.1,
+            },
+        },
         "data": {
             "source": {"files": str(folder / "texts.jsonl")},
-            "tokenizer": {"train": "bpe", "vocab_size": 320},
+            "tokenizer": {"train": "bpe", "vocab_size": 360},
             "max_length": 96,
         },
-        "training": {"num_train_epochs": 12, "learning_rate": 5e-3, "per_device_train_batch_size": 16},
-    }
+        "training": {
+            "num_train_epochs": 8, "learning_rate": 5e-3, "per_device_train_batch_size": 8,
+            "lr_scheduler_type": "cosine",
+        },
+    }  # fmt: skip
     ran = run(document, folder / "trial")
     assert ran.failure is None, ran.outcome
     return str(ran.reports[-1].checkpoint)
 
 
 def asking(folder: Path, model: str, *, data: Document | None = None, **prompt: Any) -> Document:
-    """36 kinds of things, each with a colour of its own: 72 to take shots from, 24 to ask about."""
+    """12 kinds of things, each with a colour of its own: 72 to take shots from, 24 to ask about."""
     file = folder / "things.jsonl"
     rows = [{"text": shot.text, "label": shot.answer} for shot in POOL]
     file.write_text("\n".join(map(json.dumps, rows)))
@@ -89,9 +98,9 @@ def test_shots_take_labels_by_their_words(tmp_path: Path, copying_model: str) ->
     assert accuracy(tmp_path, copying_model, shots=2, order="similar", words=swapped) > 0.9
 
 
-def test_the_probabilities_of_labels_give_the_loss(tmp_path: Path, copying_model: str) -> None:
-    document = asking(tmp_path, copying_model, shots=1, seed=3)
-    ran = run(document)
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_the_loss_is_that_of_the_labels_among_each_other(tmp_path: Path, copying_model: str, calibrate: bool) -> None:
+    document = asking(tmp_path, copying_model, shots=1, seed=3, calibrate=calibrate)
     trial = TrialConfig.model_validate(document)
     data = prepare(trial.task, trial.model, trial.data)
     assert trial.prompt is not None
@@ -99,14 +108,19 @@ def test_the_probabilities_of_labels_give_the_loss(tmp_path: Path, copying_model
     (shot,) = shot_chooser(trial.prompt, pool)("anything")
     model = transformers.AutoModelForCausalLM.from_pretrained(copying_model).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(copying_model)
+
+    def probabilities(text: str) -> torch.Tensor:
+        prompt = f"{shot.text}\n{shot.answer}\n\n{text}\n"
+        scores = [log_probability(model, tokenizer, prompt, colour) for colour in data.card.labels]
+        return torch.tensor(scores).softmax(dim=0)
+
+    # Zhao et al. 2021, section 5: W = diag(1 / mean of p without content), then normalised
+    bias = torch.stack([probabilities(text) for text in ("N/A", "[MASK]", "")]).mean(dim=0) if calibrate else 1.0
     losses = []
     for row in data.validation:
-        scores = [
-            log_probability(model, tokenizer, f"{shot.text}\n{shot.answer}\n\n{row['text']}\n", colour)
-            for colour in data.card.labels
-        ]
-        losses.append(torch.tensor(scores).logsumexp(0) - scores[row["labels"]])
-    assert ran.metrics[-1]["eval/loss"] == pytest.approx(float(torch.stack(losses).mean()), rel=1e-4)
+        calibrated = probabilities(row["text"]) / bias
+        losses.append(-math.log(float(calibrated[row["labels"]] / calibrated.sum())))
+    assert run(document).metrics[-1]["eval/loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
 
 @torch.no_grad()
@@ -134,16 +148,6 @@ def test_words_that_are_one_token_each_cost_one_reading_of_the_prompt(copying_mo
     tokenizer = transformers.AutoTokenizer.from_pretrained(copying_model)
     _, num_tokens = LabelScorer(model, tokenizer, ["a", "b", "c"], batch_size=4).scores(["thing aa 1\n"])
     assert num_tokens == len(prompt_ids(tokenizer, "thing aa 1\n"))
-
-
-def test_calibration_divides_out_what_is_said_to_nothing(tmp_path: Path, copying_model: str) -> None:
-    plain = {"shots": 1, "seed": 3}
-    before, after = (
-        run(asking(tmp_path, copying_model, calibrate=calibrate, **plain)).metrics[-1] for calibrate in (False, True)
-    )
-    # One shot biases this model to its answer; without the bias it knows nothing.
-    assert before["eval/loss"] > 2
-    assert after["eval/loss"] < 0.6 * before["eval/loss"]
 
 
 # --- reports ---------------------------------------------------------------------------------------------

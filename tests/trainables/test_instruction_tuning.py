@@ -20,8 +20,11 @@ from trainables.preparation import PreparedData, prepare
 from trainables.tasks.padding import IGNORED_LABEL, pad_right
 from trainables.tasks.registry import TASKS
 
-LLAMA_2 = """{{ bos_token or '' }}{% for message in messages %}{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]
-{%- elif message.role == 'system' %}<<SYS>>{{ message.content }}<</SYS>>{% else %} {{ message.content }} {{ eos_token }}
+LLAMA_2 = """\
+{{ bos_token or '' }}
+{%- for message in messages %}{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]
+{%- elif message.role == 'system' %}<<SYS>>{{ message.content }}<</SYS>>
+{%- else %} {{ message.content }} {{ eos_token }}
 {%- endif %}{% endfor %}"""
 TEMPLATES = {"alpaca": "alpaca", "chatml": "chatml", "llama 2": LLAMA_2}
 ENDS = {"alpaca": "<|endoftext|>", "chatml": "<|im_end|><|endoftext|>", "llama 2": " <|endoftext|>"}
@@ -29,9 +32,7 @@ ENDS = {"alpaca": "<|endoftext|>", "chatml": "<|im_end|><|endoftext|>", "llama 2
 
 def said(*contents: str) -> list[dict[str, str]]:
     """User and assistant in turns."""
-    return [
-        {"role": ("user", "assistant")[number % 2], "content": content} for number, content in enumerate(contents)
-    ]
+    return [{"role": ("user", "assistant")[number % 2], "content": content} for number, content in enumerate(contents)]
 
 
 CHATS = {
@@ -85,7 +86,9 @@ def test_chatml_is_what_other_programs_write(bare: Any) -> None:
 
 
 def test_a_template_that_changes_earlier_turns_is_refused(bare: Any) -> None:
-    tokenizer = with_template(bare, "{% for message in messages %}{{ loop.revindex }} {{ message.content }}{% endfor %}")
+    tokenizer = with_template(
+        bare, "{% for message in messages %}{{ loop.revindex }} {{ message.content }}{% endfor %}"
+    )
     with pytest.raises(SpecError, match="in another way when others follow"):
         segments(tokenizer, CHATS["two turns"])
 
