@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bad_specs import OWN, SCRATCH
+from bad_specs import OWN, PAIRS, PROMPT, SCRATCH
 from rich.console import Console
 
 from search.load import load_spec
@@ -226,3 +226,21 @@ def test_the_facts_are_plain_and_complete() -> None:
     assert facts["space"]["training.learning_rate"] == "log_uniform 0.0001 .. 0.03"
     assert facts["rungs"] == [1, 3]
     assert not facts["exists"]
+
+
+# --- prompts ---------------------------------------------------------------------------------------------
+
+
+def test_evaluations_of_a_prompt_are_known_and_end_no_epoch() -> None:
+    plan = plan_of(text=PROMPT.replace("./tiny", "some-hub-id"))
+    assert plan.max_resource == 4
+    assert plan.has_whole_epochs is False
+    assert plan.document["prompt"]["shots"] == 4
+    assert "preference" not in plan.document
+
+
+def test_a_section_of_a_task_alone_has_its_defaults_in_the_document() -> None:
+    plan = plan_of(text=PAIRS)
+    assert plan.document["preference"]["beta"] == 0.1
+    assert plan.document["preference"]["loss"] == "sigmoid"
+    assert "prompt" not in plan.document
