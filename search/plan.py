@@ -36,6 +36,7 @@ from trainables.metrics import MODES
 from trainables.model_checks import check_pretrained_field
 from trainables.preparation import cached_card
 from trainables.sharding import check_sharding_resources
+from trainables.task_sections import FIXED_FOR_A_SEARCH, SECTIONS, PromptConfig, section_of
 from trainables.tasks.registry import TASKS
 from trainables.training_checks import check_needs_no_gpu
 from trainables.user_functions import check_trainable
@@ -46,7 +47,7 @@ _SECTIONS = {
 }  # fmt: skip
 _VARYING_SECTIONS = ("model", "data", "training", "stopping", "regularization")
 _EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed",
-             "stopping": "patience", "regularization": "l1"}  # fmt: skip
+             "stopping": "patience", "regularization": "l1", "preference": "beta", "prompt": "shots"}  # fmt: skip
 _SAMPLES_CHECKED = 50
 _MOST_POINTS_COUNTED = 100_000
 _MILLI = 1000
@@ -145,7 +146,7 @@ def base_document(spec: SearchSpec) -> dict[str, Any]:
         return {"trainable": spec.trainable, "config": copy.deepcopy(spec.config)}
     assert spec.model is not None, "a task has a model"
     assert spec.data is not None, "a task has data"
-    return {
+    document = {
         "task": spec.task,
         "model": spec.model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
@@ -153,6 +154,10 @@ def base_document(spec: SearchSpec) -> dict[str, Any]:
         "stopping": spec.stopping.model_dump(mode="json"),
         "regularization": spec.regularization.model_dump(mode="json"),
     }
+    own = section_of(spec.task)
+    if own is None:
+        return document
+    return document | {own: (getattr(spec, own) or SECTIONS[own][1]()).model_dump(mode="json")}
 
 
 def _check_base(spec: SearchSpec) -> None:
@@ -168,7 +173,7 @@ def _check_base(spec: SearchSpec) -> None:
     check_trial(
         TrialConfig(
             task=spec.task, model=spec.model, data=spec.data, training=spec.training, stopping=spec.stopping,
-            regularization=spec.regularization,
+            regularization=spec.regularization, preference=spec.preference, prompt=spec.prompt,
         )
     )  # fmt: skip
 
@@ -184,7 +189,8 @@ def _check_paths(spec: SearchSpec) -> None:
 
 def _check_path(spec: SearchSpec, path: str) -> None:
     section, _, rest = path.partition(".")
-    sections = ("config",) if spec.trainable else _VARYING_SECTIONS
+    own = section_of(spec.task)
+    sections = ("config",) if spec.trainable else (*_VARYING_SECTIONS, *([own] if own else []))
     if section in sections and not rest:
         raise SpecError(f"a whole section cannot vary: name a field of it, such as `{section}.{_EXAMPLES[section]}`.")
     if section not in sections:
@@ -192,6 +198,8 @@ def _check_path(spec: SearchSpec, path: str) -> None:
         if not near and spec.task and section in training_argument_fields():
             near = f" Did you mean `training.{path}`?"
         raise SpecError(f"a path starts with {' or '.join(f'`{name}.`' for name in sections)}.{near}")
+    if path in FIXED_FOR_A_SEARCH:
+        raise SpecError(f"this cannot vary: {FIXED_FOR_A_SEARCH[path]}.")
     if section == "config":
         if not has_path({"config": spec.config}, path):
             raise SpecError(f"`config` has no such entry: give it a default there.{did_you_mean(rest, spec.config)}")
@@ -200,7 +208,8 @@ def _check_path(spec: SearchSpec, path: str) -> None:
     elif path.startswith("model.config."):
         _check_model_field(spec, path.removeprefix("model.config."))
     else:
-        _check_typed_path(_SECTIONS[section], rest)
+        known = _SECTIONS | {name: section for name, (_, section) in SECTIONS.items()}
+        _check_typed_path(known[section], rest)
 
 
 def _check_model_field(spec: SearchSpec, field: str) -> None:
@@ -412,12 +421,14 @@ def _max_resource(spec: SearchSpec, space: Space) -> float | None:
 def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
     if spec.task is None:
         return None
+    unit = spec.search.scheduler.unit
+    if not TASKS[spec.task].trains:
+        return _planned_asking(spec, unit)
     if {"training.num_train_epochs", "training.max_steps", "training.eval_strategy"} & space.derive.keys():
         return None
     training = resolved_training(spec.training)
     epochs = _largest(space, "training.num_train_epochs", training["num_train_epochs"])
     steps = _largest(space, "training.max_steps", training["max_steps"])
-    unit = spec.search.scheduler.unit
     if unit == "steps":
         return steps if steps > 0 else None
     if steps > 0:
@@ -425,6 +436,12 @@ def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
     if unit == "epochs" or (unit == "evaluations" and training["eval_strategy"] == "epoch"):
         return epochs
     return None
+
+
+def _planned_asking(spec: SearchSpec, unit: str) -> float | None:
+    """An epoch is one pass over the questions; how many steps and tokens that is depends on the data."""
+    prompt = spec.prompt or PromptConfig()
+    return {"epochs": 1.0, "evaluations": float(prompt.evaluations)}.get(unit)
 
 
 def _largest(space: Space, path: str, fixed: float) -> float:
@@ -435,7 +452,7 @@ def _largest(space: Space, path: str, fixed: float) -> float:
 
 
 def _has_whole_epochs(spec: SearchSpec, space: Space) -> bool:
-    if spec.trainable is not None:
+    if spec.task is None or not TASKS[spec.task].trains:
         return False
     varied = {"training.eval_strategy", "training.eval_steps"} & {*space.paths, *space.derive}
     return resolved_training(spec.training)["eval_strategy"] == "epoch" and not varied

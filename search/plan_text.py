@@ -159,6 +159,8 @@ def _data(plan: Plan) -> str:
     if card is None:
         return f"{source}: will be prepared at the first start"
     sizes = ", ".join(f"{part} {count:,}" for part, count in card.examples.items())
+    if card.dropped:
+        sizes += f" ({sum(card.dropped.values()):,} left out: at data.max_length nothing to learn is left of them)"
     tokens = f"{card.tokens['train']:,} training tokens, vocabulary {card.vocab_size:,}"
     done = [f"{count['step']} removed {count['removed']:,}, changed {count['changed']:,}" for count in card.cleaning]
     cleaned = f"; {', '.join(done)}" if done else ""

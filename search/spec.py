@@ -17,6 +17,7 @@ from trainables.config import (
     Trainable,
 )
 from trainables.metrics import MODES, Mode
+from trainables.task_sections import PreferenceConfig, PromptConfig, check_sections
 from trainables.tasks.registry import TASKS
 
 AlgorithmName = Literal["grid", "random", "quasi_random", "tpe"]
@@ -145,6 +146,10 @@ class SearchSpec(Section):
     """When a trial ends itself because it no longer improves."""
     regularization: RegularizationConfig = RegularizationConfig()
     """What is added to the training loss."""
+    preference: PreferenceConfig | None = None
+    """`task: preference`: what a pair teaches. Default: DPO."""
+    prompt: PromptConfig | None = None
+    """`task: few_shot`: how a text is put to the model."""
     trainable: Trainable | None = None
     """Instead of a task: `module:function` (beside the spec, in the folder you start from, or installed) or
     `folder/file.py:function`. Called as `function(config, report)`, or, when it has one parameter, as an unchanged
@@ -176,7 +181,7 @@ class SearchSpec(Section):
                 "give either `task` or `trainable`, " + ("but both are set." if self.task else "but neither is set.")
             )
         if self.trainable is not None:
-            sections = ("model", "data", "training", "stopping", "regularization")
+            sections = ("model", "data", "training", "stopping", "regularization", "preference", "prompt")
             given = [
                 name for name in sections if getattr(self, name) not in (type(self).model_fields[name].default, {})
             ]
@@ -185,6 +190,7 @@ class SearchSpec(Section):
             if self.search.metric is None:
                 raise SpecError("a `trainable` needs `search.metric`: only you know what it reports.")
         else:
+            check_sections(self.task, {"preference": self.preference, "prompt": self.prompt})
             missing = [name for name in ("model", "data") if getattr(self, name) is None]
             if missing:
                 raise SpecError(f"`task: {self.task}` needs the section `{missing[0]}`.")

@@ -71,6 +71,47 @@ space:
 
 ADAPTED = TUNED.replace("  model.freeze.layers: {int: [0, 2]}\n", "")
 
+CHATS = """\
+name: good
+task: instruction_tuning
+model:
+  architecture: gpt2
+  config: {n_embd: 32, n_layer: 1, n_head: 2}
+data:
+  source: {builtin: stdlib-instructions}
+  chat_template: chatml
+training:
+  num_train_epochs: 2
+space:
+  training.learning_rate: {log_uniform: [1e-4, 3e-2]}
+"""
+
+PAIRS = (
+    CHATS.replace("instruction_tuning", "preference").replace("stdlib-instructions", "stdlib-preferences")
+    + """\
+  preference.beta: {log_uniform: [0.01, 1]}
+preference:
+  loss: sigmoid
+"""
+)
+
+PROMPT = """\
+name: good
+task: few_shot
+model:
+  pretrained: ./tiny
+data:
+  source: {builtin: stdlib-docstrings}
+  max_length: 16
+prompt:
+  template: "{text} is of {answer}"
+  evaluations: 4
+space:
+  prompt.shots: {int: [0, 4]}
+search:
+  scheduler: {name: asha, unit: evaluations, grace: 1, reduction_factor: 2}
+"""
+
 OWN = """\
 name: good
 trainable: own_module:train
@@ -141,11 +182,11 @@ UNKNOWN_KEYS = [
          "Known here: all_but_head, embeddings, layers.", good=TUNED),
     _bad("data", *_line("  max_length: 48", "  max_lenght: 48"), "data.max_lenght: unknown key", "`max_length`?"),
     _bad("data.source", *_line("    builtin: stdlib-docstrings", "    builtin: stdlib-docstrings\n    revison: main"),
-         "data.source.revison: unknown key", "Known here: builtin."),
+         "data.source.revison: unknown key", "Known here: builtin, weight."),
     _bad("data.source.files", *_line("    builtin: stdlib-docstrings", "    files: {train: a.csv, valid: b.csv}"),
          "data.source.files.valid: unknown key", "`validation`?", "Known here: test, train, validation."),
     _bad("data.tokenizer", *_line("    vocab_size: 2000", "    vocabsize: 2000"), "data.tokenizer.vocabsize: unknown",
-         "`vocab_size`?", "Known here: lowercase, train, vocab_size."),
+         "`vocab_size`?", "Known here: lowercase, train, train_on_megabytes, vocab_size."),
     _bad("data.splits", *_line("    test: 0.1", "    tests: 0.1"), "data.splits.tests: unknown key", "`test`?"),
     _bad("search", *_line("  trials: 12", "  trails: 12"), "search.trails: unknown key", "`trials`?"),
     _bad("search.scheduler", *_line("    grace: 1", "    grace_period: 1"), "search.scheduler.grace_period",
@@ -314,7 +355,7 @@ DATA = [
     _bad("source missing", "data:\n  source:\n    builtin: stdlib-docstrings\n", "data:  # here\n",
          "data.source: this key is required"),
     _bad("source is a text", *_line("  source:\n    builtin: stdlib-docstrings", "  source: imdb"),
-         "data.source: expected a mapping, but got 'imdb'"),
+         "data.source: expected a mapping or a list, but got 'imdb'"),
     _bad("unknown builtin", *_line("    builtin: stdlib-docstrings", "    builtin: stdlib-docstring"),
          "data.source.builtin: expected one of stdlib-docs, stdlib-docstrings", "`stdlib-docstrings`?"),
     _bad("files are a number", *_line("    builtin: stdlib-docstrings", "    files: 5"),
@@ -456,6 +497,56 @@ WORKERS = [
     _bad("own backend", *_line("  weight_decay: 0.01", "  ddp_backend: gloo"), "training.ddp_backend:", "nccl on GPUs"),
 ]  # fmt: skip
 
-GROUPS = {"unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
+TASKS = [
+    _bad("unknown chat template", *_line("  chat_template: chatml", "  chat_template: chatlm"), "data.chat_template: expected one of alpaca, chatml",
+         "`chatml`?", good=CHATS),
+    _bad("broken chat template", *_line("  chat_template: chatml", "  chat_template: '{% for message in messages %}'"),
+         "data.chat_template: this is no Jinja template", good=CHATS),
+    _bad("chat template without messages", *_line("  chat_template: chatml", "  chat_template: '{{ prompt }}'"), "data.chat_template:",
+         "never names them", good=CHATS),
+    _bad("chats of a classifier", *_line("  max_length: 48", "  chat_template: chatml"), "data.chat_template: sequence_classification does not read this",
+         "instruction_tuning and preference"),
+    _bad("conversations and prompts", "  chat_template: chatml\n", "  messages: chat\n  response: answer  # here\n", "data.response:", "whole conversations",
+         good=CHATS),
+    _bad("conversations of a builtin", *_line("  source: {builtin: stdlib-instructions}", "  source: {builtin: stdlib-instructions}"),
+         "has no messages", "Use your own files", good=CHATS.replace("  chat_template: chatml\n", "  messages: chat\n")),
+    _bad("answers of a builtin", *_line("  source: {builtin: stdlib-instructions}", "  source: {builtin: stdlib-docs}"),
+         "data.source.builtin: `stdlib-docs` has no prompts", "`stdlib-instructions` would fit", good=CHATS),
+    _bad("packing what runs on", *_line("  chat_template: chatml", "  pack: true"), "data.pack: `lstm` cannot keep packed examples apart",
+         good=CHATS.replace("architecture: gpt2", "architecture: lstm").replace("{n_embd: 32, n_layer: 1, n_head: 2}", "{}")),
+    _bad("packing pairs", *_line("  chat_template: chatml", "  pack: true"), "data.pack: preference does not read this", good=PAIRS),
+    _bad("unknown loss", *_line("  loss: sigmoid", "  loss: sigmoyd"), "preference.loss: expected one of sigmoid, hinge, ipo, simpo", "`sigmoid`?", good=PAIRS),
+    _bad("argument of another loss", *_line("  loss: sigmoid", "  margin: 1.0"), "preference.margin: only `simpo` has this", "`sigmoid`", good=PAIRS),
+    _bad("smoothing of another loss", "  loss: sigmoid\n", "  loss: ipo\n  label_smoothing: 0.1  # here\n", "preference.label_smoothing: only `sigmoid`", good=PAIRS),
+    _bad("beta of zero", *_line("  loss: sigmoid", "  beta: 0"), "preference.beta: expected a number > 0", good=PAIRS),
+    _bad("smoothing of tokens", *_line("  num_train_epochs: 2", "  label_smoothing_factor: 0.1"), "training.label_smoothing_factor:",
+         "`preference.label_smoothing`", good=PAIRS),
+    _bad("key of preference", *_line("  loss: sigmoid", "  betta: 0.1"), "preference.betta: unknown key", "`beta`?", good=PAIRS),
+    _bad("section of another task", "preference:\n", "prompt: {shots: 1}  # here\npreference:\n", "prompt: only `task: few_shot` has this section", good=PAIRS),
+    _bad("preference of a classifier", "training:\n", "preference: {beta: 0.2}  # here\ntraining:\n", "preference: only `task: preference` has this section"),
+    _bad("beta of a classifier", *_line("  training.learning_rate:", "  preference.beta:"), "space.preference.beta: a path starts with"),
+    _bad("section alone", *_line("  preference.beta: {log_uniform: [0.01, 1]}", "  preference: {choice: [a, b]}"), "space.preference: a whole section cannot vary",
+         "`preference.beta`", good=PAIRS),
+    _bad("beta out of range", *_line("  preference.beta: {log_uniform: [0.01, 1]}", "  preference.beta: {uniform: [-1, 1]}"), "space.preference.beta: a value is not allowed",
+         good=PAIRS),
+    _bad("template without answer", *_line('  template: "{text} is of {answer}"', '  template: "{text} is"'), "prompt.template:", "`{answer}` once", good=PROMPT),
+    _bad("template with another name", *_line('  template: "{text} is of {answer}"', '  template: "{text} is {label}"'), "prompt.template:", "but got `{label}`",
+         good=PROMPT),
+    _bad("unknown order", *_line("  evaluations: 4", "  order: simlar"), "prompt.order: expected one of random, label-balanced, similar", "`similar`?", good=PROMPT),
+    _bad("negative shots", *_line("  evaluations: 4", "  shots: -1"), "prompt.shots: expected a number >= 0", good=PROMPT),
+    _bad("asking what never learned", "  pretrained: ./tiny\n", "  architecture: gpt2  # here\n", "model.architecture: few_shot asks a model that was trained", good=PROMPT),
+    _bad("training a prompt", "prompt:\n", "training:\n  learning_rate: 0.1  # here\nprompt:\n", "training.learning_rate: few_shot does not train", good=PROMPT),
+    _bad("searching rates for a prompt", *_line("  prompt.shots: {int: [0, 4]}", "  training.learning_rate: {choice: [0.1, 0.2]}"),
+         "space.training.learning_rate:", "does not train", good=PROMPT),
+    _bad("adapter of a prompt", "  pretrained: ./tiny\n", "  pretrained: ./tiny\n  layer_decay: 0.9  # here\n", "model.layer_decay: few_shot does not train", good=PROMPT),
+    _bad("other texts for each trial", *_line("  prompt.shots: {int: [0, 4]}", "  prompt.evaluations: {int: [1, 4]}"), "space.prompt.evaluations: this cannot vary",
+         "could not be compared", good=PROMPT),
+    _bad("words of a target", "  max_length: 16\nprompt:\n", "  max_length: 16\n  answer: target\nprompt:\n  calibrate: true  # here\n", "prompt.calibrate: this is for labels",
+         good=PROMPT.replace("stdlib-docstrings", "stdlib-summaries")),
+    _bad("grace of a prompt", *_line("  scheduler: {name: asha, unit: evaluations, grace: 1, reduction_factor: 2}",
+         "  scheduler: {name: asha, unit: evaluations, grace: 4}"), "search.scheduler", "at most 4 evaluations", good=PROMPT),
+]  # fmt: skip
+
+GROUPS = {"task": TASKS, "unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
           "scheduler": SCHEDULER, "trainable": TRAINABLE, "workers": WORKERS}  # fmt: skip
 BAD_SPECS = {f"{group}: {bad.name}": bad for group, bads in GROUPS.items() for bad in bads}

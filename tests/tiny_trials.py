@@ -121,6 +121,46 @@ def pairs(folder: Path, *, architecture: str = "t5", config: Document | None = N
     return document
 
 
+def chats(folder: Path, *, architecture: str = "gpt2", config: Document | None = None, **training: Any) -> Document:
+    """Questions about boats, answered by their colour: 72 to train on, 24 to validate."""
+    file = folder / "chats.jsonl"
+    rows = [{"prompt": f"boat {n}, {colour}?", "response": f"it is {colour}"} for n in range(32) for colour in _COLOURS]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    document = prose(folder, architecture=architecture, config=config, **training)
+    document["task"] = "instruction_tuning"
+    document["data"] |= {"source": {"files": str(file)}, "max_length": 64, "generate": 4, "max_target_length": 8}
+    return document
+
+
+def conversations(folder: Path, **training: Any) -> Document:
+    """The same in two turns of different lengths, packed."""
+    document = chats(folder, config=TINY_GPT2 | {"initializer_range": 0.2}, **training)
+    rows = []
+    for n in range(32):
+        for colour in _COLOURS:
+            first = [("user", f"boat {n}, {colour}?"), ("assistant", f"it is {colour}")]
+            second = [("user", "sure?"), ("assistant", f"yes, {colour}")] if n % 3 else []
+            rows.append({"chat": [{"role": role, "content": content} for role, content in (*first, *second)]})
+    (folder / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    document["data"] |= {"messages": "chat", "pack": True, "max_length": 200}
+    return document
+
+
+def preferences(folder: Path, **training: Any) -> Document:
+    """Polite answers over rude ones of other lengths."""
+    file = folder / "preferences.jsonl"
+    rows = [
+        {"prompt": f"boat {n}, {colour}?", "chosen": f"it is {colour}, thank you", "rejected": "no" + " way" * (n % 3)}
+        for n in range(32)
+        for colour in _COLOURS
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    document = prose(folder, config=TINY_GPT2 | {"initializer_range": 0.2}, **training)
+    document["task"] = "preference"
+    document["data"] |= {"source": {"files": str(file)}, "max_length": 64}
+    return document
+
+
 def fine_tuning(
     folder: Path,
     *,

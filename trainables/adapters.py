@@ -24,8 +24,11 @@ _TASK_TYPES: dict[TaskName, str | None] = {
     "seq2seq_lm": "SEQ_2_SEQ_LM",
     "sequence_classification": "SEQ_CLS",
     "token_classification": "TOKEN_CLS",
+    "instruction_tuning": "CAUSAL_LM",
+    "preference": "CAUSAL_LM",
+    "few_shot": "CAUSAL_LM",
 }
-_PRETRAINED_HEADS = {"causal_lm", "masked_lm", "seq2seq_lm"}
+_PRETRAINED_HEADS = {"causal_lm", "masked_lm", "seq2seq_lm", "instruction_tuning", "preference", "few_shot"}
 
 
 def add_adapter(
@@ -48,7 +51,7 @@ def add_adapter(
     except (ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise SpecError(f"this model cannot be adapted so: {reason}", path="model.adapter") from error
-    if config.method == "prompt_tuning" and task == "causal_lm":
+    if config.method == "prompt_tuning" and _TASK_TYPES[task] == "CAUSAL_LM":
         adapted.register_forward_pre_hook(_leave_first_token_out, with_kwargs=True)
     return adapted
 

@@ -26,6 +26,7 @@ from trainables.model_checks import (
 )
 from trainables.places import is_gguf, resolve_pretrained
 from trainables.stopping import check_stopping
+from trainables.task_checks import check_packing, check_task
 from trainables.tasks.registry import TASKS, foreign_options
 from trainables.training_checks import check_together
 
@@ -60,6 +61,7 @@ def check_trial(trial: TrialConfig) -> None:
     except SpecError as error:
         raise error.at("training") from None
     check_stopping(trial)
+    check_task(trial)
     if trial.model.architecture is not None:
         _check_architecture(trial)
     else:
@@ -99,6 +101,7 @@ def _check_architecture(trial: TrialConfig) -> None:
         if field in _DERIVED_FIELDS:
             raise SpecError(f"leave this out: {_DERIVED_FIELDS[field]}.", path=f"model.config.{field}")
     check_scratch(trial)
+    check_packing(trial, name)
     known = architecture(name)
     if known is None:
         return  # its configuration is spread over several files: transformers itself will check it
@@ -178,6 +181,7 @@ def _check_pretrained(trial: TrialConfig) -> None:
     config = _read_config(folder) if folder is not None else {}
     _check_pretrained_config(trial, config)
     check_pretrained_parts(trial, config, folder)
+    check_packing(trial, str(config.get("model_type", "")))
 
 
 def _check_pretrained_config(trial: TrialConfig, config: Mapping[str, Any]) -> None:

@@ -27,10 +27,15 @@ from trainables.model_sections import (
     scheme_as_mapping,
 )
 from trainables.section import Section
+from trainables.task_sections import PreferenceConfig, PromptConfig, check_sections, section_of
 
-TaskName = Literal["causal_lm", "masked_lm", "seq2seq_lm", "sequence_classification", "token_classification"]
+TaskName = Literal[
+    "causal_lm", "masked_lm", "seq2seq_lm", "sequence_classification", "token_classification", "instruction_tuning",
+    "preference", "few_shot",
+]  # fmt: skip
 BuiltinSourceName = Literal[
-    "stdlib-docs", "stdlib-docstrings", "stdlib-summaries", "stdlib-code", "stdlib-statements", "stdlib-lengths"
+    "stdlib-docs", "stdlib-docstrings", "stdlib-summaries", "stdlib-code", "stdlib-statements", "stdlib-lengths",
+    "stdlib-instructions", "stdlib-preferences",
 ]  # fmt: skip
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -158,7 +163,10 @@ class BuiltinSource(_WeightedSource):
     docstrings labelled by the package they stand in, for classification. `stdlib-summaries`: docstrings with
     their first line as the target, for seq2seq. `stdlib-code`: lines of source whose tokens are labelled by their
     kind, for token classification. `stdlib-statements`: docstrings of functions labelled by the kinds of statements
-    in them (`label_kind: classes`). `stdlib-lengths`: the same with the log2 of their lines (`label_kind: number`)."""
+    in them (`label_kind: classes`). `stdlib-lengths`: the same with the log2 of their lines (`label_kind: number`).
+    `stdlib-instructions`: questions what a function does, answered by the first paragraph of its docstring, for
+    instruction tuning. `stdlib-preferences`: the same with the first sentence, and that of a function of another
+    package as the rejected answer."""
 
 
 class HubSource(_WeightedSource):
@@ -323,7 +331,27 @@ class DataConfig(Section):
     """Sequence classification. `class`: each text has one label. `classes`: any number of labels, as a list, or in a
     csv cell separated by commas. `number`: a number to be predicted (regression)."""
     target: str = "target"
-    """Column that holds the text to be produced (seq2seq)."""
+    """Column that holds the text to be produced (seq2seq, few_shot with `answer: target`)."""
+    prompt: str = "prompt"
+    """Instruction tuning, preference: column that holds what the user says."""
+    response: str = "response"
+    """Instruction tuning: column that holds the answer."""
+    system: str | None = None
+    """Instruction tuning, preference: column that holds the system message; it may be empty. Default: none."""
+    messages: str | None = None
+    """Instruction tuning: column that holds whole conversations, lists of `{role, content}`, instead of prompt and
+    response. Every turn of the assistant is learned."""
+    chosen: str = "chosen"
+    """Preference: column that holds the better answer."""
+    rejected: str = "rejected"
+    """Preference: column that holds the worse answer."""
+    chat_template: str | None = None
+    """Instruction tuning, preference: how a conversation is written: `chatml`, `alpaca`, or a Jinja text. Default: the
+    tokenizer's own, else `alpaca`."""
+    pack: bool = False
+    """Instruction tuning: put several short examples into one of `max_length` tokens; none sees another."""
+    answer: Literal["label", "target"] = "label"
+    """few_shot: whether the model chooses among the labels, or generates a target."""
     tokenizer: Annotated[TrainedTokenizer | PretrainedTokenizer, BeforeValidator(_tokenizer_by_key)] | None = None
     """`{train: bpe, vocab_size: N}` (or `wordpiece`, `unigram`, `char`), or `{pretrained: PLACE}`. Default: the
     pretrained model's own, else a BPE of 4096 tokens trained on the training split."""
@@ -338,15 +366,16 @@ class DataConfig(Section):
     curriculum: CurriculumConfig | None = None
     """Show training examples in order of difficulty at first. Default: always in random order."""
     max_length: PositiveInt = 128
-    """Tokens of an example: longer texts are cut (classification) or continue in the next block (language
+    """Tokens of an example: longer texts are cut (classification, chats) or continue in the next block (language
     models)."""
     max_target_length: PositiveInt = 64
-    """Seq2seq: tokens of a target; longer ones are cut."""
+    """Seq2seq: tokens of a target; longer ones are cut. Instruction tuning, few_shot: the most that is generated."""
     mask_probability: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.15
     """Masked language models: share of the tokens to be predicted. In validation it is always 0.15, at the same
     places for every trial."""
     generate: NonNegativeInt = 64
-    """Seq2seq: so many validation texts are generated at each evaluation, for BLEU and ROUGE. 0: none."""
+    """Seq2seq, instruction tuning: so many validation texts are generated at each evaluation, for BLEU, ROUGE and exact
+    matches. 0: none."""
     max_documents: PositiveInt | None = None
     """Use only this many documents, drawn with the split seed. Default: all."""
     splits: SplitsConfig = SplitsConfig()
@@ -398,6 +427,22 @@ class TrialConfig(Section):
     """When it ends before its planned end."""
     regularization: RegularizationConfig = RegularizationConfig()
     """What is added to the training loss."""
+    preference: PreferenceConfig | None = None
+    """Preference: what a pair teaches."""
+    prompt: PromptConfig | None = None
+    """few_shot: how a text is put to the model."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_section(cls, values: Any) -> Any:
+        """A task's own section has defaults only: it may be left out."""
+        own = section_of(values.get("task")) if isinstance(values, dict) else None
+        return {**values, own: {}} if own is not None and values.get(own) is None else values
+
+    @model_validator(mode="after")
+    def _no_section_of_another_task(self) -> "TrialConfig":
+        check_sections(self.task, {"preference": self.preference, "prompt": self.prompt})
+        return self
 
 
 class CustomTrialConfig(Section):

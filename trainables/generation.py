@@ -1,8 +1,11 @@
 """Greedy generation for evaluation: texts out of a model, and the model as it was before. Knows no task."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from trainables.huggingface import RECURRENT
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,6 +26,9 @@ def generate(
     import torch
 
     is_encoder_decoder = bool(model.config.is_encoder_decoder)
+    is_recurrent = model.config.model_type in RECURRENT
+    if is_recurrent:
+        batch_size = 1  # padding in front would be read like a text
     texts: list[str] = []
     with _generating(model), torch.no_grad():
         for start in range(0, len(prompts), batch_size):
@@ -30,7 +36,7 @@ def generate(
             inputs = _padded(tokenizer, batch, side="right" if is_encoder_decoder else "left").to(model.device)
             produced = model.generate(
                 input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
+                **({} if is_recurrent else {"attention_mask": inputs["attention_mask"]}),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 num_beams=1,
@@ -41,6 +47,18 @@ def generate(
                 produced = produced[:, inputs["input_ids"].shape[1] :]
             texts += tokenizer.batch_decode(produced, skip_special_tokens=True)
     return [text.strip() for text in texts]
+
+
+def positions_of(model: "PreTrainedModel") -> int | None:
+    """How many tokens the model can read at once; None where there is no end to it."""
+    names = ("max_position_embeddings", "n_positions")
+    return next((int(getattr(model.config, name)) for name in names if hasattr(model.config, name)), None)
+
+
+def room_to_generate(model: "PreTrainedModel", prompt_length: int) -> int:
+    """How many tokens may follow a prompt before the model runs out of positions; at least one."""
+    positions = positions_of(model)
+    return sys.maxsize if positions is None else max(1, positions - prompt_length)
 
 
 def _padded(tokenizer: "PreTrainedTokenizerBase", batch: list[dict[str, Any]], *, side: str) -> Any:

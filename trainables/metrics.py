@@ -31,6 +31,9 @@ MODES: dict[str, Mode] = {
     "eval/rouge1": "max",
     "eval/rouge2": "max",
     "eval/rougeL": "max",
+    "eval/exact_match": "max",
+    "eval/reward_accuracy": "max",
+    "eval/reward_margin": "max",
 }
 
 
@@ -114,6 +117,18 @@ def overlap_metrics(produced: "Sequence[str]", expected: "Sequence[str]") -> dic
         "bleu": float(sacrebleu.corpus_bleu(list(produced), [list(expected)]).score),
         "chrf": float(sacrebleu.corpus_chrf(list(produced), [list(expected)]).score),
     } | rouge
+
+
+def answer_metrics(produced: "Sequence[str]", expected: "Sequence[str]") -> dict[str, float]:
+    """Share of answers that are exactly the expected one, and mean ROUGE-L F-measure (0 to 1)."""
+    from rouge_score.rouge_scorer import RougeScorer
+
+    scorer = RougeScorer(["rougeL"], use_stemmer=False)
+    pairs = list(zip(expected, produced, strict=True))
+    return {
+        "exact_match": sum(wanted.strip() == got.strip() for wanted, got in pairs) / len(pairs),
+        "rougeL": sum(scorer.score(wanted, got)["rougeL"].fmeasure for wanted, got in pairs) / len(pairs),
+    }
 
 
 def _macro(expected: "np.ndarray", predicted: "np.ndarray") -> dict[str, float]:

@@ -135,7 +135,7 @@ def _check_recurrent(trial: TrialConfig, config: Mapping[str, Any]) -> None:
         raise SpecError("recurrent models cannot do this: leave it out.", path="training.gradient_checkpointing")
     if not config.get("bidirectional"):
         return
-    if trial.task == "causal_lm":
+    if trial.task in ("causal_lm", "instruction_tuning", "preference", "few_shot"):
         raise SpecError(
             "a bidirectional language model would see the token that it is to predict.",
             path="model.config.bidirectional",

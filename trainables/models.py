@@ -69,7 +69,11 @@ def build_model(
 
 def _longest(task: Task, data: DataConfig) -> int:
     """Tokens that the model has to have positions for."""
-    return max(data.max_length, data.max_target_length) if "max_target_length" in task.options else data.max_length
+    if "max_target_length" not in task.options:
+        return data.max_length
+    if task.head == "CAUSAL_LM":  # what it generates stands behind the prompt
+        return data.max_length + data.max_target_length
+    return max(data.max_length, data.max_target_length)
 
 
 def _scratch_config(
@@ -141,6 +145,6 @@ def _check_vocabulary(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerB
 def _with_known_loss(model: "PreTrainedModel", task: Task) -> "PreTrainedModel":
     # GPT-2 and other `...LMHeadModel`s name no loss. They compute the right one, but the Trainer then takes the first
     # token of a block for one that is predicted, and all their losses come out too small by 1/length.
-    if task.name == "causal_lm" and model.loss_type is None:
+    if task.head == "CAUSAL_LM" and model.loss_type is None:
         model.loss_type = "ForCausalLM"
     return model

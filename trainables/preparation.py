@@ -24,8 +24,9 @@ from trainables.data.encode import EncodedPart
 from trainables.data.fingerprints import fingerprint as data_fingerprint
 from trainables.data.leakage import Leakage
 from trainables.data.mapped_pages import mapped_pages_released
-from trainables.data.parts import BATCH_DOCUMENTS, leakage_facts, load_parts, texts_of
+from trainables.data.parts import leakage_facts, load_parts
 from trainables.data.steps import step
+from trainables.data.texts import BATCH_DOCUMENTS, texts_of
 from trainables.data.tokenization import (
     load_saved_tokenizer,
     load_tokenizer,
@@ -63,7 +64,7 @@ class PreparedData:
 
     @cached_property
     def train(self) -> "Dataset":
-        """Examples to train on: `input_ids`, and `labels` for classification."""
+        """Examples to train on: `input_ids`, and what else the task's collator reads."""
         return _without_difficulty(_open_part(self.directory, "train"))
 
     def difficulties(self, curriculum: CurriculumConfig) -> "torch.Tensor":
@@ -162,6 +163,7 @@ def _prepare_into(
         on_progress(f"cleaning: {done}")
     parts = dict(loaded.documents)
     tokenizer = _tokenizer(task, model, data, trains=loaded.unmixed_train, on_progress=on_progress)
+    task.complete_tokenizer(tokenizer, data)
     num_originals = len(parts["train"])
     if data.augment is not None:
         parts["train"] = add_copies(parts["train"], data.augment, scratch / "augmented.arrow", seed=data.splits.seed)

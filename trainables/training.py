@@ -26,6 +26,7 @@ from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import DataConfig, TrialConfig
 from trainables.curriculum import CurriculumSampler
 from trainables.data.card import DataCard
+from trainables.data.example_packing import real_tokens
 from trainables.device_checks import fitted_to_device
 from trainables.devices import Precision, peak_flops
 from trainables.distributed import (
@@ -145,7 +146,7 @@ def build_trainer(
         data_collator=task.collator(data.tokenizer, trial.data, model=model, is_training=True),
         train_dataset=data.train,
         eval_dataset=data.validation,
-        compute_loss_func=None if arguments.label_smoothing_factor else task.compute_loss,
+        compute_loss_func=None if arguments.label_smoothing_factor else task.compute_loss or task.batch_loss,
         compute_metrics=partial(task.compute_metrics, card=data.card) if task.compute_metrics else None,
         preprocess_logits_for_metrics=task.reduce_logits,
         callbacks=[reporter],
@@ -153,7 +154,8 @@ def build_trainer(
         l1=trial.regularization.l1,
     )
     reporter.read_samples = lambda: trainer.samples
-    trainer.measuring = Measuring(task=task, data=trial.data, tokenizer=data.tokenizer)
+    trainer.measuring = Measuring(task=task, trial=trial, tokenizer=data.tokenizer)
+    trainer.annotate_examples()
     trainer.remove_callback(PrinterCallback)
     trainer.layer_decay = trial.model.layer_decay
     if (curriculum := trial.data.curriculum) is not None:
@@ -190,6 +192,7 @@ def training_arguments(trial: TrialConfig, *, output: Path, batches: Batches) ->
         disable_tqdm=True,
         log_level="error",
         log_level_replica="error",
+        remove_unused_columns=False,  # examples hold what collators read, which may be more than models know
         save_strategy="no",  # ReportingCallback asks for a save with each evaluation
         prediction_loss_only=TASKS[trial.task].compute_metrics is None,
     )
@@ -200,15 +203,23 @@ class Measuring:
     """What an evaluation needs beyond the model."""
 
     task: Task
-    data: DataConfig
+    trial: TrialConfig
     tokenizer: Any
+
+    @property
+    def data(self) -> DataConfig:
+        """What was asked for of the data."""
+        return self.trial.data
 
 
 class TrialTrainer(Trainer):
     """Trainer that ends a diverged trial at the step it diverges, and whose evaluation loss compares trials."""
 
     label_smoother: Any
+    train_dataset: Any
+    eval_dataset: Any
     data_collator: Any
+    _loss_shifts_labels: bool
     measuring: Measuring
     """Set once the Trainer is built."""
     samples: tuple[Mapping[str, str], ...] = ()
@@ -262,8 +273,22 @@ class TrialTrainer(Trainer):
             return None
         return num_real_examples(self.accelerator, num_examples=len(dataset), per_rank=per_rank)
 
+    def annotate_examples(self) -> None:
+        """Add what the task wants to know of the examples before the first step."""
+        task = self.measuring.task
+        self._loss_shifts_labels &= task.batch_loss is None  # else its labels are one for each example
+        if task.annotate is None:
+            return
+        annotate = partial(
+            task.annotate, model=self.model, trial=self.measuring.trial, collate=self.data_collator
+        )  # fmt: skip
+        with self.accelerator.autocast():
+            self.train_dataset, self.eval_dataset = annotate(self.train_dataset), annotate(self.eval_dataset)
+
     def _track_num_input_tokens(self, inputs: Any) -> None:
         """Count the tokens of this step over all ranks; a rank without real examples adds none."""
+        if "position_ids" in inputs:  # packed examples go without a mask
+            inputs = {**inputs, "attention_mask": real_tokens(inputs["position_ids"])}
         if self.args.world_size > 1 and is_filled_up(inputs, self.accelerator):
             inputs = {**inputs, "attention_mask": torch.zeros_like(inputs["input_ids"])}
         super()._track_num_input_tokens(inputs)
@@ -294,21 +319,31 @@ class TrialTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Labels are smoothed and weights penalised in training only: an evaluation loss would depend on the strength
-        itself."""
-        smoother = self.label_smoother
-        if not model.training:
-            self.label_smoother = None
-        try:
-            found = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        finally:
-            self.label_smoother = smoother
+        """Weights are penalised in training only: an evaluation loss would depend on the strength itself."""
+        found = self._loss(model, inputs, return_outputs, num_items_in_batch)
         # Once an optimizer step, with its last micro-batch.
         if self._penalty.strength and model.training and self.accelerator.sync_gradients:
             loss, rest = (found[0], found[1:]) if return_outputs else (found, ())
             loss = loss + self._penalty(self, model) * self._divided_by_later(num_items_in_batch)
             return (loss, *rest) if return_outputs else loss
         return found
+
+    def _loss(self, model: Any, inputs: Any, return_outputs: bool, num_items_in_batch: Any) -> Any:
+        """Labels are smoothed in training only, for the same reason."""
+        if self.measuring.task.batch_loss is not None:
+            loss, outputs = self.measuring.task.batch_loss(
+                model, inputs, trial=self.measuring.trial, num_items_in_batch=num_items_in_batch
+            )
+            if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+                loss = loss * self.accelerator.num_processes  # gradients are averaged over ranks
+            return (loss, outputs) if return_outputs else loss
+        smoother = self.label_smoother
+        if not model.training:
+            self.label_smoother = None
+        try:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        finally:
+            self.label_smoother = smoother
 
     def _divided_by_later(self, num_items_in_batch: Any) -> float:
         """What the Trainer divides a loss by after `compute_loss`: models that do not scale it themselves."""

@@ -176,6 +176,8 @@ def _train_in_what_fits(
     ranks: Ranks,
 ) -> None:
     """Train, starting again in smaller pieces of the same batch whenever memory runs out."""
+    from trainables.prompting import ask
+    from trainables.tasks.registry import TASKS
     from trainables.training import train
 
     while True:
@@ -184,6 +186,9 @@ def _train_in_what_fits(
                 fresh_process_state(seed=int(trial.training.get("seed", 42)), num_threads=num_threads),
                 _output(directory) as output,
             ):
+                if not TASKS[trial.task].trains:
+                    ask(trial, data, report, log=telling, attempt=directory.attempt if directory else 1)
+                    return
                 train(
                     trial, data, report, log=telling, directory=saving, output=output, resume_from=resume_from,
                     ranks=ranks,

@@ -13,6 +13,7 @@ from trainables import data_checks
 from trainables.checks import check_trial
 from trainables.config import DataConfig
 from trainables.data.card import DataCard
+from trainables.data.cleaning import Cleaner
 from trainables.data.columns import Column
 from trainables.data.sources import load_documents
 from trainables.preparation import PreparedData, fingerprint, prepare
@@ -85,7 +86,9 @@ def test_held_out_parts_keep_what_stands_in_train_too(tmp_path: Path) -> None:
         (tmp_path / f"{part}.txt").write_text(texts)
     files = {part: str(tmp_path / f"{part}.txt") for part in ("train", "validation", "test")}
     data = DataConfig(source={"files": files}, clean=["deduplicate"])
-    documents = load_documents(data, [Column(role="text", name="text")], scratch=tmp_path)
+    columns = [Column(role="text", name="text")]
+    cleaner = Cleaner(data.clean, columns)
+    documents = load_documents(data.sources[0], data, columns, scratch=tmp_path, cleaner=cleaner)
     found = {part: list(rows["text"]) for part, rows in documents.parts.items()}
     assert found == {"train": ["wood"], "validation": ["sky", "hill"], "test": ["sea", "town"]}
     assert list(documents.parts) == ["train", "validation", "test"]
@@ -129,7 +132,7 @@ def test_steps_that_make_no_sense_are_refused(tmp_path: Path, task: str, clean: 
     assert error.value.path == "data.clean"
 
 
-@pytest.mark.parametrize("step", [{"language": "en"}, "lemmatize", "near_deduplicate"])
+@pytest.mark.parametrize("step", [{"language": "en"}, "lemmatize"])
 def test_a_missing_package_is_named_before_anything_starts(
     tmp_path: Path, step: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

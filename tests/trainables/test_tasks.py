@@ -20,11 +20,14 @@ from tiny_trials import (
     TINY_LLAMA,
     TINY_RECURRENT,
     Ran,
+    chats,
+    conversations,
     fine_tuning,
     labelled,
     masked,
     of_kind,
     pairs,
+    preferences,
     prose,
     run,
     tagged,
@@ -47,6 +50,11 @@ CASES = {
     "bert regression": partial(of_kind, kind="number"),
     "bert tags": tagged,
     "t5": pairs,
+    "gpt2 chats": chats,
+    "llama chats": partial(chats, architecture="llama", config=TINY_LLAMA),
+    "lstm chats": partial(chats, architecture="lstm", config=TINY_RECURRENT),
+    "gpt2 packed conversations": conversations,
+    "gpt2 preferences": preferences,
     "bart": partial(pairs, architecture="bart", config=TINY_BART),
     "rnn": partial(prose, architecture="rnn", config=TINY_RECURRENT),
     "lstm": partial(prose, architecture="lstm", config=TINY_RECURRENT | {"tie_word_embeddings": False}),
@@ -153,8 +161,18 @@ def test_its_checkpoint_gives_the_same_loss(case: Case) -> None:
     task = TASKS[case.trial.task]
     collate = task.collator(case.data.tokenizer, case.trial.data, model=model, is_training=False)
     with torch.no_grad():
-        loss = float(model(**collate(list(case.data.validation))).loss)
+        loss = loss_of(case, model, collate)
     assert loss == pytest.approx(case.ran.metrics[-1]["eval/loss"], rel=1e-4)
+
+
+def loss_of(case: Case, model: Any, collate: Any) -> float:
+    task = TASKS[case.trial.task]
+    if task.batch_loss is None:
+        return float(model(**collate(list(case.data.validation))).loss)
+    assert task.annotate is not None
+    rows = task.annotate(case.data.validation, model=case.new_model(), trial=case.trial, collate=collate)
+    loss, _ = task.batch_loss(model, collate(list(rows)), trial=case.trial, num_items_in_batch=None)
+    return float(loss)
 
 
 def test_its_checkpoint_has_its_tokenizer(case: Case) -> None:

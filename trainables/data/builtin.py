@@ -36,6 +36,7 @@ DOCSTRING_PACKAGES = {
 _SECTION_CHARACTERS = 600
 _SHORTEST_DOCSTRING = 20
 _LONGEST_SUMMARY = 120
+_LONGEST_PARAGRAPH = 300
 # Modules in plain style; few enough that a pass over them takes a second.
 _CODE = ("collections", "logging", "argparse.py", "textwrap.py", "shutil.py", "statistics.py", "random.py")
 _FEWEST_TOKENS, _MOST_TOKENS = 8, 400
@@ -48,6 +49,8 @@ _HAS: dict[BuiltinSourceName, dict[str, Kind]] = {
     "stdlib-code": {"text": "words", "label": "tags"},
     "stdlib-statements": {"text": "text", "label": "labels"},
     "stdlib-lengths": {"text": "text", "label": "number"},
+    "stdlib-instructions": {"prompt": "text", "response": "text"},
+    "stdlib-preferences": {"prompt": "text", "chosen": "text", "rejected": "text"},
 }
 
 
@@ -145,6 +148,51 @@ def functions() -> Iterator[tuple[str, list[str], float]]:
                 yield text, [name for name, kind in _STATEMENTS.items() if kind in present], math.log2(lines)
 
 
+def instructions() -> Iterator[tuple[str, str]]:
+    """("What does asyncio.runners.run do?", first paragraph of its docstring) of functions and classes."""
+    for name, paragraph, _ in _described():
+        yield f"What does {name} do?", paragraph
+
+
+def preferences() -> Iterator[tuple[str, str, str]]:
+    """(the same question, first sentence of the docstring, first sentence of something in another package)."""
+    described = [(name, _first_sentence(paragraph), package) for name, paragraph, package in _described()]
+    for number, (name, sentence, package) in enumerate(described):
+        # Half the list away, and further until the package is another one.
+        others = (described[(number + len(described) // 2 + step) % len(described)] for step in range(len(described)))
+        yield f"What does {name} do?", sentence, next(other for _, other, place in others if place != package)
+
+
+def _described() -> Iterator[tuple[str, str, str]]:
+    """(qualified name, first paragraph of the docstring, package) of what is public; each paragraph once."""
+    seen: set[str] = set()
+    for package, place in DOCSTRING_PACKAGES.items():
+        root = _standard_library() / place
+        for file in _python_files(root):
+            inside = file.relative_to(root).with_suffix("").parts if root.is_dir() else ()
+            module = ".".join((package, *(part for part in inside if part != "__init__")))
+            for name, text in _documented(ast.parse(file.read_bytes()).body, module):
+                paragraph = " ".join(text.partition("\n\n")[0].split())
+                is_short = _SHORTEST_DOCSTRING <= len(paragraph) <= _LONGEST_PARAGRAPH
+                if is_short and "._" not in name and paragraph not in seen:
+                    seen.add(paragraph)
+                    yield name, paragraph, package
+
+
+def _documented(body: Sequence[ast.stmt], prefix: str) -> Iterator[tuple[str, str]]:
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            name = f"{prefix}.{node.name}"
+            if text := ast.get_docstring(node):
+                yield name, text
+            if isinstance(node, ast.ClassDef):
+                yield from _documented(node.body, name)
+
+
+def _first_sentence(paragraph: str) -> str:
+    return re.split(r"(?<=[.!?])\s", paragraph, maxsplit=1)[0]
+
+
 _STATEMENTS = {"assign": ast.Assign, "for": ast.For, "if": ast.If, "raise": ast.Raise, "return": ast.Return,
                "try": ast.Try, "while": ast.While, "with": ast.With}  # fmt: skip
 _KINDS = {tokenize.NAME: "name", tokenize.NUMBER: "number", tokenize.OP: "operator", tokenize.STRING: "string"}
@@ -167,6 +215,8 @@ _ROWS: dict[BuiltinSourceName, Callable[[], Iterator[tuple[Any, ...]]]] = {
     "stdlib-code": labelled_code,
     "stdlib-statements": lambda: ((text, statements) for text, statements, _ in functions()),
     "stdlib-lengths": lambda: ((text, lines) for text, _, lines in functions()),
+    "stdlib-instructions": instructions,
+    "stdlib-preferences": preferences,
 }
 
 

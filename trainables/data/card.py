@@ -49,6 +49,8 @@ class DataCard:
     """Names of the labels; a label's id is its position. Empty for language models."""
     label_counts: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     """Part -> label -> examples. Empty for language models."""
+    dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Documents of each part of which nothing to learn is left at `max_length`, where there are any."""
     baseline: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """What guessing without a model scores on validation, by metric name. Empty: nothing to compare with."""
     baseline_name: str = ""
@@ -117,6 +119,7 @@ def make_card(
         tokens_per_byte=tokens_per_byte(validation),
         labels=labels,
         label_counts={name: label_counts(part.examples, labels) for name, part in parts.items()} if labels else {},
+        dropped={name: part.num_dropped for name, part in parts.items() if part.num_dropped},
         baseline=guessed.metrics,
         baseline_name=guessed.name,
     )

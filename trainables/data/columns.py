@@ -12,8 +12,10 @@ from trainables.config import DataConfig
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["text", "label", "labels", "number", "words", "tags", "group", "time"]
+Kind = Literal["text", "label", "labels", "number", "words", "tags", "messages", "group", "time", "optional text"]
 CLASS_KINDS = {"label", "labels", "tags"}
+ROLES = ("system", "user", "assistant")
+_ADJECTIVES = {"chosen", "rejected"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +28,7 @@ class Column:
     """Its name in the source."""
     kind: Kind = "text"
     """What a value in it must be. A `label` is a class: a string, an integer or a truth value; `labels` are any number
-    of them, `tags` one for each of the `words`."""
+    of them, `tags` one for each of the `words`. An `optional text` may be missing; `messages` are a conversation."""
 
     @property
     def path(self) -> str:
@@ -36,8 +38,9 @@ class Column:
     @property
     def described(self) -> str:
         """What it holds, for a person."""
-        words = {"label": "labels", "labels": "lists of labels", "number": "numbers", "words": "words", "tags": "tags"}
-        return words.get(self.kind, f"{self.role}s")
+        words = {"label": "labels", "labels": "lists of labels", "number": "numbers", "words": "words", "tags": "tags",
+                 "messages": "messages", "optional text": f"{self.role} texts"}  # fmt: skip
+        return words.get(self.kind, f"{self.role} texts" if self.role in _ADJECTIVES else f"{self.role}s")
 
     @property
     def arrow_type(self) -> "pa.DataType":
@@ -46,6 +49,8 @@ class Column:
 
         one = {
             "text": pa.large_string(),
+            "optional text": pa.large_string(),
+            "messages": _message_lists(),
             "label": pa.string(),
             "number": pa.float64(),
             "group": pa.string(),
@@ -55,6 +60,8 @@ class Column:
 
     def checked(self, value: Any, *, where: str) -> Any:
         """`value` as it is kept. Raises SpecError when it is missing or of another kind."""
+        if value is None and self.kind == "optional text":
+            return ""
         if value is None:
             raise SpecError(
                 f"every document needs a {self.role}, but {where} has none in `{self.name}`.", path=self.path
@@ -79,6 +86,12 @@ def split_columns(data: DataConfig) -> tuple[Column, ...]:
     if data.splits.by == "time":
         return (Column(role="splits.time", name=str(data.splits.time), kind="time"),)
     return ()
+
+
+def _message_lists() -> "pa.DataType":
+    import pyarrow as pa
+
+    return pa.list_(pa.struct([("role", pa.string()), ("content", pa.large_string())]))
 
 
 def class_column(columns: Iterable[Column]) -> Column | None:
@@ -151,8 +164,32 @@ def _checked_tags(column: Column, value: Any, where: str) -> list[str]:
     return [_checked_label(column, tag, where) for tag in value]
 
 
+def _checked_messages(column: Column, value: Any, where: str) -> list[dict[str, str]]:
+    """A conversation in which the assistant says something; the system speaks first, if at all."""
+    if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
+        raise SpecError(
+            f"`{column.name}` must hold a list of messages, but {where} holds {type(value).__name__}.", path=column.path
+        )
+    checked = []
+    for number, message in enumerate(value):
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES or (role == "system" and number) or not isinstance(content, str):
+            raise SpecError(
+                f"a message is `{{role, content}}`, a text as content and a role of {', '.join(ROLES)} (system only at "
+                f"the start), but message {number + 1} of {where} has role {role!r} and a content of type "
+                f"{type(content).__name__}.",
+                path=column.path,
+            )
+        checked.append({"role": role, "content": content})
+    if not any(message["role"] == "assistant" for message in checked):
+        raise SpecError(f"the assistant says nothing in {where}: there is nothing to learn.", path=column.path)
+    return checked
+
+
 _CHECKS = {
     "text": _checked_text,
+    "optional text": _checked_text,
+    "messages": _checked_messages,
     "label": _checked_label,
     "labels": _checked_labels,
     "number": _checked_number,

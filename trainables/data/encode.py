@@ -36,6 +36,8 @@ class EncodedPart:
     """UTF-8 bytes of those documents."""
     num_tokens: int
     """Tokens of those documents, also those that no example holds because a last block was not full."""
+    num_dropped: int = 0
+    """Documents left out because no token to learn from was left of them at `max_length`."""
 
 
 def encode_texts(
@@ -120,7 +122,7 @@ class PartCounter:
     """Adds up documents, bytes and tokens over batches."""
 
     def __init__(self) -> None:
-        self._documents = self._bytes = self._tokens = 0
+        self._documents = self._bytes = self._tokens = self._dropped = 0
 
     def add(self, texts: Sequence[str], *, num_tokens: int) -> None:
         """Count documents with these `texts`."""
@@ -130,8 +132,18 @@ class PartCounter:
         self._bytes += num_bytes
         self._tokens += num_tokens
 
+    def drop(self) -> None:
+        """Count a document that gives no example."""
+        self._dropped += 1
+
     def part(self, examples: "Dataset") -> EncodedPart:
         """What was counted, with the `examples` it went into."""
+        if self._dropped and not len(examples):
+            raise SpecError(
+                f"of none of {self._dropped:,} documents there is anything left to learn when it is cut at max_length.",
+                path="data.max_length",
+            )
         return EncodedPart(
-            examples=examples, num_documents=self._documents, text_bytes=self._bytes, num_tokens=self._tokens
-        )
+            examples=examples, num_documents=self._documents, text_bytes=self._bytes, num_tokens=self._tokens,
+            num_dropped=self._dropped,
+        )  # fmt: skip

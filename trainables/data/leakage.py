@@ -4,9 +4,12 @@ Near means that of the runs of three words of two documents most are common (Jac
 Broder 1997). Bounded: of large data a sample is compared, and the finding says so.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from trainables.data.columns import Column
+from trainables.data.texts import whole_texts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -42,8 +45,8 @@ class Leakage:
         return words
 
 
-def find_leakage(parts: "Mapping[str, Dataset]") -> dict[str, Leakage]:
-    """What of each held-out part nearly stands in train, where `parts` have texts."""
+def find_leakage(parts: "Mapping[str, Dataset]", columns: Sequence[Column]) -> dict[str, Leakage]:
+    """What of each held-out part nearly stands in train, by all text of a document together."""
     from datasketch import MinHash, MinHashLSH
 
     held_out = {part: _sample(rows, _MOST_HELD_OUT) for part, rows in parts.items() if part != "train"}
@@ -52,13 +55,13 @@ def find_leakage(parts: "Mapping[str, Dataset]") -> dict[str, Leakage]:
     index = MinHashLSH(threshold=SIMILARITY, num_perm=_PERMUTATIONS)
     known: dict[tuple[str, int], tuple[Any, str]] = {}
     for part, rows in held_out.items():
-        for number, text in enumerate(_texts(rows)):
+        for number, text in enumerate(whole_texts(rows, columns)):
             signature = _signature(empty, text)
             if signature is not None:
                 index.insert((part, number), signature)
                 known[part, number] = (signature, text)
     near: dict[tuple[str, int], str] = {}
-    for text in _texts(train):
+    for text in whole_texts(train, columns):
         signature = _signature(empty, text)
         for key in index.query(signature) if signature is not None else ():
             if key not in near and signature.jaccard(known[key][0]) >= SIMILARITY:
@@ -79,11 +82,6 @@ def _sample(rows: "Dataset", most: int) -> "Dataset":
         return rows
     positions: np.ndarray = np.linspace(0, len(rows) - 1, most).astype(np.int64)
     return rows.select(positions)
-
-
-def _texts(rows: "Dataset") -> Iterator[str]:
-    for batch in rows.iter(batch_size=500):
-        yield from batch["text"]
 
 
 def _signature(empty: Any, text: str) -> Any:

@@ -5,7 +5,7 @@ by them. A source's own parts are kept as they are.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +23,11 @@ from trainables.data.mixture import drawn_to_size, mixture_sizes
 from trainables.data.sources import Documents, load_documents, sort_labels
 from trainables.data.splits import SplitIndices, draw_indices, split_indices
 from trainables.data.steps import step
+from trainables.data.texts import whole_texts
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
-
-BATCH_DOCUMENTS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +68,9 @@ def load_parts(data: DataConfig, columns: Sequence[Column], *, scratch: Path, on
             parts["train"] = train
     documents = _joined(split)
     leakage = {}
-    if data.splits.leakage_check != "off" and "text" in documents["train"].column_names:
+    if data.splits.leakage_check != "off":
         on_progress("looking for held-out documents in train")
-        leakage = find_leakage(documents)
+        leakage = find_leakage(documents, columns)
     return Parts(
         documents=documents,
         unmixed_train=unmixed_train,
@@ -80,15 +79,6 @@ def load_parts(data: DataConfig, columns: Sequence[Column], *, scratch: Path, on
         cleaning=tuple(cleaner.counts),
         leakage=leakage,
     )
-
-
-def texts_of(batch: "dict[str, list[Any]]", columns: Sequence[Column]) -> Iterator[str]:
-    """All text of some documents, in every column that has some."""
-    for column in columns:
-        if column.kind == "text":
-            yield from batch[column.role]
-        elif column.kind == "words":
-            yield from map(" ".join, batch[column.role])
 
 
 # --- splits ----------------------------------------------------------------------------------------------
@@ -119,7 +109,7 @@ def _indices(
     if by == "time":
         return split_by_time(_column(train, "splits.time"), **shares)
     if by == "hash":
-        return split_by_hash(_whole_texts(train, columns), **shares, seed=data.splits.seed)
+        return split_by_hash(whole_texts(train, columns), **shares, seed=data.splits.seed)
     classes = class_column(columns)
     labels = _column(train, classes.role) if classes is not None and stratified(data, columns) else None
     validation, test = shares["validation"], shares["test"]
@@ -132,12 +122,6 @@ def _column(rows: "Dataset", role: str) -> "np.ndarray":
 
     values: np.ndarray = np.asarray(rows.with_format("arrow")[role][:].to_numpy(zero_copy_only=False))
     return values.astype(str) if values.dtype == object else values
-
-
-def _whole_texts(rows: "Dataset", columns: Sequence[Column]) -> Iterator[str]:
-    for batch in rows.iter(batch_size=BATCH_DOCUMENTS):
-        parts = [list(texts_of(batch, [column])) for column in columns if column.kind in ("text", "words")]
-        yield from map("\0".join, zip(*parts, strict=True))
 
 
 def _draw(parts: "dict[str, Dataset]", *, limit: int, seed: int) -> "dict[str, Dataset]":
@@ -171,7 +155,7 @@ def _text_bytes(rows: "Dataset", columns: Sequence[Column]) -> "np.ndarray":
     """UTF-8 bytes of each document."""
     import numpy as np
 
-    lengths = (len(text.encode("utf-8", "surrogatepass")) for text in _whole_texts(rows, columns))
+    lengths = (len(text.encode("utf-8", "surrogatepass")) for text in whole_texts(rows, columns))
     return np.fromiter(lengths, dtype=np.int64, count=len(rows))
 
 

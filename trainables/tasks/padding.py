@@ -1,5 +1,6 @@
 """Pads batches to their longest example, to a multiple of 8 that is no longer than `max_length`. Knows no task."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,7 +35,31 @@ def pad_labels(labels: list[list[int]], *, length: int, side: str = "right") -> 
     return filled
 
 
-def padded_length(sequences: list[list[int]], *, max_length: int) -> int:
+def pad_right(sequences: Sequence[Sequence[int]], *, length: int, fill: int) -> "Tensor":
+    """(batch, length), whichever side the tokenizer pads: behind a text, padding changes no position of it."""
+    import torch
+
+    padded = torch.full((len(sequences), length), fill)
+    for row, given in zip(padded, sequences, strict=True):
+        row[: len(given)] = torch.tensor(given)
+    return padded
+
+
+def pad_decoder(
+    examples: Sequence[Mapping[str, Any]], *, tokenizer: "PreTrainedTokenizerBase", max_length: int
+) -> "dict[str, Tensor]":
+    """`input_ids`, `attention_mask` and `labels` of equal length, for models that read from left to right."""
+    ids = [example["input_ids"] for example in examples]
+    length = padded_length(ids, max_length=max_length)
+    assert tokenizer.pad_token_id is not None, "tokenizers are loaded with a padding token"
+    return {
+        "input_ids": pad_right(ids, length=length, fill=tokenizer.pad_token_id),
+        "attention_mask": pad_right([[1] * len(given) for given in ids], length=length, fill=0),
+        "labels": pad_right([example["labels"] for example in examples], length=length, fill=IGNORED_LABEL),
+    }
+
+
+def padded_length(sequences: Sequence[Sequence[int]], *, max_length: int) -> int:
     """The longest, rounded up. A model has no position for a padding token beyond `max_length`."""
     longest = max(map(len, sequences))
     return min(-(-longest // _PAD_TO_MULTIPLE_OF) * _PAD_TO_MULTIPLE_OF, max_length)

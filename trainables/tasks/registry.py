@@ -1,10 +1,22 @@
 """All tasks by name."""
 
 from trainables.config import DataConfig, TaskName
-from trainables.tasks import causal_lm, masked_lm, seq2seq_lm, sequence_classification, token_classification
+from trainables.tasks import (
+    causal_lm,
+    few_shot,
+    instruction_tuning,
+    masked_lm,
+    preference,
+    seq2seq_lm,
+    sequence_classification,
+    token_classification,
+)
 from trainables.tasks.task import Task
 
-_ALL = (causal_lm, masked_lm, seq2seq_lm, sequence_classification, token_classification)
+_ALL = (
+    causal_lm, masked_lm, seq2seq_lm, sequence_classification, token_classification, instruction_tuning, preference,
+    few_shot,
+)  # fmt: skip
 
 TASKS: dict[TaskName, Task] = {module.TASK.name: module.TASK for module in _ALL}
 

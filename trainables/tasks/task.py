@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainables.config import DataConfig, TaskName
+from trainables.config import DataConfig, TaskName, TrialConfig
 from trainables.data.card import BaselineFunction, DataCard
 from trainables.data.columns import Column
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from trainables.data.encode import EncodedPart
@@ -54,6 +55,10 @@ def no_fields(*_: Any) -> dict[str, Any]:
     return {}
 
 
+def as_it_is(*_: Any) -> None:
+    """The tokenizer is complete."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Generated:
     """What a model said in an evaluation."""
@@ -76,6 +81,20 @@ class MeasureGenerated(Protocol):
         *,
         batch_size: int,
     ) -> Generated: ...
+
+
+class BatchLoss(Protocol):
+    """The loss of a whole batch, for what more goes into than outputs and labels."""
+
+    def __call__(
+        self, model: Any, inputs: Mapping[str, Any], *, trial: TrialConfig, num_items_in_batch: Any
+    ) -> "tuple[Tensor, dict[str, Tensor]]": ...
+
+
+class Annotate(Protocol):
+    """Adds to examples what the model thinks of them before it is trained."""
+
+    def __call__(self, examples: "Dataset", *, model: Any, trial: TrialConfig, collate: Any) -> "Dataset": ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +127,19 @@ class Task:
     """Whether the tokenizer must have a token for what is hidden."""
     head_fields: Callable[[DataCard, DataConfig], Mapping[str, Any]] = no_fields
     """Fields of the model's configuration that follow from the data."""
+    complete_tokenizer: Callable[["PreTrainedTokenizerBase", DataConfig], None] = as_it_is
+    """Adds to the tokenizer what the task needs and its checkpoints should bring, such as a chat template."""
+    trains: bool = True
+    """Whether the model is trained, or only asked (trainables/prompting.py)."""
     scratch_fields: Callable[["PreTrainedTokenizerBase"], Mapping[str, Any]] = no_fields
     """Fields of a new model's configuration that follow from the tokenizer."""
     compute_loss: Callable[..., Any] | None = None
     """(outputs, labels, num_items_in_batch) -> loss. None: the model's own."""
+    batch_loss: BatchLoss | None = None
+    """Instead of `compute_loss`: runs the model itself, and gives the loss and what is collected for `compute_metrics`.
+    A batch's `labels` are one for each example, and its other tensors have the examples as first dimension."""
+    annotate: Annotate | None = None
+    """Adds columns to the examples before the first step. Draws no random number."""
     compute_metrics: Callable[..., dict[str, float]] | None = None
     """(EvalPrediction, card=) -> metrics without prefix. None: logits are never collected, the loss says it all."""
     reduce_logits: Callable[[Any, Any], Any] | None = None

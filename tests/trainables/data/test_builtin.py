@@ -49,3 +49,22 @@ def test_language_models_get_the_same_docstrings_without_labels() -> None:
 def test_prose_has_no_labels_to_classify() -> None:
     with pytest.raises(SpecError, match="stdlib-docstrings"):
         builtin_rows("stdlib-docs", (TEXT, Column(role="label", name="label", kind="label")))
+
+
+QUESTIONS = tuple(Column(role=role, name=role) for role in ("prompt", "response"))
+PAIRS = tuple(Column(role=role, name=role) for role in ("prompt", "chosen", "rejected"))
+
+
+def test_instructions_are_enough_and_each_answer_is_given_once() -> None:
+    rows = list(builtin_rows("stdlib-instructions", QUESTIONS))
+    assert len(rows) >= 800
+    assert len({answer for _, answer in rows}) == len(rows)
+    assert dict(rows)["What does asyncio.runners.run do?"] == "Execute the coroutine and return the result."
+
+
+def test_a_rejected_answer_belongs_to_another_package() -> None:
+    rows = list(builtin_rows("stdlib-preferences", PAIRS))
+    package_of = {chosen: prompt.split()[2].split(".")[0] for prompt, chosen, _ in rows}
+    assert len(rows) >= 800
+    assert rows == list(builtin_rows("stdlib-preferences", PAIRS))
+    assert all(prompt.split()[2].split(".")[0] != package_of[rejected] for prompt, _, rejected in rows)

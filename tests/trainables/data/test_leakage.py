@@ -9,6 +9,7 @@ import pytest
 
 from spaces.errors import SpecError
 from trainables.config import DataConfig, ModelConfig
+from trainables.data.columns import Column
 from trainables.data.leakage import Leakage, find_leakage
 from trainables.preparation import PreparedData, prepare
 
@@ -22,7 +23,7 @@ def text(seed: int, length: int = 60) -> str:
 def found_in(validation: list[str], train: list[str]) -> Leakage:
     parts = {"train": datasets.Dataset.from_dict({"text": train})}
     parts["validation"] = datasets.Dataset.from_dict({"text": validation})
-    return find_leakage(parts)["validation"]
+    return find_leakage(parts, [Column(role="text", name="text")])["validation"]
 
 
 def test_a_copy_with_a_changed_word_is_found_and_shown() -> None:
