@@ -157,6 +157,17 @@ def test_an_entry_of_another_version_can_be_shown_and_removed(tunesmith: Run, ow
     assert not converted.exists()
 
 
+def test_what_cannot_be_removed_is_told_without_a_traceback(tunesmith: Run, tmp_path: Path) -> None:
+    made = prepared(tmp_path)
+    lock = made.directory.with_name(made.directory.name + ".lock")
+    lock.unlink()
+    lock.mkdir()  # as good as no permission, also for root
+    done = tunesmith("cache", "clear", "--yes")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: cannot remove {made.directory}: ")
+    assert made.directory.exists()
+
+
 @pytest.mark.ray
 def test_the_doctor_says_how_large_the_cache_is(tunesmith: Run, tmp_path: Path) -> None:
     made = prepared(tmp_path)

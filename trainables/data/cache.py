@@ -80,13 +80,13 @@ def remove(directory: Path, *, used_before: float) -> bool:
 
 
 def is_being_made(directory: Path) -> bool:
-    """Whether a process makes it at this moment."""
+    """Whether a process makes it at this moment. Of what only others may lock, this is believed."""
     from filelock import Timeout
 
     try:
         with _lock(directory).acquire(timeout=0):
             return False
-    except Timeout:
+    except (Timeout, OSError):
         return True
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from spaces.errors import SpecError
 from trainables.data.cache import UNFINISHED, data_directory, is_being_made, remove
 
 EntryState = Literal["made", "being made", "left over"]
@@ -63,12 +64,19 @@ def cache_entries() -> list[CacheEntry]:
 
 
 def clear(entries: Iterable[CacheEntry]) -> tuple[list[CacheEntry], list[CacheEntry]]:
-    """Remove entries: (removed, kept). What is being made, or was used since it was listed, is kept."""
+    """Remove entries: (removed, kept). What is being made, or was used since it was listed, is kept.
+
+    Raises:
+        SpecError: one cannot be removed, as in a cache that belongs to somebody else.
+    """
     removed: list[CacheEntry] = []
     kept: list[CacheEntry] = []
     for entry in entries:
         # An entry is judged by the time at which it was seen, not by what became of it since.
-        gone = remove(entry.directory, used_before=entry.last_used + 1e-6)
+        try:
+            gone = remove(entry.directory, used_before=entry.last_used + 1e-6)
+        except OSError as error:
+            raise SpecError(f"cannot remove {entry.directory}: {error.strerror or error}.") from error
         (removed if gone else kept).append(entry)
     return removed, kept
 

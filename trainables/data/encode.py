@@ -57,12 +57,19 @@ def encode_texts(
 
     def batches() -> Iterator[dict[str, Any]]:
         for batch in documents.iter(batch_size=BATCH_DOCUMENTS):
-            ids = tokenizer(batch["text"], truncation=True, max_length=data.max_length, verbose=False)["input_ids"]
+            ids = token_ids(tokenizer, batch["text"], truncation=True, max_length=data.max_length)
             counter.add(batch["text"], num_tokens=sum(map(len, ids)))
             yield {"input_ids": ids, "labels": [label_of(label) for label in batch["label"]]}
 
     schema = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", label_type)])
     return counter.part(write_columns(file, schema=schema, batches=batches()))
+
+
+def token_ids(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str], **options: Any) -> list[list[int]]:
+    """The tokens of each text, and nothing else: masks that nobody reads take a tenth of the time."""
+    encoded = tokenizer(list(texts), verbose=False, return_attention_mask=False, return_token_type_ids=False, **options)
+    ids: list[list[int]] = encoded["input_ids"]
+    return ids
 
 
 def check_room(tokenizer: "PreTrainedTokenizerBase", max_length: int, *, path: str = "data.max_length") -> None:
@@ -98,7 +105,7 @@ def encode_blocks(
 
     def batches() -> Iterator[dict[str, Any]]:
         for batch in documents.iter(batch_size=BATCH_DOCUMENTS):
-            ids = tokenizer(batch["text"], add_special_tokens=False, verbose=False)["input_ids"]
+            ids = token_ids(tokenizer, batch["text"], add_special_tokens=False)
             before = packer.num_tokens
             blocks = packer.add(ids)
             counter.add(batch["text"], num_tokens=packer.num_tokens - before)

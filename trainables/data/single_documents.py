@@ -8,7 +8,7 @@ from spaces.errors import SpecError
 from trainables.config import DataConfig
 from trainables.data.arrow_files import write_columns
 from trainables.data.columns import DIFFICULTY
-from trainables.data.encode import BATCH_DOCUMENTS, EncodedPart, PartCounter
+from trainables.data.encode import BATCH_DOCUMENTS, EncodedPart, PartCounter, token_ids
 from trainables.data.tokenization import separator_id
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def encode_documents(
 
     def batches() -> Iterator[dict[str, Any]]:
         for batch in documents.iter(batch_size=BATCH_DOCUMENTS):
-            texts = tokenizer(batch["text"], add_special_tokens=False, verbose=False)["input_ids"]
+            texts = token_ids(tokenizer, batch["text"], add_special_tokens=False)
             counter.add(batch["text"], num_tokens=sum(map(len, texts)) + len(texts))
             pieces = [in_pieces([separator, *ids, separator], max_length=data.max_length) for ids in texts]
             made: dict[str, Any] = {"input_ids": [piece for of_one in pieces for piece in of_one]}
