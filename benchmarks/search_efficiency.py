@@ -13,7 +13,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,14 @@ def _fcnet(task: str) -> Problem:
     return Problem(name=task, space=space, table=Table(space, points, curves, is_exact=True), mode="min", num_trials=50)
 
 
+def regret(problem: Problem, name: str, *, seed: int, num_parallel: int) -> float:
+    """Distance to the table's best after one search by `name`."""
+    if name == PEER:
+        return peer(problem, seed=seed)
+    given = json.loads(name) if name.startswith("{") else {"name": name}
+    return ours(problem, AlgorithmConfig.model_validate(given), seed=seed, num_parallel=num_parallel)
+
+
 def ours(problem: Problem, algorithm: AlgorithmConfig, *, seed: int, num_parallel: int) -> float:
     """Regret of one search by this project."""
     if algorithm.name == "auto":
@@ -134,15 +142,8 @@ def main() -> None:
         results[problem.name] = {}
         for name in names:
             began = time.perf_counter()
-            run: Callable[[int], float]
-            if name == PEER:
-                run = lambda seed, problem=problem: peer(problem, seed=seed)  # noqa: E731
-            else:
-                config = AlgorithmConfig.model_validate(json.loads(name) if name.startswith("{") else {"name": name})
-                run = lambda seed, problem=problem, config=config: ours(  # noqa: E731
-                    problem, config, seed=seed, num_parallel=arguments.parallel
-                )
-            found = [run(arguments.first_seed + repeat) for repeat in range(arguments.repeats)]
+            seeds = range(arguments.first_seed, arguments.first_seed + arguments.repeats)
+            found = [regret(problem, name, seed=seed, num_parallel=arguments.parallel) for seed in seeds]
             results[problem.name][name] = found
             low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
             seconds = (time.perf_counter() - began) / arguments.repeats

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any, Protocol
 
 import optuna
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from search.drafts import Draft, given_draft, key_of, sampled_draft

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import optuna
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -78,6 +79,7 @@ def perform(request: Request) -> Performance:
         raise SpecError(
             "give either `--table FILE` or `--from DIR`, " + ("not both." if request.table else "one of them.")
         )
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     plan = make_plan(_loaded(request))
     table, note = _table(request, plan)
     names = request.algorithms or (plan.spec.search.algorithm.name,)

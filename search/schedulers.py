@@ -4,7 +4,7 @@ Tune's schedulers know a trial by an id that ends with the process. Here a trial
 after an interruption the rungs are as they were, for trials that ended and for trials that go on.
 """
 
-import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from ray.tune.schedulers import (
 
 from search.stopping import SchedulerConfig
 from trainables.metrics import Mode
+from trainables.trainable import TrialOrder
 
 RungHistory = Mapping[float, float]
 """Amount of training, in the scheduler's unit -> objective."""
@@ -40,16 +41,17 @@ class NumberedScheduler(FIFOScheduler):
         self._turns = _turns(shares or [1.0] * len(rules))
         self._unit = unit
         self._metric = metric
+        self._numbers: dict[str, int] = {}
         self._known: set[int] = set()
         self._last: dict[int, tuple[float, str]] = {}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial starts, or goes on after an interruption."""
-        self._know(_number_of(trial))
+        self._know(self._number_of(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on after this evaluation."""
-        number = _number_of(trial)
+        number = self._number_of(trial)
         if self._unit not in result or self._metric not in result:
             return CONTINUE
         return self.decide(number, resource=result[self._unit], value=result[self._metric])
@@ -76,6 +78,11 @@ class NumberedScheduler(FIFOScheduler):
         self._last[number] = (resource, decision)
         return decision
 
+    def _number_of(self, trial: Any) -> int:
+        if trial.trial_id not in self._numbers:
+            self._numbers[trial.trial_id] = TrialOrder.from_config(trial.config).number
+        return self._numbers[trial.trial_id]
+
     def _rule(self, number: int) -> FIFOScheduler:
         return self._rules[self._turns[number % len(self._turns)]]
 
@@ -91,6 +98,11 @@ class NumberedScheduler(FIFOScheduler):
 
 class _MedianRule(MedianStoppingRule):
     """Tune's rule, which would pause trials while there are few of them; they go on."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether it goes on. In a replay a trial may have gone on where this rule, knowing more by now, would not."""
+        self._stopped_trials.discard(trial)
+        return str(super().on_trial_result(tune_controller, trial, result))
 
     def _on_insufficient_samples(self, tune_controller: Any, trial: Any, time: float) -> str:
         return CONTINUE
@@ -182,14 +194,10 @@ def replay(scheduler: TrialScheduler, histories: Iterable[tuple[int, RungHistory
             scheduler.decide(number, resource=resource, value=value)
 
 
-def _number_of(trial: Any) -> int:
-    return int(json.loads(trial.config["order"])["number"])
-
-
 def _turns(shares: Sequence[float]) -> list[int]:
     """Whose turn it is, trial by trial: each gets its share of a round, spread as evenly as can be."""
-    smallest = min(shares)
-    wanted = [round(share / smallest) for share in shares]
+    tenths = [round(10 * share / min(shares)) for share in shares]
+    wanted = [share // math.gcd(*tenths) for share in tenths]
     credit, turns = [0.0] * len(shares), []
     for _ in range(sum(wanted)):
         credit = [have + want for have, want in zip(credit, wanted, strict=True)]

@@ -32,7 +32,7 @@ class SearchConfig(Section):
     trials: PositiveInt | None = None
     """How many trials. Default: all points of a grid; 20 otherwise."""
     start_from: tuple[dict[str, Any], ...] = ()
-    """Points that are tried first: `[{training.learning_rate: 3e-4}, ...]`. What a point leaves out is drawn at random."""
+    """Points that are tried first, such as `[{training.learning_rate: 3e-4}]`. What a point leaves out is drawn."""
     seed: NonNegativeInt = 0
     """Seed of the suggestions. Trials have their own, `training.seed`."""
     scheduler: Annotated[

@@ -201,7 +201,7 @@ def _value_reader(distribution: Any) -> Any:
     """Cell -> value as the space has it: csv knows no types, and 16 may have become 16.0."""
     if isinstance(distribution, Choice):
         by_text = {str(value): value for value in distribution.values}
-        by_number = {float(value): value for value in distribution.values if _is_real(value)}
+        by_number = {float(value): value for value in distribution.values if _is_real(value)}  # type: ignore[arg-type]  # a number
 
         def read(cell: Any) -> Any:
             if str(cell) in by_text:
