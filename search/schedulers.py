@@ -22,6 +22,8 @@ from trainables.trainable import TrialOrder
 
 RungHistory = Mapping[float, float]
 """Amount of training, in the scheduler's unit -> objective."""
+_ROUNDING = 1e-3
+"""The study keeps epochs in thousandths."""
 CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
 
 
@@ -72,7 +74,7 @@ class NumberedScheduler(FIFOScheduler):
         self._know(number)
         last = self._last.get(number)
         if last is not None and resource <= last[0]:
-            return last[1] if resource == last[0] else CONTINUE
+            return last[1] if last[0] - resource <= _ROUNDING else CONTINUE
         rule = self._rule(number)
         decision = str(rule.on_trial_result(None, _stand_in(number), {self._unit: resource, self._metric: value}))
         self._last[number] = (resource, decision)

@@ -54,9 +54,10 @@ FOUR_POINTS = "space={training.seed: {int: [1, 2]}, training.weight_decay: {choi
         (["search.trials=null"], DEFAULT_TRIALS, None),
         (["space={}"], 1, 1),
         (["space={}", "search.trials=5"], 1, 1),
-        ([FOUR_POINTS], 12, 4),
+        ([FOUR_POINTS], 4, 4),  # no point is run twice
         ([FOUR_POINTS, "search.algorithm=grid"], 4, 4),
         ([FOUR_POINTS, "search.algorithm=grid", "search.trials=3"], 3, 4),
+        ([FOUR_POINTS, "search.algorithm=brute_force", "search.trials=null"], 4, 4),
         ([FOUR_POINTS, "search.algorithm=grid", "constraints=[training.seed > 1]", "search.trials=null"], 2, 2),
         (["space={training.seed: {int: [1, 1000000]}}"], 12, None),  # constraints: too many to count
         (["space={training.seed: {int: [1, 1000000]}}", "constraints=[]"], 12, 1_000_000),
@@ -84,6 +85,9 @@ def test_a_huge_grid_with_constraints_is_refused_at_once() -> None:
         ("{name: asha, max: 100}", [1, 3], 6),
         ("{name: asha, unit: tokens, grace: 1000, max: 10000}", [1000, 3000, 9000], 10000),
         ("{name: asha, unit: evaluations}", [1, 3], 6),
+        ("{name: hyperband, reduction_factor: 2}", [1, 2, 4], 6),
+        ("median", [], 6),
+        ("{name: median, unit: tokens, grace: 1000}", [], None),
         ("none", [], None),
     ],
 )
