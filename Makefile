@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-all lint format types imports unit bench clean
+.PHONY: help install quickstart test test-all lint format types imports unit examples bench clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
@@ -42,6 +42,9 @@ imports: $(INSTALLED)
 
 unit: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m "not slow"
+
+examples: $(INSTALLED)  ## Run every example for a few steps
+	@$(BIN)/python examples/run_all.py
 
 bench: $(INSTALLED)  ## Measure the overhead of a trial, and what W&B costs
 	$(BIN)/python benchmarks/trial_overhead.py

@@ -22,7 +22,9 @@ _STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "
 _MIN_HEADER_WIDTH = 8
 _ANY_WIDTH = 10_000
 _EXTRA: dict[str, Callable[[TrialRecord], str]] = {
-    "epochs": lambda trial: "" if trial.epochs is None else f"{trial.epochs:g}",
+    "epochs": lambda trial: _amount(trial.epochs),
+    "steps": lambda trial: _amount(trial.steps),
+    "tokens": lambda trial: _amount(trial.tokens),
     "seconds": lambda trial: "" if trial.seconds is None else f"{trial.seconds:.1f}",
 }
 
@@ -52,9 +54,15 @@ class Entry:
             "tokens": trial.tokens,
             "seconds": trial.seconds,
             "gpu_hours": trial.gpu_hours,
-            "energy_wh": None,
+            "energy_wh": trial.usage.energy_wh,
+            "energy_is_estimate": trial.usage.energy_is_estimate,
+            "cost": trial.cost,
+            "peak_memory_bytes": trial.usage.peak_memory_bytes,
+            "tokens_per_second": trial.usage.tokens_per_second,
+            "mfu": trial.usage.mfu,
             "checkpoint": trial.checkpoint,
             "error": trial.error,
+            "failure": trial.failure,
         }
 
 
@@ -89,6 +97,10 @@ def to_csv(entries: Sequence[Entry]) -> str:
         "tokens",
         "seconds",
         "gpu_hours",
+        "energy_wh",
+        "cost",
+        "peak_memory_bytes",
+        "tokens_per_second",
         "checkpoint",
         "error",
     ]
@@ -106,7 +118,7 @@ def to_table(entries: Sequence[Entry], record: SearchRecord, *, width: int) -> T
 
     Columns carry the shortest part of a parameter's path that is its own.
     """
-    for extra in (("epochs", "seconds"), ("epochs",)):
+    for extra in ((record.unit, "seconds"), (record.unit,)):
         table = _table(entries, record, extra=extra)
         if Console(width=_ANY_WIDTH).measure(table).maximum <= width:
             return table
@@ -136,6 +148,11 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
             style="bold green" if entry.rank == 1 else _STATE_STYLES[trial.state],
         )
     return table
+
+
+def _amount(done: float | None) -> str:
+    """How much training: whole numbers in full, epochs with their fraction."""
+    return "" if done is None else f"{done:,}" if isinstance(done, int) else f"{done:g}"
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

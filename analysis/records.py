@@ -5,13 +5,14 @@ Knows neither ray nor torch nor W&B.
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from spaces.errors import SpecError
-from spaces.reports import Row
+from spaces.reports import FailureKind, Row
+from spaces.usage import TrialUsage
 
 TrialState = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
 Mode = Literal["min", "max"]
@@ -42,6 +43,15 @@ class TrialFiles:
     def checkpoints(self) -> Path:
         """Folder of checkpoints."""
         return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        """samples.jsonl: texts that the model produced in its last evaluation, where its task generates some."""
+        return self.path / "samples.jsonl"
+
+    def write_samples(self, samples: Iterable[Mapping[str, str]]) -> None:
+        """Replace the samples, all or nothing."""
+        replace_text(self.samples, "".join(json.dumps(dict(sample), ensure_ascii=False) + "\n" for sample in samples))
 
     def append_history(self, rows: Iterable[Row]) -> None:
         """Add `rows` in one write, so that a kill tears at most the last line."""
@@ -114,6 +124,10 @@ class TrialRecord:
     """Wall time, interruptions left out."""
     gpu_hours: float | None = None
     """Wall time times GPUs."""
+    usage: TrialUsage = field(default_factory=TrialUsage)
+    """Energy, memory and speed, as far as they were measured."""
+    cost: float | None = None
+    """Wall time times the price of the trial's resources, where the spec gives one."""
     metrics: dict[str, float] = field(default_factory=dict)
     """All metrics of the last evaluation."""
     clock: dict[str, Any] = field(default_factory=dict)
@@ -122,6 +136,8 @@ class TrialRecord:
     """Folder of the last checkpoint, where it was kept."""
     error: str | None = None
     """Why it failed, in one line."""
+    failure: FailureKind | None = None
+    """What kind of failure that was. `out_of_memory` says of a configuration that it cannot run here."""
 
     @property
     def last_value(self) -> float | None:
@@ -145,10 +161,14 @@ class SearchRecord:
     """All trials, by number."""
     num_planned: int | None
     """How many trials the search is to have."""
+    currency: str = "USD"
+    """Of each trial's cost."""
     baseline: dict[str, float] = field(default_factory=dict)
     """What guessing without a model reaches, by metric."""
     baseline_name: str = ""
     """How it guesses, such as `majority class`."""
+    unit: Literal["epochs", "steps", "tokens"] = "epochs"
+    """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
 
     def count(self, state: TrialState) -> int:
         """Trials in `state`."""
@@ -189,8 +209,10 @@ def read_records(directory: Path) -> SearchRecord:
         mode="min" if study.direction.name == "MINIMIZE" else "max",
         trials=[_trial_record(trial, gpus=gpus) for trial in study.get_trials(deepcopy=False)],
         num_planned=attributes.get("num_trials"),
+        currency=attributes.get("currency", "USD"),
         baseline=attributes.get("baseline", {}),
         baseline_name=attributes.get("baseline_name", ""),
+        unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
     )
 
 
@@ -216,10 +238,13 @@ def _trial_record(trial: Any, *, gpus: float) -> TrialRecord:
         tokens=result.get("tokens"),
         seconds=seconds,
         gpu_hours=None if seconds is None else seconds * gpus / 3600,
+        usage=TrialUsage(**result.get("usage", {})),
+        cost=result.get("cost"),
         metrics=result.get("metrics", {}),
         clock=result.get("clock", {}),
         checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
         error=result.get("error"),
+        failure=result.get("failure"),
     )
 
 

@@ -54,9 +54,9 @@ def main() -> None:
         spec = Path(folder) / "spec.yaml"
         spec.write_text(SPEC)
         warm = warm_gaps(spec, Path(folder), arguments.trials)
-        print(f"warm trials   {_summary(warm)}", flush=True)
+        print(f"warm trials   {summary(warm)}", flush=True)
         stock = stock_gaps(spec, Path(folder), arguments.stock_trials)
-    print(f"stock recipe  {_summary(stock)}")
+    print(f"stock recipe  {summary(stock)}")
     print(f"the stock recipe's median gap is {statistics.median(stock) / statistics.median(warm):.0f} times longer")
 
 
@@ -73,7 +73,7 @@ def warm_gaps(spec: Path, folder: Path, trials: int) -> list[float]:
     ]
 
 
-def stock_gaps(spec: Path, folder: Path, trials: int) -> list[float]:
+def stock_gaps(spec: Path, folder: Path, trials: int, *, num_workers: int = 1) -> list[float]:
     """The same for a TorchTrainer in each Tune trial."""
     set_environment()
     from ray import train, tune
@@ -86,31 +86,41 @@ def stock_gaps(spec: Path, folder: Path, trials: int) -> list[float]:
     def train_loop(config: dict[str, Any]) -> None:
         import ray.train
 
+        from trainables.ranks import ALONE, TorchRanks
         from trainables.trial import parse_document, run_trial
+
+        context = ray.train.get_context()
+        ranks = TorchRanks(rank=context.get_world_rank(), world_size=num_workers) if num_workers > 1 else ALONE
 
         def report(evaluation: Any) -> None:
             ray.train.report(evaluation.metrics)
             line = {"began_at": evaluation.began_at, "ended_at": time.time(), "is_final": evaluation.progress.is_final}
-            with log.open("a") as file:
-                file.write(json.dumps(line) + "\n")
+            if ranks.is_first:
+                with log.open("a") as file:
+                    file.write(json.dumps(line) + "\n")
 
         changed = document | {"training": document["training"] | {"learning_rate": config["learning_rate"]}}
-        outcome = run_trial(parse_document(changed), report)
+        outcome = run_trial(parse_document(changed), report, ranks=ranks)
         assert outcome.failure is None, outcome.failure
+
+    room = {} if num_workers == 1 else {"resources_per_worker": {"CPU": 0.9}}
+    scaling = train.ScalingConfig(num_workers=num_workers, **room)
 
     def trial(config: dict[str, Any]) -> None:
         TorchTrainer(
             train_loop,
             train_loop_config=config,
-            scaling_config=train.ScalingConfig(num_workers=1),
+            scaling_config=scaling,
             run_config=train.RunConfig(
                 storage_path=str(folder / "train"), name=f"trial-{time.time_ns()}", callbacks=[TuneReportCallback()]
             ),
         ).fit()
 
+    # As Ray's guide says for several workers: leave room for them beside the driver, or both wait for ever.
+    placed = trial if num_workers == 1 else tune.with_resources(trial, {"CPU": 0.2})
     with connected():
         tune.Tuner(
-            trial,
+            placed,
             param_space={"learning_rate": tune.loguniform(1e-5, 1e-2)},
             tune_config=tune.TuneConfig(num_samples=trials, max_concurrent_trials=1, metric="eval/loss", mode="min"),
             run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0),
@@ -120,7 +130,8 @@ def stock_gaps(spec: Path, folder: Path, trials: int) -> list[float]:
     return [after["began_at"] - before["ended_at"] for before, after in pairwise(final)]
 
 
-def _summary(gaps: list[float]) -> str:
+def summary(gaps: list[float]) -> str:
+    """Gaps in words."""
     return f"{len(gaps)} gaps: median {statistics.median(gaps):.3f} s, min {min(gaps):.3f} s, max {max(gaps):.3f} s"
 
 

@@ -27,7 +27,8 @@ def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
                 )
             )
         parts.append(Text(""))
-    parts += [Text(line) for line in [*_best(record), *_failures(record, directory), "", *_places(outcome, directory)]]
+    lines = [*_best(record), *_failures(record, directory), *_used(record), "", *_places(outcome, directory)]
+    parts += [Text(line) for line in lines]
     return Group(*parts)
 
 
@@ -66,6 +67,18 @@ def _failures(record: SearchRecord, directory: str) -> list[str]:
         for trial in failed[:3]
     ]
     return lines + ([f"... and {len(failed) - 3} more failed"] if len(failed) > 3 else [])
+
+
+def _used(record: SearchRecord) -> list[str]:
+    """What all trials together have taken."""
+    hours = sum(trial.gpu_hours or 0.0 for trial in record.trials)
+    energy = sum(trial.usage.energy_wh or 0.0 for trial in record.trials)
+    cost = sum(trial.cost or 0.0 for trial in record.trials)
+    about = "about " if any(trial.usage.energy_is_estimate for trial in record.trials) else ""
+    facts = [f"{hours:.3g} GPU-hours"] if hours else []
+    facts += [f"{about}{energy:.3g} Wh" if energy < 1000 else f"{about}{energy / 1000:.3g} kWh"] if energy else []
+    facts += [f"{cost:.2f} {record.currency}"] if any(trial.cost is not None for trial in record.trials) else []
+    return [f"Used: {', '.join(facts)}"] if facts else []
 
 
 def _places(outcome: SearchOutcome, directory: str) -> list[str]:

@@ -13,9 +13,11 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from search.spec import SearchSpec
+from search.transfer import resolve_searches
 from search.yaml_text import Lines, parse_yaml
 from spaces.documents import get_path, has_path, set_path
 from spaces.errors import SpecError, did_you_mean
+from trainables.user_functions import beside
 
 RECORDED = "recorded"
 """Key of spec.yaml in a search's folder that holds what tunesmith added; ignored when the file is used as a spec."""
@@ -65,6 +67,12 @@ def load_spec(path: Path, *, overrides: Sequence[str] = ()) -> LoadedSpec:
     raw.pop(RECORDED, None)
     for override in overrides:
         _apply_override(raw, override, lines)
+    if isinstance(trainable := raw.get("trainable"), str):
+        raw["trainable"] = beside(trainable, path.parent)  # else a spec would run from its own folder only
+    try:
+        resolve_searches(raw)
+    except SpecError as error:
+        raise error.at("", line=line_of(error.path, lines)) from None
     return LoadedSpec(spec=validate(raw, lines=lines), raw=raw, lines=lines, source=str(path))
 
 
@@ -211,7 +219,7 @@ def _given_keys(raw: Any, path: str) -> list[str]:
 
 _PATTERNS = {
     "name": "a name of at most 100 letters, digits, dots, dashes and underscores, a letter or digit first",
-    "trainable": "`module:function`",
+    "trainable": "`module:function` or `folder/file.py:function`",
 }
 _NOUNS = {
     "int": "a whole number",

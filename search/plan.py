@@ -1,8 +1,8 @@
 """Every check that costs no training, and what a search will do. Imports neither torch nor ray nor optuna."""
 
-import importlib.util
+import copy
 import random
-import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +25,32 @@ from spaces.reports import Progress
 from spaces.space import Space
 from trainables.arguments import check_training_name, resolved_training
 from trainables.checks import check_trial
-from trainables.config import CustomTrialConfig, DataConfig, ModelConfig, TrialConfig
+from trainables.config import (
+    CustomTrialConfig,
+    DataConfig,
+    ModelConfig,
+    RegularizationConfig,
+    StoppingConfig,
+    TrialConfig,
+)
 from trainables.data.card import DataCard
 from trainables.huggingface import architecture, training_argument_fields
 from trainables.metrics import MODES
+from trainables.model_checks import check_pretrained_field
 from trainables.preparation import cached_card
+from trainables.sharding import check_sharding_resources
+from trainables.task_sections import FIXED_FOR_A_SEARCH, SECTIONS, PromptConfig, section_of
 from trainables.tasks.registry import TASKS
+from trainables.training_checks import check_needs_no_gpu
+from trainables.user_functions import check_trainable
 
 DEFAULT_TRIALS = 20
-_VARYING_SECTIONS = ("model", "data", "training")
-_EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed"}
+_SECTIONS = {
+    "model": ModelConfig, "data": DataConfig, "stopping": StoppingConfig, "regularization": RegularizationConfig,
+}  # fmt: skip
+_VARYING_SECTIONS = ("model", "data", "training", "stopping", "regularization")
+_EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed",
+             "stopping": "patience", "regularization": "l1", "preference": "beta", "prompt": "shots"}  # fmt: skip
 _SAMPLES_CHECKED = 50
 _MOST_POINTS_COUNTED = 100_000
 _MILLI = 1000
@@ -116,7 +132,8 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
         _check_candidates(spec, space)
         _check_metric(spec)
-        _check_resources(spec)
+        _check_resources(spec, space)
+        _check_precision(spec, space)
         grid_size = _grid_size(spec, space)
         num_trials = _num_trials(spec, grid_size)
         check_start_points(spec, space, num_trials=num_trials)
@@ -134,48 +151,41 @@ def make_plan(loaded: LoadedSpec) -> Plan:
 
 
 def base_document(spec: SearchSpec) -> dict[str, Any]:
-    """The trial document of the spec with nothing varied, defaults filled in."""
+    """The trial document of the spec with nothing varied, defaults filled in. Changing it changes no spec."""
     if spec.trainable is not None:
-        return {"trainable": spec.trainable, "config": spec.config}
+        return {"trainable": spec.trainable, "config": copy.deepcopy(spec.config)}
     assert spec.model is not None, "a task has a model"
     assert spec.data is not None, "a task has data"
-    return {
+    document = {
         "task": spec.task,
         "model": spec.model.model_dump(mode="json"),
         "data": spec.data.model_dump(mode="json"),
-        "training": resolved_training(spec.training),
+        "training": copy.deepcopy(resolved_training(spec.training)),
+        "stopping": spec.stopping.model_dump(mode="json"),
+        "regularization": spec.regularization.model_dump(mode="json"),
     }
+    own = section_of(spec.task)
+    if own is None:
+        return document
+    return document | {own: (getattr(spec, own) or SECTIONS[own][1]()).model_dump(mode="json")}
 
 
 def _check_base(spec: SearchSpec) -> None:
     if spec.trainable is not None:
-        _check_trainable(spec.trainable)
+        try:
+            check_trainable(spec.trainable)
+        except SpecError as error:
+            raise error.at("trainable") from None
         return
     assert spec.model is not None
     assert spec.data is not None
     assert spec.task is not None
-    check_trial(TrialConfig(task=spec.task, model=spec.model, data=spec.data, training=spec.training))
-
-
-def _check_trainable(trainable: str) -> None:
-    """Whether its module and function can be found, without running the module."""
-    module, _, function = trainable.partition(":")
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None  # ValueError: a name such as `a..b`
-    if found is None:
-        near = did_you_mean(module, [path.stem for path in Path.cwd().glob("*.py")])
-        raise SpecError(f"there is no module `{module}` in this folder, nor is it installed.{near}", path="trainable")
-    source = Path(found.origin or "")
-    if source.suffix == ".py" and function not in (names := _names_in(source)):
-        raise SpecError(
-            f"module `{module}` has no function `{function}`.{did_you_mean(function, names)}", path="trainable"
+    check_trial(
+        TrialConfig(
+            task=spec.task, model=spec.model, data=spec.data, training=spec.training, stopping=spec.stopping,
+            regularization=spec.regularization, preference=spec.preference, prompt=spec.prompt,
         )
-
-
-def _names_in(source: Path) -> set[str]:
-    return set(re.findall(r"\w+", source.read_text("utf-8", errors="replace")))
+    )  # fmt: skip
 
 
 def _check_paths(spec: SearchSpec) -> None:
@@ -189,7 +199,8 @@ def _check_paths(spec: SearchSpec) -> None:
 
 def _check_path(spec: SearchSpec, path: str) -> None:
     section, _, rest = path.partition(".")
-    sections = ("config",) if spec.trainable else _VARYING_SECTIONS
+    own = section_of(spec.task)
+    sections = ("config",) if spec.trainable else (*_VARYING_SECTIONS, *([own] if own else []))
     if section in sections and not rest:
         raise SpecError(f"a whole section cannot vary: name a field of it, such as `{section}.{_EXAMPLES[section]}`.")
     if section not in sections:
@@ -197,6 +208,8 @@ def _check_path(spec: SearchSpec, path: str) -> None:
         if not near and spec.task and section in training_argument_fields():
             near = f" Did you mean `training.{path}`?"
         raise SpecError(f"a path starts with {' or '.join(f'`{name}.`' for name in sections)}.{near}")
+    if path in FIXED_FOR_A_SEARCH:
+        raise SpecError(f"this cannot vary: {FIXED_FOR_A_SEARCH[path]}.")
     if section == "config":
         if not has_path({"config": spec.config}, path):
             raise SpecError(f"`config` has no such entry: give it a default there.{did_you_mean(rest, spec.config)}")
@@ -205,13 +218,15 @@ def _check_path(spec: SearchSpec, path: str) -> None:
     elif path.startswith("model.config."):
         _check_model_field(spec, path.removeprefix("model.config."))
     else:
-        _check_typed_path({"model": ModelConfig, "data": DataConfig}[section], rest)
+        known = _SECTIONS | {name: section for name, (_, section) in SECTIONS.items()}
+        _check_typed_path(known[section], rest)
 
 
 def _check_model_field(spec: SearchSpec, field: str) -> None:
     assert spec.model is not None
     if spec.model.architecture is None:
-        raise SpecError("`model.config` belongs to a model from scratch (`model.architecture`).")
+        check_pretrained_field("", field)
+        return
     known = architecture(spec.model.architecture)
     if known is not None and field not in known.fields:
         raise SpecError(
@@ -222,6 +237,8 @@ def _check_model_field(spec: SearchSpec, field: str) -> None:
 def _check_typed_path(model: Any, rest: str) -> None:
     candidates = [model]
     for part in rest.split("."):
+        if part.isdecimal() and candidates:
+            continue  # an entry of a list; whether there is one is known where the path is set
         known = {name for candidate in candidates for name in candidate.model_fields}
         if not known:
             raise SpecError(f"`{part}` leads too far: what stands before it has no keys.")
@@ -297,9 +314,9 @@ def _errors_in(document: dict[str, Any]) -> list[SpecError]:
 
 
 def _check_metric(spec: SearchSpec) -> None:
-    if spec.task is None:
+    if spec.task is None or spec.data is None:
         return
-    known = TASKS[spec.task].metrics
+    known = TASKS[spec.task].metrics(spec.data)
     if spec.metric not in known:
         raise SpecError(
             f"{spec.task} has no metric `{spec.metric}`.{did_you_mean(spec.metric, known)} Known: {', '.join(known)}.",
@@ -314,12 +331,48 @@ def _check_metric(spec: SearchSpec) -> None:
         )
 
 
-def _check_resources(spec: SearchSpec) -> None:
+def _check_resources(spec: SearchSpec, space: Space) -> None:
+    # Worker groups run our own loop only.
+    if spec.trainable is not None and spec.resources.workers != 1:
+        raise SpecError(
+            f"a `trainable` trains in one worker, but got {spec.resources.workers}: its function would have to be "
+            "started on each, and tunesmith does so for a `task` only. Run more trials at once instead.",
+            path="resources.workers",
+        )
+    searched = next((each.distribution for each in space.parameters if each.path == "training.fsdp"), None)
+    shards = spec.training.get("fsdp") or "training.fsdp" in space.derive
+    if shards or (searched is not None and any(_edge_values(searched))):
+        check_sharding_resources(
+            workers=spec.resources.workers, gpus_per_worker=spec.resources.gpus_per_worker
+        )  # fmt: skip
     gpus = spec.resources.gpus_per_worker
     if gpus > 1 and not gpus.is_integer():
         raise SpecError(
             f"a trial takes a part of one GPU or whole ones, but got {gpus:g}.", path="resources.gpus_per_worker"
         )
+    if spec.model is not None and spec.model.quantization is not None and not gpus:
+        raise SpecError(
+            "loading in 4 or 8 bits needs a GPU: set `resources.gpus_per_worker`.", path="model.quantization"
+        )
+
+
+def _check_precision(spec: SearchSpec, space: Space) -> None:
+    """What needs a GPU is refused before a search without one begins. Ray knows nothing of an Apple GPU."""
+    if spec.task is None or spec.resources.gpus_per_worker or sys.platform == "darwin":
+        return
+    try:
+        check_needs_no_gpu(spec.training)
+    except SpecError as error:
+        raise error.at("training") from None
+    for parameter in space.parameters:
+        section, _, name = parameter.path.partition(".")
+        if section != "training":
+            continue
+        for value in _edge_values(parameter.distribution):
+            try:
+                check_needs_no_gpu({name: value})
+            except SpecError as error:
+                raise SpecError(error.message, path=f"space.{parameter.path}") from None
 
 
 def _grid_size(spec: SearchSpec, space: Space) -> int | None:
@@ -380,12 +433,14 @@ def _max_resource(spec: SearchSpec, space: Space) -> float | None:
 def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
     if spec.task is None:
         return None
+    unit = spec.search.scheduler.unit
+    if not TASKS[spec.task].trains:
+        return _planned_asking(spec, unit)
     if {"training.num_train_epochs", "training.max_steps", "training.eval_strategy"} & space.derive.keys():
         return None
     training = resolved_training(spec.training)
     epochs = _largest(space, "training.num_train_epochs", training["num_train_epochs"])
     steps = _largest(space, "training.max_steps", training["max_steps"])
-    unit = spec.search.scheduler.unit
     if unit == "steps":
         return steps if steps > 0 else None
     if steps > 0:
@@ -393,6 +448,12 @@ def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
     if unit == "epochs" or (unit == "evaluations" and training["eval_strategy"] == "epoch"):
         return epochs
     return None
+
+
+def _planned_asking(spec: SearchSpec, unit: str) -> float | None:
+    """An epoch is one pass over the questions; how many steps and tokens that is depends on the data."""
+    prompt = spec.prompt or PromptConfig()
+    return {"epochs": 1.0, "evaluations": float(prompt.evaluations)}.get(unit)
 
 
 def _largest(space: Space, path: str, fixed: float) -> float:
@@ -403,7 +464,7 @@ def _largest(space: Space, path: str, fixed: float) -> float:
 
 
 def _has_whole_epochs(spec: SearchSpec, space: Space) -> bool:
-    if spec.trainable is not None:
+    if spec.task is None or not TASKS[spec.task].trains:
         return False
     varied = {"training.eval_strategy", "training.eval_steps"} & {*space.paths, *space.derive}
     return resolved_training(spec.training)["eval_strategy"] == "epoch" and not varied

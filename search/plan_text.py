@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -17,6 +18,14 @@ from search.plan import Plan
 from spaces.distributions import Choice, Distribution
 from spaces.errors import SpecError
 from spaces.space import Parameter
+from trainables.config import Source
+from trainables.user_functions import check_trainable
+
+_FUNCTION_WORDS = {
+    "own_loop": "called as function(config, report)",
+    "ray_train_loop": "a Ray Train loop",
+    None: "a function whose source does not tell how it is called",
+}
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
@@ -33,6 +42,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "rungs": rungs(plan),
         "trials": plan.num_trials,
         "grid_size": plan.grid_size,
+        "workers": spec.resources.workers,
         "concurrent_trials": _concurrent(plan),
         "space": {parameter.path: describe(parameter) for parameter in plan.space.parameters},
         "constraints": list(spec.constraints),
@@ -51,7 +61,8 @@ def plan_text(plan: Plan) -> RenderableType:
     lines.add_column(style="bold", no_wrap=True)
     lines.add_column(overflow="fold")
     lines.add_row("search", spec.name)
-    lines.add_row("task", f"{facts['task']}, {facts['model']}" if facts["model"] else str(facts["task"]))
+    task = _below_here(facts["task"])
+    lines.add_row("task", f"{task}, {facts['model']}" if facts["model"] else task)
     lines.add_row("data", _data(plan))
     lines.add_row("objective", f"{spec.metric}, {'smaller' if spec.mode == 'min' else 'larger'} is better")
     lines.add_row("algorithm", _algorithm(plan))
@@ -73,6 +84,11 @@ def plan_text(plan: Plan) -> RenderableType:
     for path, expression in spec.derive.items():
         parts.append(Text(f"derived     {path} = {expression}"))
     return Group(*parts)
+
+
+def _below_here(task: str) -> str:
+    """A trainable's file relative to the current folder, where it lies below it."""
+    return task.removeprefix(f"{Path.cwd()}/")
 
 
 def describe(parameter: Parameter) -> str:
@@ -106,7 +122,9 @@ def rungs(plan: Plan) -> list[float]:
 def _resources(plan: Plan) -> str:
     resources = plan.spec.resources
     words = f"{resources.cpus_per_worker} CPU, {resources.gpus_per_worker:g} GPU a trial"
-    if resources.cpus_per_worker > local_cpus():
+    if resources.workers > 1:
+        words = f"{resources.workers} workers a trial, {words.replace('a trial', 'each')}"
+    if resources.workers * resources.cpus_per_worker > local_cpus():
         words += f": more than the {local_cpus()} CPUs here, so it needs a cluster (`--address`)"
     return words
 
@@ -124,7 +142,7 @@ def _concurrent(plan: Plan) -> int | None:
 def _model(plan: Plan) -> str:
     model = plan.spec.model
     if model is None:
-        return ""
+        return _FUNCTION_WORDS[check_trainable(plan.spec.trainable)] if plan.spec.trainable else ""
     return f"{model.architecture} from scratch" if model.architecture else f"pretrained {model.pretrained}"
 
 
@@ -132,12 +150,24 @@ def _data(plan: Plan) -> str:
     if plan.spec.data is None:
         return "the trainable's own"
     card = plan.cached_data()
-    source = next(iter(plan.spec.data.source.model_dump(mode="json").values()))
+    sources = plan.spec.data.sources
+    source = " + ".join(_source(each, of_several=len(sources) > 1) for each in sources)
     if card is None:
         return f"{source}: will be prepared at the first start"
     sizes = ", ".join(f"{part} {count:,}" for part, count in card.examples.items())
+    if card.dropped:
+        sizes += f" ({sum(card.dropped.values()):,} left out: at data.max_length nothing to learn is left of them)"
     tokens = f"{card.tokens['train']:,} training tokens, vocabulary {card.vocab_size:,}"
-    return f"{source}: {sizes} examples; {tokens} (prepared)"
+    done = [f"{count['step']} removed {count['removed']:,}, changed {count['changed']:,}" for count in card.cleaning]
+    cleaned = f"; {', '.join(done)}" if done else ""
+    copies = f"; {card.augmented:,} changed copies in train" if card.augmented else ""
+    return f"{source}: {sizes} examples; {tokens} (prepared){cleaned}{copies}"
+
+
+def _source(source: Source, *, of_several: bool) -> str:
+    kinds = source.model_dump(mode="json", exclude={"weight"})
+    name = str(next(iter(kinds.values())))
+    return f"{source.weight:g} x {name}" if of_several else name
 
 
 def _algorithm(plan: Plan) -> str:

@@ -6,7 +6,7 @@ Knows no ray. On a resumed or restarted trial, evaluations come again that are r
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from analysis.records import SearchFiles, SearchRecord
@@ -49,6 +49,7 @@ class Recorder:
         document_of: Callable[[Proposal], dict[str, Any]],
         trial_facts: dict[str, Any],
         record: SearchRecord,
+        price_per_hour: float | None = None,
     ) -> None:
         self._files = files
         self._ledger = ledger
@@ -58,6 +59,7 @@ class Recorder:
         self._is_at_end = is_at_end
         self._document_of = document_of
         self._trial_facts = trial_facts
+        self._price_per_hour = price_per_hour
         self._live: dict[int, _Live] = {}
         self._kept: list[tuple[float, int]] = _already_kept(record)
         self.metric = metric
@@ -101,6 +103,8 @@ class Recorder:
             live.last_evaluation = report.progress.evaluation
             self._files.trial(number).append_history(report.rows)
             self._tracker.log_rows(number, report.rows)
+            if report.samples:
+                self._files.trial(number).write_samples(report.samples)
         self._ledger.report(number, report)
         self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))
 
@@ -121,17 +125,35 @@ class Recorder:
         files.append_history(rows)
         self._tracker.log_rows(number, rows)
         files.error.write_text(f"{failure.kind}: {failure.message}\n\n{failure.details}".rstrip() + "\n", "utf-8")
-        self._end(number, "FAIL", value=None, error=failure.message)
+        self._end(number, "FAIL", value=None, error=failure.message, failure=failure)
 
-    def _end(self, number: int, state: EndState, *, value: float | None, error: str | None) -> None:
+    def _end(
+        self,
+        number: int,
+        state: EndState,
+        *,
+        value: float | None,
+        error: str | None,
+        failure: TrialFailure | None = None,
+    ) -> None:
         last = self._live.pop(number).last
         checkpoint = last.checkpoint if last else None
         for loser in self._losers(number, state, value):
             shutil.rmtree(self._files.trial(loser).checkpoints, ignore_errors=True)
             checkpoint = None if loser == number else checkpoint
         result = _result_of(last) | {"checkpoint": checkpoint, "error": error}
+        if failure is not None:
+            result["failure"] = failure.kind
+            result["seconds"] = failure.seconds if failure.seconds is not None else result["seconds"]
+        if self._price_per_hour is not None and result["seconds"] is not None:
+            result["cost"] = result["seconds"] / 3600 * self._price_per_hour
         self._ledger.finish(number, state=state, value=value, result=result)
-        summary = {key: item for key, item in result.items() if key not in ("metrics", "clock") and item is not None}
+        if last and last.samples:
+            self._tracker.log_samples(number, last.samples)
+        flat = {**result, **result.get("usage", {})}
+        summary = {
+            key: item for key, item in flat.items() if key not in ("metrics", "clock", "usage") and item is not None
+        }
         self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
         self._progress.trial_ended(number, state, value, error)
 
@@ -193,6 +215,7 @@ def _result_of(last: TrialReport | None) -> dict[str, Any]:
         "attempts": last.attempt,
         "clock": {"began_at": last.began_at, "ended_at": last.reported_at, "process": last.process},
         "metrics": last.metrics,
+        "usage": {name: value for name, value in asdict(last.usage).items() if value is not None} if last.usage else {},
     }
 
 

@@ -147,13 +147,20 @@ def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
     from search.searcher import AskTellSearcher
     from trainables.trainable import TrialOrder
 
+    resources = plan.spec.resources
+
     def make_order(number: int, document: dict[str, Any]) -> TrialOrder:
         return TrialOrder(
             number=number,
             document=document,
             directory=str(plan.files.trial(number).path),
-            num_threads=plan.spec.resources.cpus_per_worker,
+            num_threads=resources.cpus_per_worker,
             save_checkpoints=plan.spec.checkpoints.save,
+            metric=plan.spec.metric,
+            num_workers=resources.workers,
+            gpus_per_worker=resources.gpus_per_worker,
+            collective_timeout_seconds=resources.collective_timeout_seconds,
+            gpu_share=min(plan.spec.resources.gpus_per_worker or 1.0, 1.0),
         )
 
     return AskTellSearcher(recorder, num_trials=plan.num_trials, make_order=make_order)
@@ -212,8 +219,10 @@ def _recorder(
             "metric": spec.metric,
             "mode": spec.mode,
             "cpus": spec.resources.cpus_per_worker,
+            "workers": spec.resources.workers,
         },
         record=before,
+        price_per_hour=spec.resources.price_per_hour,
     )
 
 
@@ -297,7 +306,8 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
     return {
         "num_trials": plan.num_trials,
         "step_unit": plan.step_unit,
-        "gpus_per_trial": plan.spec.resources.gpus_per_worker,
+        "gpus_per_trial": plan.spec.resources.workers * plan.spec.resources.gpus_per_worker,
+        "currency": plan.spec.resources.currency,
         "seed": plan.spec.search.seed,
     }
 

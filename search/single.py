@@ -1,4 +1,7 @@
-"""One trial here and now, without Ray and without a record: the spec as it stands, or a recorded trial again."""
+"""One trial here and now, without Ray and without a record: the spec as it stands, or a recorded trial again.
+
+Under `torchrun` its processes train the trial together, and the first one speaks for all.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,14 +9,16 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.leaderboard import show_metric
 from analysis.records import SearchFiles
-from cluster.connect import local_cpus
+from cluster.connect import local_cpus, quiet_ray, set_environment
 from search.load import load_spec
 from search.plan import base_document, make_plan
 from search.yaml_text import parse_yaml
 from spaces.documents import set_path
 from spaces.errors import SpecError
 from spaces.reports import TrialReport
+from trainables.ranks import Ranks, launched_ranks
 from trainables.trial import parse_document, run_trial
 
 
@@ -21,14 +26,28 @@ def run_single(source: Path, *, overrides: Sequence[str], number: int | None, co
     """Train one trial to its end and print its evaluations.
 
     Returns:
-        `state` (COMPLETE or FAIL), `evaluations` (a list of progress and metrics), `error`, and the `document`.
+        `state` (COMPLETE or FAIL), `evaluations` (a list of progress and metrics), `error`, and the `document`; and
+        `rank`, which is 0 for the process that speaks.
 
     Raises:
         SpecError: there is no such spec or trial.
     """
-    document, num_threads = (
+    document, num_threads, num_workers, metric = (
         _recorded(source, number, overrides) if source.is_dir() else _from_spec(source, number, overrides)
     )
+    set_environment()  # a Ray Train loop imports ray, though nothing of it starts
+    quiet_ray()
+    with launched_ranks() as ranks:
+        if not ranks.is_first:
+            console.quiet = True
+        if ranks.world_size != num_workers:
+            console.print(_other_batch(num_workers, ranks.world_size), style="yellow", highlight=False, soft_wrap=True)
+        return _run(document, ranks, num_threads=num_threads, metric=metric, console=console)
+
+
+def _run(
+    document: dict[str, Any], ranks: Ranks, *, num_threads: int, metric: str | None, console: Console
+) -> dict[str, Any]:
     evaluations: list[dict[str, Any]] = []
 
     def show(report: TrialReport) -> None:
@@ -39,13 +58,15 @@ def run_single(source: Path, *, overrides: Sequence[str], number: int | None, co
             {"evaluation": progress.evaluation, "step": progress.step, "epoch": progress.epoch,
              "tokens": progress.tokens, "metrics": report.metrics}
         )  # fmt: skip
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in report.metrics.items())
+        shown = "  ".join(f"{name} {show_metric(value)}" for name, value in report.metrics.items())
         console.print(f"epoch {progress.epoch:g}  step {progress.step}  {shown}", highlight=False, soft_wrap=True)
 
     def say(message: str) -> None:
         console.print(message, style="dim", highlight=False)
 
-    outcome = run_trial(parse_document(document), show, num_threads=num_threads, on_progress=say)
+    outcome = run_trial(
+        parse_document(document), show, num_threads=num_threads, on_progress=say, metric=metric, ranks=ranks
+    )
     if outcome.failure is not None:
         console.print(f"failed ({outcome.failure.kind}): {outcome.failure.message}", style="red", highlight=False)
     return {
@@ -53,17 +74,29 @@ def run_single(source: Path, *, overrides: Sequence[str], number: int | None, co
         "error": outcome.failure.message if outcome.failure else None,
         "evaluations": evaluations,
         "document": document,
+        "rank": ranks.rank,
     }
 
 
-def _from_spec(source: Path, number: int | None, overrides: Sequence[str]) -> tuple[dict[str, Any], int]:
+def _other_batch(recorded: int, here: int) -> str:
+    words = f"{recorded} worker{'s' if recorded > 1 else ''} there, {here} here: the effective batch is another"
+    if recorded > 1:
+        words += f"; `torchrun --nproc_per_node {recorded} -m search.cli.main trial ...` repeats it exactly"
+    return words
+
+
+def _from_spec(source: Path, number: int | None, overrides: Sequence[str]) -> tuple[dict[str, Any], int, int, str]:
     if number is not None:
         raise SpecError(f"`--number` picks a recorded trial of a search's folder, but `{source}` is a spec.")
     plan = make_plan(load_spec(source, overrides=overrides))
-    return base_document(plan.spec), min(plan.spec.resources.cpus_per_worker, local_cpus())
+    resources = plan.spec.resources
+    num_threads = min(resources.cpus_per_worker, local_cpus())
+    return base_document(plan.spec), num_threads, resources.workers, plan.spec.metric
 
 
-def _recorded(source: Path, number: int | None, overrides: Sequence[str]) -> tuple[dict[str, Any], int]:
+def _recorded(
+    source: Path, number: int | None, overrides: Sequence[str]
+) -> tuple[dict[str, Any], int, int, str | None]:
     files = SearchFiles(source)
     if not files.spec.is_file():
         raise SpecError(f"`{source}` is no search: it has no {files.spec.name}.")
@@ -81,4 +114,4 @@ def _recorded(source: Path, number: int | None, overrides: Sequence[str]) -> tup
         if not equals:
             raise SpecError(f"`--set` takes PATH=VALUE, but got `{override}`.")
         set_path(document, path, parse_yaml(text)[0])
-    return document, int(content["cpus"])
+    return document, int(content["cpus"]), int(content.get("workers", 1)), content.get("metric")

@@ -8,8 +8,17 @@ from cluster.resources import ResourcesConfig
 from search.algorithms import AlgorithmConfig, AlgorithmName
 from search.stopping import SchedulerConfig, SchedulerName
 from spaces.errors import SpecError
-from trainables.config import DataConfig, ModelConfig, Section, TaskName
+from trainables.config import (
+    DataConfig,
+    ModelConfig,
+    RegularizationConfig,
+    Section,
+    StoppingConfig,
+    TaskName,
+    Trainable,
+)
 from trainables.metrics import MODES, Mode
+from trainables.task_sections import PreferenceConfig, PromptConfig, check_sections
 from trainables.tasks.registry import TASKS
 
 
@@ -83,10 +92,21 @@ class SearchSpec(Section):
     """From which text."""
     training: dict[str, Any] = Field(default_factory=dict)
     """Any field of transformers.TrainingArguments."""
-    trainable: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
-    """Instead of a task: `module:function`, called as `function(config, report)`."""
+    stopping: StoppingConfig = StoppingConfig()
+    """When a trial ends itself because it no longer improves."""
+    regularization: RegularizationConfig = RegularizationConfig()
+    """What is added to the training loss."""
+    preference: PreferenceConfig | None = None
+    """`task: preference`: what a pair teaches. Default: DPO."""
+    prompt: PromptConfig | None = None
+    """`task: few_shot`: how a text is put to the model."""
+    trainable: Trainable | None = None
+    """Instead of a task: `module:function` (beside the spec, in the folder you start from, or installed) or
+    `folder/file.py:function`. Called as `function(config, report)`, or, when it has one parameter, as an unchanged
+    Ray Train loop that calls `ray.train.report`."""
     config: dict[str, Any] = Field(default_factory=dict)
-    """With `trainable`: the mapping that the function is handed."""
+    """With `trainable`: the mapping that the function is handed. `seed` in it seeds Python, NumPy and torch, too
+    (default 42)."""
     space: dict[str, Any] = Field(default_factory=dict)
     """Dotted path -> what it may be, such as `training.learning_rate: {log_uniform: [1e-5, 1e-3]}`."""
     constraints: tuple[str, ...] = ()
@@ -111,12 +131,16 @@ class SearchSpec(Section):
                 "give either `task` or `trainable`, " + ("but both are set." if self.task else "but neither is set.")
             )
         if self.trainable is not None:
-            given = [name for name in ("model", "data", "training") if getattr(self, name)]
+            sections = ("model", "data", "training", "stopping", "regularization", "preference", "prompt")
+            given = [
+                name for name in sections if getattr(self, name) not in (type(self).model_fields[name].default, {})
+            ]
             if given:
                 raise SpecError(f"`{given[0]}` belongs to a `task`; a `trainable` gets all it needs by `config`.")
             if self.search.metric is None:
                 raise SpecError("a `trainable` needs `search.metric`: only you know what it reports.")
         else:
+            check_sections(self.task, {"preference": self.preference, "prompt": self.prompt})
             missing = [name for name in ("model", "data") if getattr(self, name) is None]
             if missing:
                 raise SpecError(f"`task: {self.task}` needs the section `{missing[0]}`.")
@@ -130,7 +154,8 @@ class SearchSpec(Section):
         if self.search.metric is not None:
             return self.search.metric
         assert self.task is not None, "a trainable names its metric"
-        return TASKS[self.task].metrics[0]
+        assert self.data is not None, "a task has data"
+        return TASKS[self.task].metrics(self.data)[0]
 
     @property
     def mode(self) -> Mode:

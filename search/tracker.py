@@ -39,6 +39,9 @@ class Tracker(Protocol):
     def log_rows(self, number: int, rows: Sequence[Row]) -> None:
         """The next rows of a trial's history."""
 
+    def log_samples(self, number: int, samples: Sequence[Mapping[str, str]]) -> None:
+        """Texts that a trial's model produced in its last evaluation, for people to read."""
+
     def end_trial(self, number: int, *, state: str, summary: Mapping[str, Any], error: str | None) -> None:
         """A trial is COMPLETE, PRUNED or FAIL. `summary` is shown as it is."""
 
@@ -66,6 +69,8 @@ class NullTracker:
     def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None: ...
 
     def log_rows(self, number: int, rows: Sequence[Row]) -> None: ...
+
+    def log_samples(self, number: int, samples: Sequence[Mapping[str, str]]) -> None: ...
 
     def end_trial(self, number: int, *, state: str, summary: Mapping[str, Any], error: str | None) -> None: ...
 

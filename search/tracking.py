@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 Mode = Literal["offline", "online", "disabled"]
 
 INIT_TIMEOUT_SECONDS = 20.0
+OFFLINE_INIT_TIMEOUT_SECONDS = 120.0
 FINISH_TIMEOUT_SECONDS = 60.0
 QUEUE_TIMEOUT_SECONDS = 60.0
 STEP_AXIS = "progress/step"
@@ -84,6 +85,10 @@ class WandbTracker:
     def log_rows(self, number: int, rows: Sequence[Row]) -> None:
         rows = list(rows)
         self._later(lambda: self._runs.log(number, rows))
+
+    def log_samples(self, number: int, samples: Sequence[Mapping[str, str]]) -> None:
+        entries = list(samples)
+        self._later(lambda: self._runs.log_table(number, "samples", entries))
 
     def end_trial(self, number: int, *, state: str, summary: Mapping[str, Any], error: str | None) -> None:
         values = {**summary, STATE: state, ERROR: error}
@@ -180,15 +185,17 @@ class _Runs:
             live.num_rows += 1
 
     def summarise(self, leaderboard: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
+        if leaderboard:
+            self.log_table(None, "leaderboard", [_flat(entry) for entry in leaderboard])
+        self.live[None].run.summary.update(_without_none(summary))
+
+    def log_table(self, number: int | None, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         import wandb
 
-        run = self.live[None].run
-        if leaderboard:
-            rows = [_flat(entry) for entry in leaderboard]
-            columns = list(dict.fromkeys(name for row in rows for name in row))
-            cells = [[row.get(name) for name in columns] for row in rows]
-            run.log({"leaderboard": wandb.Table(columns=columns, data=cells, allow_mixed_types=True)})
-        run.summary.update(_without_none(summary))
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        cells = [[row.get(column) for column in columns] for row in rows]
+        table = wandb.Table(columns=columns, data=cells, allow_mixed_types=True)
+        self.live[number].run.log({name: table})
 
     def end(self, number: int | None, summary: Mapping[str, Any], *, exit_code: int) -> None:
         live = self.live.pop(number)
@@ -246,6 +253,9 @@ class _Runs:
             except Exception as error:
                 self._go_offline(error, note=f" (with `--id {run_id}` for `*{run_id}{OFF}`)")
                 run_id += OFF  # an id whose init failed stays taken in this process
+        # No server answers late here, only a busy machine: giving up would leave the run without its rows.
+        patient = max(self.init_timeout_seconds, OFFLINE_INIT_TIMEOUT_SECONDS)
+        common["settings"] = _settings(patient, self.finish_timeout_seconds)
         return wandb.init(id=run_id, mode="offline", **common)
 
     def _reach_server(self) -> bool:

@@ -52,7 +52,7 @@ def tune_trials(
     quiet_ray()
     scratch = tempfile.mkdtemp(prefix="tunesmith-tune-")
     tuner = tune.Tuner(
-        tune.with_resources(WarmTrainable, {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}),
+        _placed_trainable(resources),
         tune_config=TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -75,6 +75,18 @@ def tune_trials(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return not searcher.is_closing
+
+
+def _placed_trainable(resources: ResourcesConfig) -> type[tune.Trainable]:
+    """The trainable with what Tune reserves for each trial: room for its process, or for all its workers."""
+    room = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    if resources.workers == 1:
+        return tune.with_resources(WarmTrainable, room)
+    from trainables.worker_group import WorkerGroupTrainable
+
+    # The process that leads the workers takes nothing: it only passes messages on.
+    bundles = [{}, *[room] * resources.workers]
+    return tune.with_resources(WorkerGroupTrainable, tune.PlacementGroupFactory(bundles, strategy="PACK"))
 
 
 @contextlib.contextmanager

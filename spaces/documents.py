@@ -1,9 +1,10 @@
 """Dotted paths into nested mappings: read, write, compare. Knows no distributions and no file format.
 
-A path names keys of mappings only: `data.source.0` does not reach into a list.
+A number reaches into a list that is there: `data.source.0.weight`. Lists are never made longer by a path.
 """
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import Any
 
 from spaces.errors import SpecError, did_you_mean
@@ -39,12 +40,13 @@ def set_path(document: dict[str, Any], path: str, value: Any) -> None:
         SpecError: the way leads through a list or a scalar.
     """
     *sections, last = split_path(path)
-    node = document
+    node: Any = document
     for depth, key in enumerate(sections):
-        if node.get(key) is None:
-            node[key] = {}
-        node = _section(node[key], path, sections[: depth + 1])
-    node[last] = value
+        place = _place(node, key, path, sections[:depth])
+        if isinstance(node, dict) and node.get(place) is None:
+            node[place] = {}
+        node = _section(node[place], path, sections[: depth + 1])
+    node[_place(node, last, path, sections)] = value
 
 
 def with_paths(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -52,13 +54,13 @@ def with_paths(document: Mapping[str, Any], values: Mapping[str, Any]) -> dict[s
     what was not changed is shared with it."""
     changed = dict(document)
     # Each mapping is copied once, however many of its keys change; the paths of a space number a handful.
-    copied: dict[str, dict[str, Any]] = {}
+    copied: dict[str, Any] = {}
     for path, value in values.items():
         way, _, last = path.rpartition(".")
-        node = copied.get(way) if way else changed
+        node: Any = copied.get(way) if way else changed
         if node is None:
             node = _copy_way(changed, path, split_path(path)[:-1], copied)
-        node[last] = value
+        node[_place(node, last, path, way.split("."))] = value
     return changed
 
 
@@ -66,9 +68,9 @@ def is_below_null(document: Mapping[str, Any], path: str) -> bool:
     """Whether the way to `path` ends early at a null, so that nobody can say if `path` would be there."""
     node: Any = document
     for key in path.split(".")[:-1]:
-        if not isinstance(node, Mapping) or key not in node:
+        node = _child(node, key)
+        if node is _ABSENT:
             return False
-        node = node[key]
         if node is None:
             return True
     return False
@@ -81,6 +83,8 @@ def all_paths(document: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
         yield path
         if isinstance(value, Mapping):
             yield from all_paths(value, f"{path}.")
+        elif isinstance(value, list) and all(isinstance(each, Mapping) for each in value):
+            yield from all_paths({str(index): each for index, each in enumerate(value)}, f"{path}.")
 
 
 def overlap(path: str, other: str) -> bool:
@@ -114,32 +118,46 @@ def split_path(path: str) -> list[str]:
 def _find(document: Mapping[str, Any], path: str) -> Any:
     node: Any = document
     for key in path.split("."):
-        if not isinstance(node, Mapping) or key not in node:
+        node = _child(node, key)
+        if node is _ABSENT:
             return _ABSENT
-        node = node[key]
     return node
 
 
-def _copy_way(
-    changed: dict[str, Any], path: str, sections: list[str], copied: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    node = changed
+def _child(node: Any, key: str) -> Any:
+    if isinstance(node, Mapping):
+        return node.get(key, _ABSENT)
+    if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+        return node[int(key)]
+    return _ABSENT
+
+
+def _copy_way(changed: dict[str, Any], path: str, sections: list[str], copied: dict[str, Any]) -> Any:
+    node: Any = changed
     way = ""
     for depth, key in enumerate(sections):
         way = f"{way}.{key}" if way else key
         if way not in copied:
-            below = node.get(key)
-            node[key] = copied[way] = dict({} if below is None else _section(below, path, sections[: depth + 1]))
+            place = _place(node, key, path, sections[:depth])
+            below = node[place] if isinstance(node, list) else node.get(place)
+            node[place] = copied[way] = copy({} if below is None else _section(below, path, sections[: depth + 1]))
         node = copied[way]
     return node
 
 
-def _section(node: Any, path: str, way: list[str]) -> dict[str, Any]:
+def _place(node: dict[str, Any] | list[Any], key: str, path: str, way: list[str]) -> Any:
+    """`key`, or the position that it names in a list."""
     if isinstance(node, dict):
+        return key
+    if key.isdecimal() and int(key) < len(node):
+        return int(key)
+    raise SpecError(
+        f"`{path}` leads into the list `{'.'.join(way)}`, which has {len(node)} entries: name one by its number, "
+        "from 0."
+    )
+
+
+def _section(node: Any, path: str, way: list[str]) -> Any:
+    if isinstance(node, dict | list):
         return node
-    if isinstance(node, list):
-        raise SpecError(
-            f"`{path}` leads into the list `{'.'.join(way)}`, and paths reach into mappings only. Set the whole list "
-            f"instead."
-        )
     raise SpecError(f"`{path}` cannot be set: `{'.'.join(way)}` is {node!r}, which holds no keys.")

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
+from spaces.usage import TrialUsage
+
 Scalar = float | int | str | bool | None
 Row = dict[str, Scalar]
 """One line of history.jsonl: `step`, `epoch`, `tokens` and metrics by name, such as `train/loss`."""
@@ -51,12 +53,16 @@ class TrialReport:
     """The evaluation's metrics by name, such as `eval/loss`."""
     rows: list[Row] = field(default_factory=list)
     """History rows since the last report, this evaluation's own row last."""
+    samples: list[dict[str, str]] = field(default_factory=list)
+    """Texts for human review, where the task generates some: `prompt`, `expected`, `generated`."""
     checkpoint: str | None = None
     """Folder of the checkpoint taken at this evaluation."""
     seconds: float = 0.0
     """Wall time of the trial so far, interruptions left out."""
     attempt: int = 1
     """1 for the first start of the trial, one more each time it was started again."""
+    usage: TrialUsage | None = None
+    """What the trial has used so far: energy, memory, speed."""
     began_at: float = field(default_factory=time.time)
     """Unix time of the first training step of this attempt."""
     reported_at: float = field(default_factory=time.time)
@@ -73,6 +79,8 @@ class TrialReport:
         """The report that `to_json` wrote."""
         values = json.loads(text)
         values["progress"] = Progress(**values["progress"])
+        if values.get("usage") is not None:
+            values["usage"] = TrialUsage(**values["usage"])
         return TrialReport(**values)
 
 
@@ -86,6 +94,8 @@ class TrialFailure:
     """One line for a person."""
     details: str = ""
     """The traceback, where there is one."""
+    seconds: float | None = None
+    """Wall time of the trial until then, where it is known."""
 
     def to_json(self) -> str:
         """One line of JSON."""

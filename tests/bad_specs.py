@@ -69,6 +69,49 @@ space:
   model.freeze.layers: {int: [0, 2]}
 """
 
+ADAPTED = TUNED.replace("  model.freeze.layers: {int: [0, 2]}\n", "")
+
+CHATS = """\
+name: good
+task: instruction_tuning
+model:
+  architecture: gpt2
+  config: {n_embd: 32, n_layer: 1, n_head: 2}
+data:
+  source: {builtin: stdlib-instructions}
+  chat_template: chatml
+training:
+  num_train_epochs: 2
+space:
+  training.learning_rate: {log_uniform: [1e-4, 3e-2]}
+"""
+
+PAIRS = (
+    CHATS.replace("instruction_tuning", "preference").replace("stdlib-instructions", "stdlib-preferences")
+    + """\
+  preference.beta: {log_uniform: [0.01, 1]}
+preference:
+  loss: sigmoid
+"""
+)
+
+PROMPT = """\
+name: good
+task: few_shot
+model:
+  pretrained: ./tiny
+data:
+  source: {builtin: stdlib-docstrings}
+  max_length: 16
+prompt:
+  template: "{text} is of {answer}"
+  evaluations: 4
+space:
+  prompt.shots: {int: [0, 4]}
+search:
+  scheduler: {name: asha, unit: evaluations, grace: 1, reduction_factor: 2}
+"""
+
 OWN = """\
 name: good
 trainable: own_module:train
@@ -134,16 +177,16 @@ def _constraint(text: str) -> str:
 UNKNOWN_KEYS = [
     _bad("top level", *_line("training:", "trainin:"), "trainin: unknown key", "Did you mean `training`?"),
     _bad("model", *_line("  architecture: bert", "  architecture: bert\n  trust: true"), "model.trust: unknown key",
-         "Known here: architecture, config, freeze"),
+         "Known here: adapter, architecture, config, freeze"),
     _bad("model.freeze", *_line("    layers: 1", "    layer: 1"), "model.freeze.layer: unknown key", "`layers`?",
-         "Known here: embeddings, layers.", good=TUNED),
+         "Known here: all_but_head, embeddings, layers.", good=TUNED),
     _bad("data", *_line("  max_length: 48", "  max_lenght: 48"), "data.max_lenght: unknown key", "`max_length`?"),
     _bad("data.source", *_line("    builtin: stdlib-docstrings", "    builtin: stdlib-docstrings\n    revison: main"),
-         "data.source.revison: unknown key", "Known here: builtin."),
+         "data.source.revison: unknown key", "Known here: builtin, weight."),
     _bad("data.source.files", *_line("    builtin: stdlib-docstrings", "    files: {train: a.csv, valid: b.csv}"),
          "data.source.files.valid: unknown key", "`validation`?", "Known here: test, train, validation."),
     _bad("data.tokenizer", *_line("    vocab_size: 2000", "    vocabsize: 2000"), "data.tokenizer.vocabsize: unknown",
-         "`vocab_size`?", "Known here: train, vocab_size."),
+         "`vocab_size`?", "Known here: lowercase, train, train_on_megabytes, vocab_size."),
     _bad("data.splits", *_line("    test: 0.1", "    tests: 0.1"), "data.splits.tests: unknown key", "`test`?"),
     _bad("search", *_line("  trials: 12", "  trails: 12"), "search.trails: unknown key", "`trials`?"),
     _bad("search.scheduler", *_line("    grace: 1", "    grace_period: 1"), "search.scheduler.grace_period",
@@ -173,8 +216,15 @@ VALUES = [
          "sequence_classification has no metric `eval/perplexity`"),
     _bad("wrong mode", *_line("  trials: 12", "  mode: min"), "search.mode:", "larger", "leave it out"),
     _bad("unknown mode", *_line("  trials: 12", "  mode: minimum"), "search.mode: expected one of min, max", "`min`?"),
-    _bad("unknown task", *_line("task: sequence_classification", "task: classification"),
-         "task: expected one of causal_lm, sequence_classification", "`sequence_classification`?"),
+    _bad("unknown task", *_line("task: sequence_classification", "task: sequence_clasification"),
+         "task: expected one of causal_lm, masked_lm", "`sequence_classification`?"),
+    _bad("key of another task", *_line("  max_length: 48", "  mask_probability: 0.3"),
+         "data.mask_probability: sequence_classification does not read this, only masked_lm"),
+    _bad("target of a classifier", *_line("  max_length: 48", "  target: summary"), "data.target:", "only seq2seq_lm"),
+    _bad("mask probability", *_line("  max_length: 48", "  mask_probability: 1.5"), "data.mask_probability", "< 1"),
+    _bad("label kind", *_line("  max_length: 48", "  label_kind: clas"), "data.label_kind: expected one of class, classes, number", "`class`?"),
+    _bad("builtin without such labels", *_line("    builtin: stdlib-docstrings", "    builtin: stdlib-docs"),
+         "data.source.builtin: `stdlib-docs` has no labels for this task", "`stdlib-docstrings` would fit"),
     _bad("unknown algorithm", *_line("    name: tpe", "    name: tpee"), "search.algorithm.name: expected one of auto",
          "'tpee'", "`tpe`?"),
     _bad("unknown algorithm in short", *_line("  algorithm:\n    name: tpe", "  algorithm: bayes"),
@@ -263,6 +313,37 @@ MODEL = [
     _bad("no origin", "model:\n  architecture: bert\n", "model:  # here\n", "model: give either `pretrained`", "neither"),
     _bad("freeze from scratch", "model:\n", "model:  # here\n  freeze: {layers: 1}\n",
          "model: `freeze` needs `pretrained`"),
+    _bad("adapter from scratch", "model:\n", "model:  # here\n  adapter: {r: 4}\n", "model: `adapter` needs `pretrained`"),
+    _bad("unfreezing from scratch", "model:\n", "model:  # here\n  unfreeze: {every: 1}\n", "model: `unfreeze` needs `pretrained`"),
+    _bad("initial weights of a pretrained model", *_line("  pretrained: ./tiny", "  pretrained: ./tiny\n  initialization: he"),
+         "model: `initialization` draws random weights", good=TUNED.replace("model:\n", "model:  # here\n")),
+    _bad("unknown scheme", *_line("  architecture: bert", "  architecture: bert\n  initialization: xavir"),
+         "model.initialization: expected one of default, xavier, he, scaled, but got 'xavir'", "`xavier`?"),
+    _bad("argument of another scheme", *_line("  architecture: bert", "  architecture: bert\n  initialization: {scheme: he, std: 0.1}"),
+         "model.initialization.std: only `scaled` has this", "`he`"),
+    _bad("unknown adapter", *_line("  freeze:\n    layers: 1", "  adapter: {method: loar}"),
+         "model.adapter.method: expected one of lora, ia3", "'loar'", "`lora`?", good=ADAPTED),
+    _bad("typo in an adapter", *_line("  freeze:\n    layers: 1", "  adapter: {rank: 8}"), "model.adapter.rank: unknown key",
+         "Known here: alpha, dora", good=ADAPTED),
+    _bad("argument of another adapter", *_line("  freeze:\n    layers: 1", "  adapter: {method: ia3, r: 4}"),
+         "model.adapter.r: only `lora` has this", "`ia3`", "when", good=ADAPTED),
+    _bad("rank zero", *_line("  freeze:\n    layers: 1", "  adapter: {r: 0}"), "model.adapter.r: expected a number > 0", good=ADAPTED),
+    _bad("adapter and freezing", "model:\n", "model:  # here\n  adapter: {r: 4}\n", "`adapter` and `freeze` do not go together",
+         good=ADAPTED),
+    _bad("few bits without adapter", "model:\n", "model:  # here\n  quantization: {bits: 4}\n", "`quantization` needs `adapter`", good=TUNED),
+    _bad("three bits", *_line("  freeze:\n    layers: 1", "  quantization: {bits: 3}"), "model.quantization.bits: expected one of 4, 8",
+         good=ADAPTED),
+    _bad("factor above one", *_line("  freeze:\n    layers: 1", "  layer_decay: 1.5"), "model.layer_decay: expected a number <= 1",
+         good=ADAPTED),
+    _bad("unknown unit of unfreezing", *_line("  freeze:\n    layers: 1", "  unfreeze: {unit: epoch}"), "model.unfreeze.unit:", "`epochs`?",
+         good=ADAPTED),
+    _bad("head and layers frozen", "  freeze:\n", "  freeze:  # here\n    all_but_head: true\n", "model.freeze: `all_but_head` freezes",
+         good=ADAPTED),
+    _bad("recurrent typo", *_line("  architecture: bert", "  architecture: lstmm"), "no model type `lstmm`", "`lstm`?"),
+    _bad("another search missing", *_line("  pretrained: ./tiny", "  pretrained: search:./gone#best"), "model.pretrained:",
+         "is no search", good=TUNED),
+    _bad("gguf file missing", *_line("  pretrained: ./tiny", "  pretrained: ./gone.gguf"), "model.pretrained: there is no file",
+         good=TUNED),
     _bad("folder missing", *_line("  pretrained: ./tiny", "  pretrained: ./tinny"), "model.pretrained:",
          "there is no folder", "tinny", good=TUNED),
     _bad("no model folder", *_line("  pretrained: ./tiny", "  pretrained: ./empty"), "model.pretrained:",
@@ -272,7 +353,7 @@ MODEL = [
     _bad("package missing", *_line("  pretrained: ./tiny", "  pretrained: package:no_such_thing/model"),
          "model.pretrained:", "pip install no-such-thing", good=TUNED),
     _bad("config of a pretrained model", *_line("  pretrained: ./tiny", "  pretrained: ./tiny\n  config: {hidden_size: 8}"),
-         "model.config:", "a pretrained model brings its own", good=TUNED),
+         "model.config.hidden_size:", "a pretrained model brings its own", good=TUNED),
     _bad("own tokens for a pretrained model", *_line("  max_length: 48", "  tokenizer: {train: bpe}"), "data.tokenizer:",
          "a pretrained model needs its own tokenizer", good=TUNED),
     _bad("freezes too much", *_line("    layers: 1", "    layers: 3"), "model.freeze.layers:", "has 2 layers", "3",
@@ -288,7 +369,7 @@ DATA = [
     _bad("source missing", "data:\n  source:\n    builtin: stdlib-docstrings\n", "data:  # here\n",
          "data.source: this key is required"),
     _bad("source is a text", *_line("  source:\n    builtin: stdlib-docstrings", "  source: imdb"),
-         "data.source: expected a mapping, but got 'imdb'"),
+         "data.source: expected a mapping or a list, but got 'imdb'"),
     _bad("unknown builtin", *_line("    builtin: stdlib-docstrings", "    builtin: stdlib-docstring"),
          "data.source.builtin: expected one of stdlib-docs, stdlib-docstrings", "`stdlib-docstrings`?"),
     _bad("files are a number", *_line("    builtin: stdlib-docstrings", "    files: 5"),
@@ -422,7 +503,7 @@ TRAINABLE = [
     _bad("function missing", *_line("trainable: own_module:train", "trainable: own_module:trian"),
          "trainable: module `own_module` has no function `trian`", "`train`?", good=OWN),
     _bad("no colon", *_line("trainable: own_module:train", "trainable: own_module.train"),
-         "trainable: expected `module:function`", good=OWN),
+         "trainable: expected `module:function` or `folder/file.py:function`", good=OWN),
     _bad("empty module name", *_line("trainable: own_module:train", "trainable: a..b:train"), "trainable:", "no module",
          good=OWN),
     _bad("no metric", "  metric: loss\n", "", "`trainable` needs `search.metric`", good=OWN),
@@ -434,6 +515,75 @@ TRAINABLE = [
          "  scheduler: {name: asha, unit: steps}"), "search.scheduler.max:", "how many steps", good=OWN),
 ]  # fmt: skip
 
-GROUPS = {"unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
-          "scheduler": SCHEDULER, "start": START, "trainable": TRAINABLE}  # fmt: skip
+_TWO = "resources:\n  workers: 2\n"
+WORKERS = [
+    _bad("no worker", *_line("  cpus_per_worker: 1", "  workers: 0"), "resources.workers:"),
+    _bad("half a GPU each", "  cpus_per_worker: 1\n", "  workers: 2\n  gpus_per_worker: 0.5  # here\n",
+         "resources.gpus_per_worker:", "one whole GPU or none"),
+    _bad("sharding one worker", *_line("  weight_decay: 0.01", "  fsdp: true"), "training.fsdp:", "`resources.workers` is 1"),
+    _bad("sharding on CPUs", *_line("  weight_decay: 0.01", "  fsdp: true"), "training.fsdp:", "Leave `fsdp` out",
+         good=SCRATCH.replace("resources:\n", _TWO)),
+    _bad("old name of sharding", *_line("  weight_decay: 0.01", "  fsdp: full_shard"), "training.fsdp:", "true or false"),
+    _bad("sharding option", "  weight_decay: 0.01\n", "  fsdp: true\n  fsdp_config:\n    cpu_ofload: true  # here\n",
+         "training.fsdp_config.cpu_ofload:", "`cpu_offload`?"),
+    _bad("sharded checkpoints", "  weight_decay: 0.01\n",
+         "  fsdp: true\n  fsdp_config:\n    state_dict_type: SHARDED_STATE_DICT  # here\n",
+         "training.fsdp_config.state_dict_type:", "loads by itself"),
+    _bad("sharding options without sharding", *_line("  weight_decay: 0.01", "  fsdp_config: {cpu_offload: true}"),
+         "training.fsdp_config:", "`fsdp: true`"),
+    _bad("own backend", *_line("  weight_decay: 0.01", "  ddp_backend: gloo"), "training.ddp_backend:", "nccl on GPUs"),
+]  # fmt: skip
+
+TASKS = [
+    _bad("unknown chat template", *_line("  chat_template: chatml", "  chat_template: chatlm"), "data.chat_template: expected one of alpaca, chatml",
+         "`chatml`?", good=CHATS),
+    _bad("broken chat template", *_line("  chat_template: chatml", "  chat_template: '{% for message in messages %}'"),
+         "data.chat_template: this is no Jinja template", good=CHATS),
+    _bad("chat template without messages", *_line("  chat_template: chatml", "  chat_template: '{{ prompt }}'"), "data.chat_template:",
+         "never names them", good=CHATS),
+    _bad("chats of a classifier", *_line("  max_length: 48", "  chat_template: chatml"), "data.chat_template: sequence_classification does not read this",
+         "instruction_tuning and preference"),
+    _bad("conversations and prompts", "  chat_template: chatml\n", "  messages: chat\n  response: answer  # here\n", "data.response:", "whole conversations",
+         good=CHATS),
+    _bad("conversations of a builtin", *_line("  source: {builtin: stdlib-instructions}", "  source: {builtin: stdlib-instructions}"),
+         "has no messages", "Use your own files", good=CHATS.replace("  chat_template: chatml\n", "  messages: chat\n")),
+    _bad("answers of a builtin", *_line("  source: {builtin: stdlib-instructions}", "  source: {builtin: stdlib-docs}"),
+         "data.source.builtin: `stdlib-docs` has no prompts", "`stdlib-instructions` would fit", good=CHATS),
+    _bad("packing what runs on", *_line("  chat_template: chatml", "  pack: true"), "data.pack: `lstm` cannot keep packed examples apart",
+         good=CHATS.replace("architecture: gpt2", "architecture: lstm").replace("{n_embd: 32, n_layer: 1, n_head: 2}", "{}")),
+    _bad("packing pairs", *_line("  chat_template: chatml", "  pack: true"), "data.pack: preference does not read this", good=PAIRS),
+    _bad("unknown loss", *_line("  loss: sigmoid", "  loss: sigmoyd"), "preference.loss: expected one of sigmoid, hinge, ipo, simpo", "`sigmoid`?", good=PAIRS),
+    _bad("argument of another loss", *_line("  loss: sigmoid", "  margin: 1.0"), "preference.margin: only `simpo` has this", "`sigmoid`", good=PAIRS),
+    _bad("smoothing of another loss", "  loss: sigmoid\n", "  loss: ipo\n  label_smoothing: 0.1  # here\n", "preference.label_smoothing: only `sigmoid`", good=PAIRS),
+    _bad("beta of zero", *_line("  loss: sigmoid", "  beta: 0"), "preference.beta: expected a number > 0", good=PAIRS),
+    _bad("smoothing of tokens", *_line("  num_train_epochs: 2", "  label_smoothing_factor: 0.1"), "training.label_smoothing_factor:",
+         "`preference.label_smoothing`", good=PAIRS),
+    _bad("key of preference", *_line("  loss: sigmoid", "  betta: 0.1"), "preference.betta: unknown key", "`beta`?", good=PAIRS),
+    _bad("section of another task", "preference:\n", "prompt: {shots: 1}  # here\npreference:\n", "prompt: only `task: few_shot` has this section", good=PAIRS),
+    _bad("preference of a classifier", "training:\n", "preference: {beta: 0.2}  # here\ntraining:\n", "preference: only `task: preference` has this section"),
+    _bad("beta of a classifier", *_line("  training.learning_rate:", "  preference.beta:"), "space.preference.beta: a path starts with"),
+    _bad("section alone", *_line("  preference.beta: {log_uniform: [0.01, 1]}", "  preference: {choice: [a, b]}"), "space.preference: a whole section cannot vary",
+         "`preference.beta`", good=PAIRS),
+    _bad("beta out of range", *_line("  preference.beta: {log_uniform: [0.01, 1]}", "  preference.beta: {uniform: [-1, 1]}"), "space.preference.beta: a value is not allowed",
+         good=PAIRS),
+    _bad("template without answer", *_line('  template: "{text} is of {answer}"', '  template: "{text} is"'), "prompt.template:", "`{answer}` once", good=PROMPT),
+    _bad("template with another name", *_line('  template: "{text} is of {answer}"', '  template: "{text} is {label}"'), "prompt.template:", "but got `{label}`",
+         good=PROMPT),
+    _bad("unknown order", *_line("  evaluations: 4", "  order: simlar"), "prompt.order: expected one of random, label-balanced, similar", "`similar`?", good=PROMPT),
+    _bad("negative shots", *_line("  evaluations: 4", "  shots: -1"), "prompt.shots: expected a number >= 0", good=PROMPT),
+    _bad("asking what never learned", "  pretrained: ./tiny\n", "  architecture: gpt2  # here\n", "model.architecture: few_shot asks a model that was trained", good=PROMPT),
+    _bad("training a prompt", "prompt:\n", "training:\n  learning_rate: 0.1  # here\nprompt:\n", "training.learning_rate: few_shot does not train", good=PROMPT),
+    _bad("searching rates for a prompt", *_line("  prompt.shots: {int: [0, 4]}", "  training.learning_rate: {choice: [0.1, 0.2]}"),
+         "space.training.learning_rate:", "does not train", good=PROMPT),
+    _bad("adapter of a prompt", "  pretrained: ./tiny\n", "  pretrained: ./tiny\n  layer_decay: 0.9  # here\n", "model.layer_decay: few_shot does not train", good=PROMPT),
+    _bad("other texts for each trial", *_line("  prompt.shots: {int: [0, 4]}", "  prompt.evaluations: {int: [1, 4]}"), "space.prompt.evaluations: this cannot vary",
+         "could not be compared", good=PROMPT),
+    _bad("words of a target", "  max_length: 16\nprompt:\n", "  max_length: 16\n  answer: target\nprompt:\n  calibrate: true  # here\n", "prompt.calibrate: this is for labels",
+         good=PROMPT.replace("stdlib-docstrings", "stdlib-summaries")),
+    _bad("grace of a prompt", *_line("  scheduler: {name: asha, unit: evaluations, grace: 1, reduction_factor: 2}",
+         "  scheduler: {name: asha, unit: evaluations, grace: 4}"), "search.scheduler", "at most 4 evaluations", good=PROMPT),
+]  # fmt: skip
+
+GROUPS = {"task": TASKS, "unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
+          "scheduler": SCHEDULER, "start": START, "trainable": TRAINABLE, "workers": WORKERS}  # fmt: skip
 BAD_SPECS = {f"{group}: {bad.name}": bad for group, bads in GROUPS.items() for bad in bads}

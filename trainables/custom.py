@@ -1,115 +1,23 @@
-"""The user's own function as a trial: `function(config, report)`. Knows no task and no model."""
+"""The user's own function as a trial: find it, call it as it wants to be called. Knows no task and no model."""
 
+import contextlib
 import importlib
+import inspect
 import json
-import math
-import shutil
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from spaces.errors import SpecError
-from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
+from spaces.errors import SpecError, did_you_mean
+from spaces.reports import ReportFunction
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig
-
-
-class Reporter:
-    """What the function is handed as `report`."""
-
-    def __init__(
-        self, report: ReportFunction, *, directory: TrialDirectory | None, resume_from: Checkpoint | None
-    ) -> None:
-        self._report = report
-        self._directory = directory
-        self._started = time.monotonic()
-        self._began_at = time.time()
-        self._seconds_before = resume_from.report.seconds if resume_from else 0.0
-        self._evaluation = resume_from.report.progress.evaluation if resume_from else 0
-        self._last: TrialReport | None = resume_from.reported_again(directory) if resume_from else None
-        self.checkpoint: Path | None = resume_from.path if resume_from else None
-        """The folder to go on from, or None at a fresh start."""
-
-    def __call__(
-        self,
-        metrics: Mapping[str, float],
-        *,
-        step: int | None = None,
-        epoch: float | None = None,
-        tokens: int = 0,
-        checkpoint: str | Path | None = None,
-        is_final: bool = False,
-    ) -> None:
-        """Report an evaluation. Returns when the function may go on; a stop leaves it by an exception.
-
-        Args:
-            metrics: Values by name; the search's metric must be among them.
-            step: Steps done. Default: the number of reports.
-            epoch: Passes over the data. Default: the number of reports.
-            tokens: Training tokens seen.
-            checkpoint: A folder to go on from; it is taken over (moved).
-            is_final: Whether training ends here as planned.
-        """
-        if self._last is not None and self._last.progress.is_final:
-            raise TrialFailed(TrialFailure(kind="error", message="the function reported again after its final report"))
-        self._evaluation += 1
-        values = {name: float(value) for name, value in metrics.items()}
-        bad = next((name for name, value in values.items() if not math.isfinite(value)), None)
-        step = self._evaluation if step is None else step
-        if bad is not None:
-            raise TrialFailed(TrialFailure(kind="diverged", message=f"{bad} became {values[bad]} at step {step}"))
-        epoch = float(self._evaluation if epoch is None else epoch)
-        row: Row = {**values, "step": step, "epoch": epoch, "tokens": tokens, "evaluation": self._evaluation}
-        report = TrialReport(
-            progress=Progress(step=step, epoch=epoch, tokens=tokens, evaluation=self._evaluation, is_final=is_final),
-            metrics=values,
-            rows=[row],
-            seconds=self._seconds_before + time.monotonic() - self._started,
-            attempt=self._directory.attempt if self._directory else 1,
-            began_at=self._began_at,
-        )
-        if checkpoint is not None and self._directory is not None:
-            folder = self._directory.checkpoints / f".incoming-{self._evaluation}-attempt-{self._directory.attempt}"
-            shutil.rmtree(folder, ignore_errors=True)
-            shutil.move(str(checkpoint), folder)
-            report = replace(report, checkpoint=str(self._directory.commit(folder, report)))
-        self._last = report
-        self._report(report)
-
-    def finish(self) -> None:
-        """Mark the last report as final, once the function has returned."""
-        if self._last is None:
-            raise TrialFailed(TrialFailure(kind="error", message="the function returned without a single report"))
-        if self._last.progress.is_final:
-            return
-        final = replace(self._last, rows=[], progress=replace(self._last.progress, is_final=True))
-        if self._directory is not None and final.checkpoint is not None:
-            # Else a later attempt would take the trial for unfinished.
-            final = replace(final, checkpoint=str(self._directory.commit(Path(final.checkpoint), final)))
-        self._report(final)
-
-
-def load_function(trainable: str) -> Callable[[dict[str, Any], Reporter], object]:
-    """The function that `module:function` names.
-
-    Raises:
-        SpecError: there is no such module or function.
-    """
-    module_name, _, name = trainable.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise SpecError(
-            f"cannot import `{module_name}`: {error}. "
-            "It must lie in the folder you start tunesmith from, or be installed.",
-            path="trainable",
-        ) from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise SpecError(f"module `{module_name}` has no function `{name}`.", path="trainable")
-    return function
+from trainables.monitor import Monitor
+from trainables.process_state import DEFAULT_SEED, restored_process
+from trainables.reporter import Reporter
+from trainables.user_functions import UserFunction, check_name_is_free, kind_of
 
 
 def run_custom(
@@ -118,8 +26,77 @@ def run_custom(
     *,
     directory: TrialDirectory | None,
     resume_from: Checkpoint | None,
+    metric: str | None = None,
+    num_threads: int = 1,
+    save_checkpoints: bool = True,
+    monitor: Monitor | None = None,
 ) -> None:
-    """Call the user's function with its own copy of the configuration."""
-    reporter = Reporter(report, directory=directory, resume_from=resume_from)
-    load_function(trial.trainable)(json.loads(json.dumps(trial.config)), reporter)
-    reporter.finish()
+    """Call the user's function with its own copy of the configuration, from the last checkpoint if there is one."""
+    # What a module does when it is imported belongs to the process: it happens once, before anything is noted.
+    function = load_function(trial.trainable)
+    kind = kind_of(inspect.signature(function))
+    config = json.loads(json.dumps(trial.config))
+    with contextlib.ExitStack() as stack:
+        if kind == "ray_train_loop" and directory is None:
+            # Within a run, too, `ray.train.get_checkpoint` gives what was reported last.
+            directory = stack.enter_context(_temporary_directory())
+        reporter = Reporter(
+            report, directory=directory, resume_from=resume_from, metric=metric, save_checkpoints=save_checkpoints,
+            monitor=monitor,
+        )  # fmt: skip
+        with restored_process(seed=seed_of(config), num_threads=num_threads):
+            if kind == "ray_train_loop":
+                from trainables.ray_loop import run_ray_loop
+
+                run_ray_loop(function, config, reporter, name=trial.trainable)
+            else:
+                function(config, reporter)
+        reporter.finish()
+
+
+def seed_of(config: dict[str, Any]) -> int:
+    """What the process is seeded with: `config.seed` where it is a whole number."""
+    seed = config.get("seed")
+    return abs(seed) if isinstance(seed, int) and not isinstance(seed, bool) else DEFAULT_SEED
+
+
+def load_function(trainable: str) -> Callable[..., object]:
+    """The function that `module:function` or `file.py:function` names.
+
+    Raises:
+        SpecError: there is no such module or function.
+    """
+    wanted = UserFunction.parse(trainable)
+    try:
+        module = importlib.import_module(wanted.module) if wanted.file is None else _import_file(wanted)
+    except ModuleNotFoundError as error:
+        if error.name is not None and f"{wanted.module}.".startswith(f"{error.name}."):
+            hint = "It must lie beside the spec, in the folder you start tunesmith from, or be installed."
+        else:
+            hint = f"`{wanted.module}` needs it, and it is not installed here."
+        raise SpecError(f"cannot import `{wanted.module}`: {error}. {hint}", path="trainable") from error
+    function = getattr(module, wanted.name, None)
+    if not callable(function):
+        near = did_you_mean(wanted.name, vars(module))
+        raise SpecError(f"module `{wanted.module}` has no function `{wanted.name}`.{near}", path="trainable")
+    return function
+
+
+def _import_file(wanted: UserFunction) -> Any:
+    assert wanted.file is not None
+    check_name_is_free(wanted)
+    folder = str(wanted.file.parent)
+    if folder not in sys.path:
+        # As Python does for a script: a file may import what lies beside it, at its top and later on.
+        sys.path.insert(0, folder)
+    module = importlib.import_module(wanted.module)
+    check_name_is_free(wanted)
+    return module
+
+
+@contextlib.contextmanager
+def _temporary_directory() -> Iterator[TrialDirectory]:
+    with tempfile.TemporaryDirectory(prefix="tunesmith-") as folder:
+        directory = TrialDirectory(Path(folder))
+        directory.begin_attempt()
+        yield directory

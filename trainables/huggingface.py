@@ -1,4 +1,4 @@
-"""What transformers accepts - training arguments, model types, their fields - read from its source.
+"""What transformers accepts - training arguments, model types, their fields - read from its source; and our own.
 
 Importing transformers costs seconds and torch; parsing one of its files costs milliseconds. Knows no spec.
 """
@@ -8,6 +8,7 @@ import importlib.util
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 # Fields of every model configuration that a user may set; the others follow from data and task.
 _COMMON_CONFIG_FIELDS = {
@@ -15,6 +16,16 @@ _COMMON_CONFIG_FIELDS = {
     "chunk_size_feed_forward": "int",
     "problem_type": "str | None",
 }
+_RECURRENT_HEADS = {"CAUSAL_LM", "SEQUENCE_CLASSIFICATION", "TOKEN_CLASSIFICATION"}
+
+RECURRENT = ("rnn", "lstm", "gru")
+"""Model types of our own, in recurrent.py: they have every head."""
+
+RESIDUAL_OUTPUTS = (
+    "c_proj", "o_proj", "out_proj", "down_proj", "wo", "w2", "fc2", "fc_out", "dense_4h_to_h", "attention.dense",
+    "self_attention.dense", "output.dense",
+)  # fmt: skip
+"""How layers that write into the residual stream are called, attention's and the feed-forward's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +81,10 @@ def _training_arguments_source() -> ast.Module:
 
 @cache
 def architecture(model_type: str) -> Architecture | None:
-    """The configuration fields of `model_type`, or None when transformers has no such type."""
+    """The configuration fields of `model_type`, or None when there is no such type."""
+    if model_type in RECURRENT:
+        source = ast.parse(Path(__file__).with_name("recurrent.py").read_text("utf-8"))
+        return _architecture_of(model_type, _class_named(source, "RecurrentConfig"))
     folder = transformers_directory() / "models" / model_type.replace("-", "_")
     for path in sorted(folder.glob("configuration_*.py")):
         for node in ast.parse(path.read_text("utf-8")).body:
@@ -87,8 +101,30 @@ def model_types_with_head(head: str) -> frozenset[str]:
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == wanted:
             pairs = next(part for part in ast.walk(node.value) if isinstance(part, ast.List))
-            return frozenset(str(pair.elts[0].value) for pair in pairs.elts)  # type: ignore[attr-defined]  # pairs of string literals
+            names = {str(pair.elts[0].value) for pair in pairs.elts}  # type: ignore[attr-defined]  # pairs of string literals
+            return frozenset(names | set(RECURRENT) if head in _RECURRENT_HEADS else names)
     return frozenset()
+
+
+@cache
+def literal_in(package: str, file: str, name: str) -> Any:
+    """The literal that `file` of `package` assigns to `name`, such as a table of known names."""
+    found = importlib.util.find_spec(package)
+    assert found is not None, f"{package} is a declared dependency"
+    assert found.origin is not None, f"{package} has a file"
+    tree = ast.parse((Path(found.origin).parent / file).read_text("utf-8"))
+    return next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == name
+    )
+
+
+@cache
+def modeling_source(model_type: str) -> str:
+    """The source of the models of `model_type`; empty when it is not found."""
+    folder = transformers_directory() / "models" / model_type.replace("-", "_")
+    return "\n".join(path.read_text("utf-8") for path in sorted(folder.glob("modeling_*.py")))
 
 
 def _architecture_of(model_type: str, node: ast.ClassDef) -> Architecture:

@@ -5,35 +5,41 @@ the test split has its own door.
 """
 
 import logging
+import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spaces.errors import SpecError
 from trainables.config import DataConfig, ModelConfig, TaskName, TrainedTokenizer
+from trainables.data.augmentation import add_copies
 from trainables.data.cache import Progress, data_directory, make_once
 from trainables.data.card import DataCard, make_card
-from trainables.data.columns import class_column
-from trainables.data.files import PART_NAMES
+from trainables.data.columns import DIFFICULTY, Column, difficulty_columns
+from trainables.data.encode import EncodedPart
 from trainables.data.fingerprints import fingerprint as data_fingerprint
-from trainables.data.fingerprints import stratified
-from trainables.data.sources import Documents, load_documents
-from trainables.data.splits import draw_indices, split_indices
+from trainables.data.leakage import Leakage
+from trainables.data.mapped_pages import mapped_pages_released
+from trainables.data.parts import leakage_facts, load_parts
+from trainables.data.steps import step
+from trainables.data.texts import BATCH_DOCUMENTS, texts_of
 from trainables.data.tokenization import (
     load_saved_tokenizer,
     load_tokenizer,
     save_tokenizer,
     tokenizer_config,
-    train_bpe,
 )
+from trainables.data.tokenizer_training import train_tokenizer
+from trainables.data_sections import CurriculumConfig
 from trainables.tasks.registry import TASKS
 from trainables.tasks.task import Task
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
@@ -58,13 +64,19 @@ class PreparedData:
 
     @cached_property
     def train(self) -> "Dataset":
-        """Examples to train on: `input_ids`, and `labels` for classification."""
-        return _open_part(self.directory, "train")
+        """Examples to train on: `input_ids`, and what else the task's collator reads."""
+        return _without_difficulty(_open_part(self.directory, "train"))
+
+    def difficulties(self, curriculum: CurriculumConfig) -> "torch.Tensor":
+        """A number for each example of `train`."""
+        from trainables.curriculum import difficulties
+
+        return difficulties(_open_part(self.directory, "train"), curriculum)
 
     @cached_property
     def validation(self) -> "Dataset":
         """Examples that measure trials."""
-        return _open_part(self.directory, "validation")
+        return _without_difficulty(_open_part(self.directory, "validation"))
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerBase":
@@ -77,7 +89,8 @@ _prepared: dict[Path, PreparedData] = {}
 
 def fingerprint(task: TaskName, model: ModelConfig, data: DataConfig) -> str:
     """Names what `prepare` would make: equal fingerprints are equal examples."""
-    return data_fingerprint(task, model, data, columns=TASKS[task].columns(data))
+    described = TASKS[task]
+    return data_fingerprint(task, model, data, columns=described.columns(data), options=described.encoding_options)
 
 
 def prepare(
@@ -98,12 +111,26 @@ def prepare(
         progress = on_progress or logger.info
 
         def make(folder: Path) -> None:
-            _prepare_into(folder, TASKS[task], model, data, name=name, on_progress=progress)
+            with mapped_pages_released(folder):
+                _prepare_into(folder, TASKS[task], model, data, name=name, on_progress=progress)
 
         make_once(directory, make, is_made=_is_prepared, on_progress=progress)
     if directory not in _prepared:
         _prepared[directory] = PreparedData(directory=directory, card=_read_card(directory))
+    _tell_leakage(_prepared[directory].card, data, on_progress=on_progress)
     return _prepared[directory]
+
+
+def _tell_leakage(card: DataCard, data: DataConfig, *, on_progress: Progress | None) -> None:
+    for part, facts in card.leakage.items():
+        words = Leakage(**facts).in_words(part)
+        if facts["found"] and data.splits.leakage_check == "error":
+            raise SpecError(
+                f"{words}. `data.clean: [near_deduplicate]` removes such copies, `by: group` keeps them together.",
+                path="data.splits.leakage_check",
+            )
+        if facts["found"] and on_progress is not None:
+            on_progress(f"note: {words}")
 
 
 def cached_card(
@@ -118,7 +145,7 @@ def load_test_split(prepared: PreparedData) -> "Dataset":
     """The examples that no search has seen: for the final confirmation only."""
     if "test" not in prepared.card.examples:
         raise SpecError("this data has no test split: it was prepared with test 0.", path="data.splits.test")
-    return _open_part(prepared.directory, "test")
+    return _without_difficulty(_open_part(prepared.directory, "test"))
 
 
 # --- the preparation itself ------------------------------------------------------------------------------
@@ -130,29 +157,48 @@ def _prepare_into(
     scratch = folder / "scratch"
     scratch.mkdir()
     on_progress("reading documents")
-    documents = load_documents(data, task.columns(data), scratch=scratch)
-    parts = _split(documents, task, data)
-    tokenizer = _tokenizer(task, model, data, train=parts["train"], on_progress=on_progress)
-    on_progress(f"tokenizing {sum(map(len, parts.values())):,} documents")
-    encoded = {
-        part: task.encode(
-            rows,
-            scratch / f"{part}.examples.arrow",
-            tokenizer=tokenizer,
-            data=data,
-            labels=documents.label_order,
-        )
-        for part, rows in parts.items()
-    }
+    columns = (*task.columns(data), *difficulty_columns(data))
+    loaded = load_parts(data, columns, scratch=scratch, on_progress=on_progress)
+    for done in loaded.cleaning:
+        on_progress(f"cleaning: {done}")
+    parts = dict(loaded.documents)
+    tokenizer = _tokenizer(task, model, data, trains=loaded.unmixed_train, on_progress=on_progress)
+    task.complete_tokenizer(tokenizer, data)
+    num_originals = len(parts["train"])
+    if data.augment is not None:
+        parts["train"] = add_copies(parts["train"], data.augment, scratch / "augmented.arrow", seed=data.splits.seed)
+    num_documents = sum(map(len, parts.values()))
+    on_progress(f"tokenizing {num_documents:,} documents")
+    with step("tokenizing", total=num_documents, on_progress=on_progress):
+        encoded = {
+            part: _with_difficulty(
+                task.encode(
+                    rows,
+                    scratch / f"{part}.examples.arrow",
+                    tokenizer=tokenizer,
+                    data=data,
+                    labels=loaded.label_order,
+                ),
+                rows,
+            )
+            for part, rows in parts.items()
+        }
     card = make_card(
         encoded,
         fingerprint=name,
         task=task.name,
-        source=documents.description,
+        source=loaded.description,
         vocab_size=len(tokenizer),
-        max_length=data.max_length,
-        labels=documents.label_order,
+        data=data,
+        labels=loaded.label_order,
         baseline=task.baseline,
+    )
+    card = replace(
+        card,
+        documents={**card.documents, "train": num_originals},
+        cleaning=tuple(done.as_json() for done in loaded.cleaning),
+        leakage=leakage_facts(loaded.leakage),
+        augmented=len(parts["train"]) - num_originals,
     )
     save_tokenizer(tokenizer, folder / "tokenizer")
     with _no_progress_bars():
@@ -162,48 +208,40 @@ def _prepare_into(
     (folder / _CARD).write_text(card.to_json(), encoding="utf-8")
 
 
-def _split(documents: Documents, task: Task, data: DataConfig) -> "dict[str, Dataset]":
-    """Documents of each part: the source's own parts as they are, the missing ones taken from train."""
-    given = dict(documents.parts)
-    if data.max_documents is not None:
-        given = _draw(given, limit=data.max_documents, seed=data.splits.seed)
-    train = given.pop("train")
-    columns = task.columns(data)
-    classes = class_column(columns)
-    indices = split_indices(
-        len(train),
-        validation=0 if "validation" in given else data.splits.validation,
-        test=0 if "test" in given else data.splits.test,
-        seed=data.splits.seed,
-        labels=list(train[classes.role]) if classes is not None and stratified(data, columns) else None,
-    )
-    drawn = {"train": indices.train, "validation": indices.validation, "test": indices.test}
-    taken = {part: train.select(chosen) for part, chosen in drawn.items() if len(chosen)}
-    return {part: (taken | given)[part] for part in PART_NAMES if part in taken | given}
+def _with_difficulty(encoded: EncodedPart, documents: "Dataset") -> EncodedPart:
+    """The examples with the difficulties of their documents beside them, where a curriculum reads some."""
+    if DIFFICULTY not in documents.column_names or DIFFICULTY in encoded.examples.column_names:
+        return encoded
+    from datasets import concatenate_datasets
 
-
-def _draw(parts: "dict[str, Dataset]", *, limit: int, seed: int) -> "dict[str, Dataset]":
-    """At most about `limit` documents in all, each part keeping its share."""
-    total = sum(map(len, parts.values()))
-    if total <= limit:
-        return parts
-    return {
-        part: rows.select(draw_indices(len(rows), limit=max(1, round(limit * len(rows) / total)), seed=seed))
-        for part, rows in parts.items()
-    }
+    numbers = documents.select_columns([DIFFICULTY])
+    return replace(encoded, examples=concatenate_datasets([encoded.examples, numbers], axis=1))
 
 
 def _tokenizer(
-    task: Task, model: ModelConfig, data: DataConfig, *, train: "Dataset", on_progress: Progress
+    task: Task, model: ModelConfig, data: DataConfig, *, trains: "Sequence[Dataset]", on_progress: Progress
 ) -> "PreTrainedTokenizerBase":
     config = tokenizer_config(model, data)
     if not isinstance(config, TrainedTokenizer):
         place = "model.pretrained" if data.tokenizer is None else "data.tokenizer.pretrained"
-        return load_tokenizer(config.pretrained, path=place)
-    on_progress(f"training a tokenizer of {config.vocab_size} tokens")
-    column = task.columns(data)[0].role
-    texts = (text for batch in train.iter(batch_size=1000) for text in batch[column])
-    return train_bpe(texts, vocab_size=config.vocab_size, marks_ends=task.marks_ends)
+        loaded = load_tokenizer(config.pretrained, path=place)
+        if task.needs_mask_token and loaded.mask_token is None:
+            raise SpecError(f"this tokenizer has no token that hides another, as {task.name} needs.", path=place)
+        return loaded
+    on_progress(f"training a {config.train} tokenizer of {config.vocab_size} tokens")
+    texts = _sampled_texts(trains, task.columns(data), most_bytes=config.train_on_megabytes * 1e6)
+    return train_tokenizer(texts, config, marks_ends=task.marks_ends)
+
+
+def _sampled_texts(trains: "Sequence[Dataset]", columns: Sequence[Column], *, most_bytes: float) -> Iterator[str]:
+    """Texts of documents that are spread evenly over all of `trains`, of about `most_bytes` in all."""
+    # All columns counted; exact sizes would cost a pass.
+    held = sum(train.data.nbytes * len(train) / max(len(train.data), 1) for train in trains)
+    every = max(1, math.ceil(held / most_bytes))
+    for train in trains:
+        chosen = train if every == 1 else train.select(range(0, len(train), every))
+        for batch in chosen.iter(batch_size=BATCH_DOCUMENTS):
+            yield from texts_of(batch, columns)
 
 
 # --- on disk ---------------------------------------------------------------------------------------------
@@ -221,6 +259,10 @@ def _open_part(directory: Path, part: str) -> "Dataset":
     from datasets import load_from_disk
 
     return load_from_disk(str(directory / part))
+
+
+def _without_difficulty(examples: "Dataset") -> "Dataset":
+    return examples.remove_columns(DIFFICULTY) if DIFFICULTY in examples.column_names else examples
 
 
 @contextmanager

@@ -7,19 +7,35 @@ import json
 import os
 import queue
 import threading
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.result import (
+    AUTO_RESULT_KEYS,
+    DEBUG_METRICS,
+    DONE,
+    EPISODES_THIS_ITER,
+    RESULT_DUPLICATE,
+    SHOULD_CHECKPOINT,
+    TIMESTEPS_THIS_ITER,
+)
 
 from spaces.reports import TrialReport, TrialStopped
 from trainables.checkpoints import TrialDirectory
+from trainables.ranks import DEFAULT_COLLECTIVE_TIMEOUT_SECONDS
 from trainables.trial import TrialOutcome, classify, parse_document, run_trial
 
 # Names in a Tune result.
 REPORT, FAILURE, LAST_ROWS, FINISHED = "report", "failure", "last_rows", "finished"
 ORDER = "order"
+# A user's metric of such a name would tell Tune to stop, to save, or how late it is.
+_TUNES_OWN = frozenset({
+    *AUTO_RESULT_KEYS, *DEBUG_METRICS, DONE, SHOULD_CHECKPOINT, RESULT_DUPLICATE, EPISODES_THIS_ITER,
+    TIMESTEPS_THIS_ITER, FAILURE, LAST_ROWS, FINISHED,
+})  # fmt: skip
 _STOP_TIMEOUT_SECONDS = 120.0
 
 
@@ -37,8 +53,18 @@ class TrialOrder:
     """CPU threads to train with."""
     save_checkpoints: bool
     """Whether a checkpoint goes with each evaluation."""
+    gpu_share: float = 1.0
+    """The part of a GPU that the trial has; less than 1 where trials share one."""
     cache_directory: str | None = None
     """Where prepared data lies. Default: the user's cache."""
+    metric: str | None = None
+    """The search's metric: every report of a user's function must have it."""
+    num_workers: int = 1
+    """Processes that train the trial together."""
+    gpus_per_worker: float = 0.0
+    """GPUs of each process."""
+    collective_timeout_seconds: float = DEFAULT_COLLECTIVE_TIMEOUT_SECONDS
+    """How long a process waits for the others in one operation."""
 
     def to_config(self) -> dict[str, str]:
         """As the configuration of a Tune trial."""
@@ -55,13 +81,13 @@ class WarmTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the first order. Called once in the life of the process."""
-        self._run: _Run | None = None
+        self._run: Run | None = None
         self._order = TrialOrder.from_config(config)
 
     def step(self) -> dict[str, Any]:
         """Train until the next report, or to the end."""
         if self._run is None:
-            self._run = _Run(self._order)
+            self._run = self._start(self._order)
         return self._run.next_result()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -82,40 +108,65 @@ class WarmTrainable(tune.Trainable):
         """Stop the loop before the process ends."""
         self._end()
 
+    def _start(self, order: TrialOrder) -> "Run":
+        return _RunInThread(order)
+
     def _end(self) -> None:
         run, self._run = self._run, None
         if run is not None:
             run.stop()
 
 
-class _Run:
-    """One trial in its thread. `report` hands over an evaluation and waits until the next one is asked for."""
+class Run(ABC):
+    """One trial from its start to its end. It waits at each report until the next result is asked for."""
+
+    _waits = False
+
+    def next_result(self) -> dict[str, Any]:
+        """The next Tune result. A final report comes together with the end of the loop."""
+        if self._waits:
+            self._waits = False
+            self._go_on()
+        event = self._next_event()
+        if isinstance(event, TrialOutcome):
+            return _end_result(event)
+        if not event.progress.is_final:
+            self._waits = True
+            return _report_result(event)
+        self._go_on()
+        outcome = self._wait_for_outcome()
+        if outcome.failure is not None:
+            return _end_result(outcome)
+        return _report_result(event) | {FINISHED: True, "done": True}
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End the loop at its next report, and wait for it."""
+
+    @abstractmethod
+    def _next_event(self) -> TrialReport | TrialOutcome: ...
+
+    @abstractmethod
+    def _go_on(self) -> None: ...
+
+    def _wait_for_outcome(self) -> TrialOutcome:
+        while True:
+            event = self._next_event()
+            if isinstance(event, TrialOutcome):
+                return event
+            self._go_on()  # a report after the final one: nobody asks for it
+
+
+class _RunInThread(Run):
+    """The trial runs in a thread of this process."""
 
     def __init__(self, order: TrialOrder) -> None:
         self._order = order
         self._events: queue.SimpleQueue[TrialReport | TrialOutcome] = queue.SimpleQueue()
         self._may_go_on = threading.Semaphore(0)
         self._is_stopping = False
-        self._waits = False
         self._thread = threading.Thread(target=self._train, name=f"trial-{order.number}", daemon=True)
         self._thread.start()
-
-    def next_result(self) -> dict[str, Any]:
-        """The next Tune result. A final report comes together with the end of the loop."""
-        if self._waits:
-            self._waits = False
-            self._may_go_on.release()
-        event = self._events.get()
-        if isinstance(event, TrialOutcome):
-            return _end_result(event)
-        if not event.progress.is_final:
-            self._waits = True
-            return _report_result(event)
-        self._may_go_on.release()
-        outcome = self._wait_for_outcome()
-        if outcome.failure is not None:
-            return _end_result(outcome)
-        return _report_result(event) | {FINISHED: True, "done": True}
 
     def stop(self) -> None:
         """End the loop at its next report, and wait for it."""
@@ -126,12 +177,11 @@ class _Run:
             # The loop is stuck in a step. Its process must not take another trial: Tune starts a fresh one.
             os._exit(1)
 
-    def _wait_for_outcome(self) -> TrialOutcome:
-        while True:
-            event = self._events.get()
-            if isinstance(event, TrialOutcome):
-                return event
-            self._may_go_on.release()  # a report after the final one: nobody asks for it
+    def _next_event(self) -> TrialReport | TrialOutcome:
+        return self._events.get()
+
+    def _go_on(self) -> None:
+        self._may_go_on.release()
 
     def _train(self) -> None:
         try:
@@ -143,7 +193,9 @@ class _Run:
                 directory=directory,
                 save_checkpoints=self._order.save_checkpoints,
                 num_threads=self._order.num_threads,
+                gpu_share=self._order.gpu_share,
                 cache_directory=Path(self._order.cache_directory) if self._order.cache_directory else None,
+                metric=self._order.metric,
             )
         except TrialStopped:
             return
@@ -163,7 +215,7 @@ class _Run:
 def _report_result(report: TrialReport) -> dict[str, Any]:
     progress = report.progress
     return {
-        **report.metrics,
+        **{name: value for name, value in report.metrics.items() if name not in _TUNES_OWN},
         "epochs": progress.epoch,
         "steps": progress.step,
         "tokens": progress.tokens,

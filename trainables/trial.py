@@ -6,18 +6,32 @@ what each gives alone.
 
 import contextlib
 import gc
+import logging
 import os
+import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spaces.reports import ReportFunction, Row, TrialFailed, TrialFailure
+from spaces.usage import TrialUsage
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig, TrialConfig
+from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_evaluation, smaller_micro_batch
+from trainables.monitor import Monitor
+from trainables.process_group import is_collective_error
+from trainables.ranks import ALONE, PeerLost, Ranks
+
+if TYPE_CHECKING:
+    from trainables.preparation import PreparedData
+    from trainables.training import TrialLog
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +42,16 @@ class TrialOutcome:
     """None when it trained to its end."""
     rows: list[Row] = field(default_factory=list)
     """History rows after the last report."""
+    retry_with: Batches | None = None
+    """Memory ran out on this rank: with batches as small as these all ranks may try again, from the last checkpoint."""
+
+
+class OutOfMemoryWithPeers(TrialFailed):
+    """Memory ran out on one of several ranks, which cannot start again alone."""
+
+    def __init__(self, failure: TrialFailure, *, retry_with: Batches) -> None:
+        super().__init__(failure)
+        self.retry_with = retry_with
 
 
 def parse_document(document: dict[str, Any]) -> TrialConfig | CustomTrialConfig:
@@ -42,14 +66,23 @@ def run_trial(
     directory: TrialDirectory | None = None,
     save_checkpoints: bool = True,
     num_threads: int = 1,
+    gpu_share: float = 1.0,
     cache_directory: Path | None = None,
     on_progress: Callable[[str], None] | None = None,
+    metric: str | None = None,
+    ranks: Ranks = ALONE,
+    batches: Batches | None = None,
 ) -> TrialOutcome:
     """Train `trial`, from its last checkpoint in `directory` if there is one.
 
+    With several `ranks` each of them makes this call; `report` is called on all, and only the first writes.
+
     A trial that goes on from a checkpoint first reports that checkpoint's evaluation again: the search may have
-    died before it heard of it. TrialStopped, raised by `report`, passes through.
+    died before it heard of it. TrialStopped, raised by `report`, passes through. `metric` is what the search is
+    about: a user's function that does not report it, or no number, has failed. `gpu_share` is less than 1 where
+    trials share a GPU: each counts its share of the energy. `batches` are those that an earlier attempt found to fit.
     """
+    started = time.monotonic()
     resume_from = directory.latest() if directory else None
     rows: list[Row] = []
     try:
@@ -60,33 +93,35 @@ def run_trial(
         if isinstance(trial, CustomTrialConfig):
             from trainables.custom import run_custom
 
-            run_custom(trial, report, directory=directory, resume_from=resume_from)
+            with Monitor(before=_usage(resume_from), gpu_share=gpu_share) as monitor:
+                run_custom(
+                    trial, report, directory=directory if ranks.is_first else None, resume_from=resume_from,
+                    metric=metric, num_threads=num_threads, save_checkpoints=save_checkpoints, monitor=monitor,
+                )  # fmt: skip
         else:
             _run_task(
                 trial, report, rows=rows, directory=directory, resume_from=resume_from,
-                save_checkpoints=save_checkpoints, num_threads=num_threads, cache_directory=cache_directory,
-                on_progress=on_progress,
+                save_checkpoints=save_checkpoints, num_threads=num_threads, gpu_share=gpu_share,
+                cache_directory=cache_directory, on_progress=on_progress, ranks=ranks, batches=batches,
             )  # fmt: skip
-    except TrialFailed as error:
-        return TrialOutcome(failure=error.failure, rows=rows)
     except (Exception, SystemExit) as error:  # a user's function may call sys.exit
-        return TrialOutcome(failure=classify(error), rows=rows)
+        failure = error.failure if isinstance(error, TrialFailed) else classify(error)
+        seconds = time.monotonic() - started + (resume_from.report.seconds if resume_from else 0.0)
+        retry_with = error.retry_with if isinstance(error, OutOfMemoryWithPeers) else None
+        return TrialOutcome(failure=replace(failure, seconds=seconds), rows=rows, retry_with=retry_with)
     return TrialOutcome(rows=rows)
 
 
-# As PyTorch says it on a GPU, on the CPU (Linux, Windows), and when cuBLAS finds no room for its workspace.
-_MEMORY_SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+def _usage(checkpoint: Checkpoint | None) -> TrialUsage | None:
+    return checkpoint.report.usage if checkpoint else None
 
 
 def classify(error: BaseException) -> TrialFailure:
     """The failure that an exception out of training stands for."""
-    text = f"{type(error).__name__}: {error}"
-    is_memory = isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(sign in text for sign in _MEMORY_SIGNS)
-    )
-    message = text.strip().splitlines()[0][:500]
+    message = f"{type(error).__name__}: {error}".strip().splitlines()[0][:500]
+    is_lost = isinstance(error, PeerLost) or is_collective_error(error)
     return TrialFailure(
-        kind="out_of_memory" if is_memory else "error",
+        kind="out_of_memory" if is_out_of_memory(error) else "lost" if is_lost else "error",
         message=message,
         details="".join(traceback.format_exception(error)),
     )
@@ -101,23 +136,96 @@ def _run_task(
     resume_from: Checkpoint | None,
     save_checkpoints: bool,
     num_threads: int,
+    gpu_share: float,
     cache_directory: Path | None,
     on_progress: Callable[[str], None] | None,
+    ranks: Ranks,
+    batches: Batches | None,
 ) -> None:
     # Heavy imports wait until a trial really trains in this process.
     from trainables.preparation import prepare
-    from trainables.training import TrialLog, train
+    from trainables.training import TrialLog
 
-    log = TrialLog(rows=rows, seconds_before=resume_from.report.seconds if resume_from else 0.0)
+    before = _usage(resume_from)
+    if batches is not None:
+        rows.append(batches.row(resume_from.report.progress if resume_from else None))
+    telling = TrialLog(
+        rows=rows,
+        seconds_before=resume_from.report.seconds if resume_from else 0.0,
+        # An earlier attempt found what fits.
+        batches=batches or (before and Batches.used(before)) or Batches.of(trial.training),
+    )
     data = prepare(trial.task, trial.model, trial.data, cache_directory=cache_directory, on_progress=on_progress)
-    with (
-        _fresh_process_state(seed=int(trial.training.get("seed", 42)), num_threads=num_threads),
-        _output(directory) as output,
-    ):
-        train(
-            trial, data, report, log=log, directory=directory if save_checkpoints else None, output=output,
-            resume_from=resume_from,
+    with Monitor(before=before if ranks.is_first else None, gpu_share=gpu_share) as telling.monitor:
+        _train_in_what_fits(
+            trial, data, report, telling=telling, directory=directory, saving=directory if save_checkpoints else None,
+            resume_from=resume_from, num_threads=num_threads, ranks=ranks,
         )  # fmt: skip
+
+
+def _train_in_what_fits(
+    trial: TrialConfig,
+    data: "PreparedData",
+    report: ReportFunction,
+    *,
+    telling: "TrialLog",
+    directory: TrialDirectory | None,
+    saving: TrialDirectory | None,
+    resume_from: Checkpoint | None,
+    num_threads: int,
+    ranks: Ranks,
+) -> None:
+    """Train, starting again in smaller pieces of the same batch whenever memory runs out."""
+    from trainables.prompting import ask
+    from trainables.tasks.registry import TASKS
+    from trainables.training import train
+
+    while True:
+        try:
+            with (
+                fresh_process_state(seed=int(trial.training.get("seed", 42)), num_threads=num_threads),
+                _output(directory) as output,
+            ):
+                if not TASKS[trial.task].trains:
+                    ask(trial, data, report, log=telling, attempt=directory.attempt if directory else 1)
+                    return
+                train(
+                    trial, data, report, log=telling, directory=saving, output=output, resume_from=resume_from,
+                    ranks=ranks,
+                )  # fmt: skip
+            return
+        except Exception as error:
+            telling.batches = _after_out_of_memory(error, trial, telling, num_examples=len(data.train), ranks=ranks)
+        # Out of the `except`: the exception and all its frames are gone before the next model is built.
+        resume_from = saving.latest() if saving else None
+        telling.rows[:] = [telling.batches.row(resume_from.report.progress if resume_from else None)]
+
+
+def _after_out_of_memory(
+    error: Exception, trial: TrialConfig, telling: "TrialLog", *, num_examples: int, ranks: Ranks
+) -> Batches:
+    """The batches to try again with. Raises `error`, or TrialFailed, when there is nothing to try."""
+    if not is_out_of_memory(error) or not telling.has_begun_a_step:
+        raise error  # a model that does not fit by itself fits with no batch
+    before = telling.batches
+    drop_last = bool(trial.training.get("dataloader_drop_last", False))
+    batches = smaller_micro_batch(before, num_examples=num_examples, drop_last=drop_last)
+    if batches is None:
+        failure = classify(error)
+        reason = "a single example does not fit into memory"
+        if before.micro > 1:
+            reason = (
+                f"{before.micro} examples at once do not fit into memory, and with `dataloader_drop_last` smaller "
+                "pieces would train on other examples"
+            )
+        raise TrialFailed(replace(failure, message=f"{reason}: {failure.message}")) from error
+    if ranks.are_several:
+        raise OutOfMemoryWithPeers(classify(error), retry_with=smaller_evaluation(batches) or batches) from error
+    log.warning(
+        "%d examples at once do not fit into memory: trying again with %d x %d (the same effective batch).",
+        before.micro, batches.micro, batches.accumulation,
+    )  # fmt: skip
+    return batches
 
 
 @contextlib.contextmanager
@@ -132,7 +240,7 @@ def _output(directory: TrialDirectory | None) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _fresh_process_state(*, seed: int, num_threads: int) -> Iterator[None]:
+def fresh_process_state(*, seed: int, num_threads: int) -> Iterator[None]:
     """Process-wide state as a new process would have it, before and after the trial."""
     import torch
     import transformers
@@ -149,8 +257,7 @@ def _fresh_process_state(*, seed: int, num_threads: int) -> Iterator[None]:
         try:
             yield
         except BaseException as error:
-            # The frames of the loop hold model and optimizer for as long as the exception lives.
-            traceback.clear_frames(error.__traceback__)
+            release_frames(error)
             raise
         finally:
             _forget_accelerator()
@@ -203,6 +310,7 @@ def _restored_switches() -> Iterator[None]:
     try:
         yield
     finally:
+        _forget_compiled()
         torch.use_deterministic_algorithms(False)
         backend.deterministic, backend.benchmark = is_deterministic, may_benchmark
         if torch.backends.fp32_precision != precision:
@@ -210,6 +318,14 @@ def _restored_switches() -> Iterator[None]:
         for name in _switches_in_environment():
             del os.environ[name]
         os.environ.update(environment)
+
+
+def _forget_compiled() -> None:
+    """What `torch_compile` of one trial compiled holds its model, and counts towards a limit of recompilations."""
+    if "torch._dynamo" in sys.modules:
+        import torch
+
+        torch.compiler.reset()
 
 
 def _switches_in_environment() -> dict[str, str]:

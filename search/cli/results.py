@@ -27,7 +27,7 @@ def leaderboard(
     elif as_csv:
         typer.echo(to_csv(entries), nl=False)
     else:
-        from rich.console import Console
+        from search.cli.screen import screen
 
-        console = Console()
+        console = screen()
         console.print(to_table(entries, record, width=console.width), highlight=False)

@@ -60,21 +60,21 @@ def trial(
     number: Annotated[int | None, typer.Option(min=0, help="Run this recorded trial of the search again.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one trial here, without Ray: the spec as it stands, or a recorded trial again."""
+    """Run one trial here, without Ray: the spec as it stands, or a recorded trial again. `torchrun` works, too."""
     from search.single import run_single
 
     with _stdout_for_json(as_json):
         result = run_single(spec, overrides=set_ or (), number=number, console=_console(as_json))
-    if as_json:
+    if as_json and result["rank"] == 0:
         typer.echo(json.dumps(result))
     if result["state"] != "COMPLETE":
         raise typer.Exit(EXIT_NO_TRIAL)
 
 
 def _console(as_json: bool) -> "Console":
-    from rich.console import Console
+    from search.cli.screen import screen
 
-    return Console(stderr=as_json)
+    return screen(stderr=as_json)
 
 
 def _stdout_for_json(as_json: bool) -> contextlib.AbstractContextManager[object]:

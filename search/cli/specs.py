@@ -3,11 +3,15 @@
 import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from spaces.errors import SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from search.plan import Plan
+    from search.probe import Probe
 
 SpecArgument = Annotated[Path, typer.Argument(help="The spec, a YAML file.", show_default=False)]
 SetOption = Annotated[
@@ -15,6 +19,9 @@ SetOption = Annotated[
     typer.Option("--set", metavar="PATH=VALUE", help="Override one entry of the spec. May be given several times."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+_MODULE = "my_module.py"
+"""What the template `custom` names as its trainable."""
 
 
 def init(
@@ -25,7 +32,8 @@ def init(
     force: Annotated[bool, typer.Option(help="Overwrite the file if it exists.")] = False,
 ) -> None:
     """Write a commented spec to start from."""
-    known = {Path(str(entry)).stem: entry for entry in files("search").joinpath("templates").iterdir()}
+    templates = files("search").joinpath("templates")
+    known = {Path(entry.name).stem: entry for entry in templates.iterdir() if entry.name.endswith(".yaml")}
     if template not in known:
         raise SpecError(
             f"there is no template `{template}`.{did_you_mean(template, known)} Known: {', '.join(sorted(known))}."
@@ -37,10 +45,22 @@ def init(
     if not file.parent.is_dir():
         raise SpecError(f"there is no folder `{file.parent}`.")
     file.write_text(known[template].read_text("utf-8"), "utf-8")
-    typer.echo(f"wrote {file}\nnext:  tunesmith check {file}")
+    typer.echo(f"wrote {file}")
+    module = file.with_name(_MODULE)
+    if template == "custom" and not module.exists():  # what is there already is the user's
+        module.write_text(templates.joinpath(_MODULE).read_text("utf-8"), "utf-8")
+        typer.echo(f"wrote {module}")
+    typer.echo(f"next:  tunesmith check {file}")
 
 
-def check(spec: SpecArgument, set_: SetOption = None, as_json: JsonOption = False) -> None:
+def check(
+    spec: SpecArgument,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Also train a few real steps: what fits into memory, how long it takes.")
+    ] = False,
+) -> None:
     """Validate a spec and print the plan, without starting anything."""
     from search.load import load_spec
     from search.plan import make_plan
@@ -48,11 +68,25 @@ def check(spec: SpecArgument, set_: SetOption = None, as_json: JsonOption = Fals
 
     plan = make_plan(load_spec(spec, overrides=set_ or ()))
     if as_json:
-        typer.echo(json.dumps(plan_facts(plan), indent=2))
+        facts = plan_facts(plan)
+        if probe:
+            facts["probe"] = _probe(plan).to_json()
+        typer.echo(json.dumps(facts, indent=2))
         return
-    from rich.console import Console
+    from search.cli.screen import screen
 
-    Console().print(plan_text(plan), highlight=False, soft_wrap=True)
+    screen().print(plan_text(plan), highlight=False, soft_wrap=True)
+    if probe:
+        from search.probe_text import probe_text
+
+        found = probe_text(_probe(plan), currency=plan.spec.resources.currency)
+        screen().print("", found, highlight=False, soft_wrap=True)
+
+
+def _probe(plan: "Plan") -> "Probe":
+    from search.probe import probe_search
+
+    return probe_search(plan, on_progress=lambda words: typer.echo(f"probe  {words}", err=True))
 
 
 def schema() -> None:

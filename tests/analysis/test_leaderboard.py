@@ -93,6 +93,15 @@ def test_the_table_fits_an_eighty_column_terminal(num_params: int) -> None:
     assert ("seconds" in text) == (num_params == 4)
 
 
+def test_training_is_shown_in_the_unit_that_trials_are_stopped_by() -> None:
+    trials = [replace(TRIALS[0], steps=12_000, epochs=3.0)]
+    for unit, shown in (("steps", "12,000"), ("epochs", "3")):
+        record = replace(_record(), trials=trials, unit=unit)  # type: ignore[arg-type]  # from a list of them
+        table = to_table(leaderboard(record), record, width=200)
+        column = next(column for column in table.columns if column.header == unit)
+        assert list(column.cells) == [shown]
+
+
 @pytest.mark.parametrize(
     ("paths", "names"),
     [

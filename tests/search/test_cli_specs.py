@@ -62,10 +62,31 @@ def test_check_imports_nothing_heavy(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("template", ["classification", "fine-tuning", "causal-lm", "custom"])
 def test_init_writes_what_check_accepts(tunesmith: Run, tmp_path: Path, template: str) -> None:
-    (tmp_path / "my_module.py").write_text("def train(config, report): ...\n")
     assert tunesmith("init", "--template", template, "new.yaml").returncode == 0
     done = tunesmith("check", "new.yaml")
     assert done.returncode == 0, done.stderr
+
+
+def test_init_leaves_a_module_that_is_there_already(tunesmith: Run, tmp_path: Path) -> None:
+    (tmp_path / "my_module.py").write_text("mine")
+    assert tunesmith("init", "--template", "custom").returncode == 0
+    assert (tmp_path / "my_module.py").read_text() == "mine"
+
+
+def test_the_module_that_init_writes_trains_and_goes_on_where_it_was(tunesmith: Run, tmp_path: Path) -> None:
+    assert "my_module.py" in tunesmith("init", "--template", "custom").stdout
+    done = tunesmith("trial", "spec.yaml", "--json")
+    assert done.returncode == 0, done.stderr
+    losses = [evaluation["metrics"]["loss"] for evaluation in json.loads(done.stdout)["evaluations"]]
+    assert len(losses) == 10
+    assert losses == sorted(losses, reverse=True)
+
+
+def test_a_spec_finds_its_module_from_any_folder(tunesmith: Run, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    assert tunesmith("init", "deep/spec.yaml", "--template", "custom").returncode == 0
+    shown = tunesmith("check", "deep/spec.yaml")
+    assert "deep/my_module.py:train, called as function(config, report)" in shown.stdout
 
 
 def test_init_does_not_overwrite(tunesmith: Run, tmp_path: Path) -> None:

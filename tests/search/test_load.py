@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from bad_specs import BAD_SPECS, OWN, SCRATCH, TUNED, BadSpec
+from bad_specs import BAD_SPECS, CHATS, OWN, PAIRS, PROMPT, SCRATCH, TUNED, BadSpec
 from conftest import Run
 
 from search.load import SpecErrors, load_spec
@@ -41,7 +41,17 @@ def files_here() -> set[str]:
     return {os.path.relpath(path) for path in Path.cwd().rglob("*") if "__pycache__" not in path.parts}
 
 
-@pytest.mark.parametrize("good", [SCRATCH, TUNED, OWN], ids=["from scratch", "pretrained", "own function"])
+GOOD = {
+    "from scratch": SCRATCH,
+    "pretrained": TUNED,
+    "own function": OWN,
+    "chats": CHATS,
+    "pairs": PAIRS,
+    "prompt": PROMPT,
+}
+
+
+@pytest.mark.parametrize("good", GOOD.values(), ids=GOOD)
 def test_the_specs_that_are_broken_below_are_good(good: str) -> None:
     Path("spec.yaml").write_text(good)
     assert make_plan(load_spec(Path("spec.yaml"))).num_trials >= 12

@@ -1,4 +1,5 @@
 import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from search.spec import AlgorithmConfig, SearchSpec
 from search.tracker import NullTracker, Row
 from spaces.reports import Progress, TrialFailure, TrialReport
 from spaces.space import Space
+from spaces.usage import TrialUsage
 
 DOCUMENT = {"trainable": "m:f", "config": {"x": 0.5}}
 SPACE = Space.parse({"config.x": {"uniform": [0.0, 1.0]}}, document=DOCUMENT)
@@ -30,9 +32,13 @@ class RecordingTracker(NullTracker):
     def __init__(self) -> None:
         self.rows: list[Row] = []
         self.ends: list[tuple[int, str, Any]] = []
+        self.samples: dict[int, list[Any]] = {}
 
     def log_rows(self, number: int, rows: Sequence[Row]) -> None:
         self.rows += rows
+
+    def log_samples(self, number: int, samples: Sequence[Any]) -> None:
+        self.samples[number] = list(samples)
 
     def end_trial(self, number: int, *, state: str, summary: Any, error: str | None) -> None:
         self.ends.append((number, state, summary))
@@ -57,6 +63,7 @@ class Session:
             document_of=lambda proposal: SPACE.apply(proposal.assignment),
             trial_facts={"cpus": 1},
             record=read_records(folder),
+            price_per_hour=7.2,
         )
 
     def start(self) -> int:
@@ -65,7 +72,16 @@ class Session:
         self.recorder.start(proposal)
         return proposal.number
 
-    def report(self, number: int, step: int, loss: float, *, has_checkpoint: bool = False) -> None:
+    def report(
+        self,
+        number: int,
+        step: int,
+        loss: float,
+        *,
+        has_checkpoint: bool = False,
+        seconds: float = 0.0,
+        usage: TrialUsage | None = None,
+    ) -> None:
         checkpoint = self.files.trial(number).checkpoints / f"e{step}"
         if has_checkpoint:
             checkpoint.mkdir(parents=True)
@@ -78,6 +94,8 @@ class Session:
                 metrics={"loss": loss},
                 rows=[{"step": step - 0.5, "train/loss": loss}, row],
                 checkpoint=str(checkpoint) if has_checkpoint else None,
+                seconds=seconds,
+                usage=usage,
             ),
         )
 
@@ -95,6 +113,19 @@ def test_rows_reach_history_and_tracker_in_order_and_once(tmp_path: Path, study:
     history = session.files.trial(number).read_history()
     assert [row["step"] for row in history] == [0.5, 1, 1.5, 2, 2.5, 3]
     assert session.tracker.rows == history
+
+
+def test_what_the_last_evaluation_produced_is_kept_and_shown_once(tmp_path: Path, study: optuna.Study) -> None:
+    session = Session(tmp_path, study)
+    number = session.start()
+    for step in (1, 2):
+        sample = {"prompt": "a", "expected": "é", "generated": str(step)}
+        progress = Progress(step=step, epoch=step, tokens=0, evaluation=step)
+        session.recorder.report(number, TrialReport(progress=progress, metrics={"loss": 1.0}, samples=[sample]))
+    session.recorder.finish(number, is_complete=True)
+    lines = session.files.trial(number).samples.read_text("utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [{"prompt": "a", "expected": "é", "generated": "2"}]
+    assert session.tracker.samples == {number: [{"prompt": "a", "expected": "é", "generated": "2"}]}
 
 
 def test_a_resumed_trial_loses_its_torn_tail_and_no_evaluation(tmp_path: Path, study: optuna.Study) -> None:
@@ -178,3 +209,24 @@ def test_a_later_session_still_knows_which_checkpoint_is_best(tmp_path: Path, st
     later.report(number, 1, 0.2, has_checkpoint=True)
     later.recorder.finish(number, is_complete=True)
     assert [trial.number for trial in read_records(tmp_path).trials if trial.checkpoint] == [0]
+
+
+def test_what_a_trial_used_is_in_the_record_and_in_its_run(tmp_path: Path, study: optuna.Study) -> None:
+    session = Session(tmp_path, study)
+    number = session.start()
+    usage = TrialUsage(device="GPU", energy_wh=3.5, energy_is_estimate=True, peak_memory_bytes=1024, mfu=0.4)
+    session.report(number, 9, 0.5, seconds=1800.0, usage=usage)
+    session.recorder.finish(number, is_complete=True)
+    trial = read_records(tmp_path).trials[number]
+    assert (trial.usage, trial.cost) == (usage, 3.6)
+    summary = session.tracker.ends[0][2]
+    assert (summary["trial/energy_wh"], summary["trial/cost"], summary["trial/mfu"]) == (3.5, 3.6, 0.4)
+
+
+def test_a_failed_trial_has_its_kind_and_what_it_cost(tmp_path: Path, study: optuna.Study) -> None:
+    session = Session(tmp_path, study)
+    number = session.start()
+    failure = TrialFailure(kind="out_of_memory", message="a single example does not fit", seconds=900.0)
+    session.recorder.fail(number, failure, rows=[])
+    trial = read_records(tmp_path).trials[number]
+    assert (trial.state, trial.failure, trial.seconds, trial.cost) == ("FAIL", "out_of_memory", 900.0, 1.8)

@@ -169,6 +169,17 @@ def test_leaderboard_is_read_back_to_the_digit(told: FakeWandb) -> None:
     assert table.data[1] == [1, None, None, 1, "NaN"]
 
 
+def test_generated_texts_are_a_table_of_the_trials_run(server: FakeWandb, opened: Open) -> None:
+    tracker = opened("online")
+    tracker.start_trial(0, DOCUMENT, history=[])
+    tracker.log_rows(0, rows(0, 2))
+    tracker.log_samples(0, [{"prompt": "a", "expected": "é", "generated": "b"}])
+    tracker.end_trial(0, state="COMPLETE", summary={}, error=None)
+    tracker.close()
+    table = wandb.Api().artifact(f"{ENTITY}/demo/run-{TRIAL_ID}-samples:latest").get("samples")
+    assert (table.columns, table.data) == (["prompt", "expected", "generated"], [["a", "é", "b"]])
+
+
 def test_run_files_can_be_downloaded(told: FakeWandb, tmp_path: Path) -> None:
     (run,) = read_back(job_type="search")
     (file,) = [file for file in run.files() if file.name.startswith("media/table/")]

@@ -10,8 +10,18 @@ def test_null_value_counts_as_present():
     assert has_path({"model": {"adapter": None}}, "model.adapter")
 
 
-def test_path_through_a_list_does_not_exist():
-    assert not has_path({"data": [{"weight": 1}]}, "data.0.weight")
+@pytest.mark.parametrize(("path", "is_there"), [("data.0.weight", True), ("data.1.weight", False), ("data.x", False)])
+def test_a_number_names_an_entry_of_a_list(path, is_there):
+    assert has_path({"data": [{"weight": 1}]}, path) is is_there
+
+
+def test_an_entry_of_a_list_is_set_in_a_copy():
+    document = {"data": {"source": [{"weight": 1}, {"weight": 2}]}}
+    changed = with_paths(document, {"data.source.1.weight": 5, "data.source.0.weight": 4, "data.seed": 0})
+    assert changed == {"data": {"source": [{"weight": 4}, {"weight": 5}], "seed": 0}}
+    assert document == {"data": {"source": [{"weight": 1}, {"weight": 2}]}}
+    set_path(document, "data.source.0.weight", 9)
+    assert document["data"]["source"][0] == {"weight": 9}
 
 
 def test_unknown_path_names_the_nearest():
@@ -25,9 +35,10 @@ def test_set_path_creates_what_is_missing_or_null(document):
     assert document == {"model": {"adapter": {"r": 8}}}
 
 
-def test_set_path_into_a_list_says_that_lists_are_out_of_reach():
-    with pytest.raises(SpecError, match="reach into mappings only"):
-        set_path({"data": {"source": [1, 2]}}, "data.source.0", 3)
+@pytest.mark.parametrize("path", ["data.source.2", "data.source.x", "data.source.-1"])
+def test_a_path_makes_no_list_longer(path):
+    with pytest.raises(SpecError, match=r"the list `data\.source`, which has 2 entries: name one by its number"):
+        set_path({"data": {"source": [1, 2]}}, path, 3)
 
 
 def test_set_path_below_a_scalar_names_the_scalar():

@@ -117,7 +117,7 @@ def test_true_does_not_fulfil_a_condition_for_one():
             "`m.kk` is neither in the document nor searched",
         ),
         ({"model.adapter": {"choice": [None]}, "model.adapter.r": {"int": [1, 2]}}, "cannot both be searched"),
-        ({"data.source.0": {"int": [1, 2]}}, "reach into mappings only"),
+        ({"data.source.7.weight": {"int": [1, 2]}}, "name one by its number, from 0"),
         ({"training.lr.x": {"int": [1, 2]}}, "holds no keys"),
         ({"training..lr": {"int": [1, 2]}}, "keys and single dots"),
         ({"training.lr": 0.1}, "belongs into its section"),

@@ -100,7 +100,7 @@ def test_a_function_that_finds_nothing_left_to_do_has_finished(custom: Custom, t
         ("report({'loss': float('nan')})", "diverged", "loss became nan at step 1"),
         ("report({'loss': 1.0, 'other': -float('inf')}, step=7)", "diverged", "other became -inf at step 7"),
         ("pass", "error", "without a single report"),
-        ("report({'loss': 'small'})", "error", "could not convert"),
+        ("report({'loss': 'small'})", "error", "a number in it, but has loss 'small'"),
         ("raise ValueError('no')", "error", "ValueError: no"),
         ("sys.exit(3)", "error", "SystemExit: 3"),
         ("raise MemoryError", "out_of_memory", "MemoryError"),
@@ -124,3 +124,34 @@ def test_a_function_that_is_not_there_is_refused(name: str, text: str) -> None:
 def test_it_cannot_change_the_next_trials_config(custom: Custom) -> None:
     document = custom("config['list'].append(1); report({'length': len(config['list'])})", list=[])
     assert run(document).metrics == run(document).metrics
+
+
+def test_without_saving_a_checkpoint_is_cleared_up(custom: Custom, tmp_path: Path) -> None:
+    ran = run(custom(COUNTING, folder=str(tmp_path / "own")), tmp_path / "trial", save_checkpoints=False)
+    assert [one.checkpoint for one in ran.reports] == [None] * 4
+    assert list((tmp_path / "own").iterdir()) == []
+
+
+def test_the_last_checkpoint_is_at_hand_within_a_run_too(custom: Custom, tmp_path: Path) -> None:
+    body = COUNTING + "\n    assert (report.checkpoint / 'n').read_text() == str(n)"
+    assert run(custom(body, folder=str(tmp_path / "own")), tmp_path / "trial").failure is None
+
+
+@pytest.mark.parametrize(("given", "text"), [("'no-folder'", "not there"), ("__file__", "a file")])
+def test_a_checkpoint_that_is_no_folder_is_told(custom: Custom, tmp_path: Path, given: str, text: str) -> None:
+    ran = run(custom(f"report({{'loss': 1}}, checkpoint={given})"), tmp_path / "trial")
+    assert "a checkpoint is a folder, but" in message(ran)
+    assert text in message(ran)
+
+
+def test_only_the_objective_must_be_finite(custom: Custom) -> None:
+    ran = run(custom("report({'loss': 1.0, 'ratio': float('inf')})"), metric="loss")
+    assert ran.failure is None
+    assert ran.metrics[0] == {"loss": 1.0}
+    assert ran.rows[0]["ratio"] == float("inf")
+
+
+def test_a_module_that_lacks_what_it_imports_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "importing.py").write_text("def train(config, report): ...\nimport no_such_library")
+    with pytest.raises(SpecError, match="`importing` needs it, and it is not installed here"):
+        load_function(f"{tmp_path}/importing.py:train")

@@ -147,7 +147,7 @@ def test_what_changes_no_token_changes_no_fingerprint(labelled_csv: Path, scratc
 
 
 def test_a_language_model_cannot_be_stratified(labelled_csv: Path, scratch_model: ModelConfig) -> None:
-    with pytest.raises(SpecError, match="no labels to stratify by"):
+    with pytest.raises(SpecError, match="one label each can be stratified"):
         fingerprint("causal_lm", scratch_model, config(labelled_csv, splits={"stratify": True}))
 
 
@@ -209,7 +209,7 @@ def test_threads_at_once_prepare_once_and_say_that_they_wait(
 ) -> None:
     said: list[str] = []
     others_wait = threading.Event()
-    read = module.load_documents
+    read = module.load_parts
 
     def slow_read(*args: Any, **kwargs: Any) -> Any:
         assert others_wait.wait(30)
@@ -220,7 +220,7 @@ def test_threads_at_once_prepare_once_and_say_that_they_wait(
         if message.startswith("waiting"):
             others_wait.set()
 
-    monkeypatch.setattr(module, "load_documents", slow_read)
+    monkeypatch.setattr(module, "load_parts", slow_read)
     call = (CLASSIFY, scratch_model, config(labelled_csv))
     options = {"cache_directory": tmp_path, "on_progress": hear}
     with ThreadPoolExecutor(2) as threads:

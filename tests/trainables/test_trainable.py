@@ -1,6 +1,7 @@
 """The warm process, driven by hand: step, reset, step; no cluster."""
 
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -139,3 +140,33 @@ def test_a_report_after_the_final_one_does_not_hang(tmp_path: Path, warm: Any, m
     monkeypatch.syspath_prepend(tmp_path)
     warm.setup(order(tmp_path, {"trainable": "late_reporter:train"}))
     assert "after its final report" in warm.step()[FAILURE]
+
+
+def test_a_metric_that_has_a_meaning_for_tune_ends_nothing(
+    tmp_path: Path, warm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tunes_names.py").write_text(
+        "def train(config, report):\n"
+        "    for n in (1, 2):\n"
+        "        report({'loss': 1 / n, 'done': 1, 'should_checkpoint': 1, 'timestamp': 5, 'failure': 1})\n"
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    warm.setup(order(tmp_path, {"trainable": f"{tmp_path}/tunes_names.py:train"}))
+    first, second, last = warm.step(), warm.step(), warm.step()
+    assert not {"done", "should_checkpoint", "timestamp", FAILURE} & first.keys()
+    assert TrialReport.from_json(first[REPORT]).metrics["done"] == 1.0
+    assert (first["loss"], second["loss"]) == (1.0, 0.5)
+    assert last[FINISHED]
+
+
+def test_a_function_that_reports_another_metric_fails_at_its_first_report(
+    tmp_path: Path, warm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other_metric.py").write_text("def train(config, report):\n    report({'los': 1})\n    1 / 0\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = TrialOrder(
+        number=0, document={"trainable": f"{tmp_path}/other_metric.py:train"}, directory=str(tmp_path / "trial"),
+        num_threads=1, save_checkpoints=True, metric="loss",
+    ).to_config()  # fmt: skip
+    warm.setup(config)
+    assert "does not report `loss`, the search's metric; it reports los" in warm.step()[FAILURE]

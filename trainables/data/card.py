@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trainables.config import TaskName
+from trainables.config import DataConfig, TaskName
 from trainables.metrics import EVAL_LOSS, bits_per_byte, perplexity
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
     from datasets import Dataset
 
     from trainables.data.encode import EncodedPart
@@ -48,10 +49,18 @@ class DataCard:
     """Names of the labels; a label's id is its position. Empty for language models."""
     label_counts: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
     """Part -> label -> examples. Empty for language models."""
+    dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """Documents of each part of which nothing to learn is left at `max_length`, where there are any."""
     baseline: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """What guessing without a model scores on validation, by metric name. Empty: nothing to compare with."""
     baseline_name: str = ""
     """How it guesses, such as `majority class`."""
+    cleaning: tuple[Mapping[str, Any], ...] = ()
+    """For each step of `data.clean`, in order: `step`, and how many documents it `removed` and `changed`."""
+    leakage: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Held-out part -> what of it nearly stands in train; see `leakage.Leakage`. Empty: nobody looked."""
+    augmented: int = 0
+    """Changed copies among the training examples; `documents` does not count them."""
 
     @property
     def id2label(self) -> dict[int, str]:
@@ -66,7 +75,7 @@ class DataCard:
     def from_json(cls, text: str) -> "DataCard":
         """The card that `to_json` wrote."""
         fields: dict[str, Any] = json.loads(text)
-        return cls(**fields | {"labels": tuple(fields["labels"])})
+        return cls(**fields | {name: tuple(fields[name]) for name in ("labels", "cleaning") if name in fields})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +88,8 @@ class Baseline:
     """Its score on validation, by metric name."""
 
 
-BaselineFunction = Callable[["Mapping[str, EncodedPart]", int], Baseline]
-"""(parts, size of the vocabulary) -> what guessing scores."""
+BaselineFunction = Callable[["Mapping[str, EncodedPart]", int, DataConfig], Baseline]
+"""(parts, size of the vocabulary, what was asked for) -> what guessing scores."""
 
 
 def make_card(
@@ -90,14 +99,13 @@ def make_card(
     task: TaskName,
     source: str,
     vocab_size: int,
-    max_length: int,
+    data: DataConfig,
     labels: tuple[str, ...],
     baseline: BaselineFunction,
 ) -> DataCard:
     """Count everything in `parts` and measure the baseline."""
     validation = parts["validation"]
-    has_classes = bool(labels) and "labels" in validation.examples.column_names
-    guessed = baseline(parts, vocab_size)
+    guessed = baseline(parts, vocab_size, data)
     return DataCard(
         fingerprint=fingerprint,
         task=task,
@@ -107,12 +115,11 @@ def make_card(
         tokens={name: count_tokens(part.examples) for name, part in parts.items()},
         text_bytes={name: part.text_bytes for name, part in parts.items()},
         vocab_size=vocab_size,
-        max_length=max_length,
+        max_length=data.max_length,
         tokens_per_byte=tokens_per_byte(validation),
         labels=labels,
-        label_counts=(
-            {name: label_counts(part.examples, labels) for name, part in parts.items()} if has_classes else {}
-        ),
+        label_counts={name: label_counts(part.examples, labels) for name, part in parts.items()} if labels else {},
+        dropped={name: part.num_dropped for name, part in parts.items() if part.num_dropped},
         baseline=guessed.metrics,
         baseline_name=guessed.name,
     )
@@ -123,13 +130,13 @@ def tokens_per_byte(part: "EncodedPart") -> float:
     return part.num_tokens / part.text_bytes
 
 
-def majority_class(parts: "Mapping[str, EncodedPart]", vocab_size: int) -> Baseline:
+def majority_class(parts: "Mapping[str, EncodedPart]", vocab_size: int, data: DataConfig) -> Baseline:
     """Always train's most frequent label."""
     train, validation = (_label_ids(parts[name].examples) for name in ("train", "validation"))
     return Baseline(name="majority class", metrics={"eval/accuracy": majority_accuracy(train, validation)})
 
 
-def unigram_frequencies(parts: "Mapping[str, EncodedPart]", vocab_size: int) -> Baseline:
+def unigram_frequencies(parts: "Mapping[str, EncodedPart]", vocab_size: int, data: DataConfig) -> Baseline:
     """Every token as likely as it is in train, whatever stands before it."""
     validation = parts["validation"]
     loss = unigram_loss(parts["train"].examples, validation.examples, vocab_size=vocab_size)
@@ -139,6 +146,38 @@ def unigram_frequencies(parts: "Mapping[str, EncodedPart]", vocab_size: int) -> 
         "eval/bits_per_byte": bits_per_byte(loss, tokens_per_byte=tokens_per_byte(validation)),
     }
     return Baseline(name="unigram frequencies", metrics=metrics if math.isfinite(loss) else {})
+
+
+def unigram_targets(parts: "Mapping[str, EncodedPart]", vocab_size: int, data: DataConfig) -> Baseline:
+    """Every target token as likely as it is in train."""
+    import numpy as np
+
+    seen, expected = (
+        np.bincount(_label_ids(parts[name].examples), minlength=vocab_size) for name in ("train", "validation")
+    )
+    loss = float(-(expected @ np.log((seen + 1) / (seen + 1).sum())) / expected.sum())
+    return Baseline(name="unigram frequencies", metrics={EVAL_LOSS: loss, "eval/perplexity": perplexity(loss)})
+
+
+def label_frequencies(parts: "Mapping[str, EncodedPart]", vocab_size: int, data: DataConfig) -> Baseline:
+    """Each label with its share of train as the probability (each counted once more, and once more without)."""
+    import numpy as np
+
+    train, validation = (np.asarray(parts[name].examples["labels"]) for name in ("train", "validation"))
+    shares = (train.sum(axis=0) + 1) / (len(train) + 2)
+    loss = -np.mean(validation * np.log(shares) + (1 - validation) * np.log(1 - shares))
+    right = np.mean(np.all((shares >= 0.5) == (validation > 0.5), axis=1))
+    return Baseline(name="label frequencies", metrics={EVAL_LOSS: float(loss), "eval/accuracy": float(right)})
+
+
+def mean_number(parts: "Mapping[str, EncodedPart]", vocab_size: int, data: DataConfig) -> Baseline:
+    """Always train's mean."""
+    import numpy as np
+
+    train, validation = (np.asarray(parts[name].examples["labels"]) for name in ("train", "validation"))
+    error = validation - train.mean()
+    squared, absolute = float(np.mean(error**2)), float(np.mean(np.abs(error)))
+    return Baseline(name="train's mean", metrics={EVAL_LOSS: squared, "eval/mse": squared, "eval/mae": absolute})
 
 
 def majority_accuracy(train: "np.ndarray", validation: "np.ndarray") -> float:
@@ -166,15 +205,33 @@ def unigram_loss(train: "Dataset", validation: "Dataset", *, vocab_size: int) ->
 
 
 def label_counts(examples: "Dataset", labels: tuple[str, ...]) -> dict[str, int]:
-    """Label name -> number of examples, in the order of ids."""
+    """Label name -> how often it occurs, in the order of ids."""
     import numpy as np
+    import pyarrow as pa
 
+    column = examples.data.column("labels")
+    if pa.types.is_list(column.type) and pa.types.is_floating(column.type.value_type):
+        counts = sum((_flat(chunk).reshape(-1, len(labels)).sum(axis=0) for chunk in column.chunks), np.zeros(1))
+        return dict(zip(labels, counts.astype(int).tolist(), strict=True))
     return dict(zip(labels, np.bincount(_label_ids(examples), minlength=len(labels)).tolist(), strict=True))
 
 
 def _label_ids(examples: "Dataset") -> "np.ndarray":
-    ids: np.ndarray = examples.data.column("labels").to_numpy()
-    return ids
+    """All labels that count, of examples with one each or with one for each token."""
+    import numpy as np
+    import pyarrow as pa
+
+    column = examples.data.column("labels")
+    if not pa.types.is_list(column.type):
+        ids: np.ndarray = column.to_numpy()
+        return ids
+    flat = np.concatenate([_flat(chunk) for chunk in column.chunks])
+    return flat[flat >= 0]
+
+
+def _flat(chunk: "pa.ListArray") -> "np.ndarray":
+    values: np.ndarray = chunk.flatten().to_numpy()
+    return values
 
 
 def count_tokens(examples: "Dataset") -> int:

@@ -23,10 +23,10 @@ from trainables.config import (
     TrainedTokenizer,
 )
 from trainables.data.builtin import DOCSTRING_PACKAGES
-from trainables.data.columns import Column, class_column
+from trainables.data.columns import Column, class_column, difficulty_columns
 from trainables.data.files import match_files
 from trainables.data.tokenization import tokenizer_config
-from trainables.places import resolve_pretrained
+from trainables.places import is_gguf, resolve_pretrained
 
 # Goes up when the same configuration would give other examples, or another layout on disk.
 FORMAT_VERSION = 2
@@ -35,29 +35,50 @@ FORMAT_VERSION = 2
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".h5", ".onnx", ".msgpack", ".gguf"}
 
 
-def fingerprint(task: TaskName, model: ModelConfig, data: DataConfig, *, columns: Sequence[Column]) -> str:
+def fingerprint(
+    task: TaskName, model: ModelConfig, data: DataConfig, *, columns: Sequence[Column], options: Sequence[str]
+) -> str:
     """16 hex digits over everything that changes tokens, parts or labels. SpecError if files are missing."""
     identity = {
         "format": FORMAT_VERSION,
         "task": task,
-        "source": _source_identity(data.source),
+        "source": _sources_identity(data),
         # The names of columns that are not read change nothing.
-        "columns": {} if isinstance(data.source, BuiltinSource) else {column.role: column.name for column in columns},
+        "columns": {}
+        if all(isinstance(source, BuiltinSource) for source in data.sources)
+        else {column.role: column.name for column in columns},
         "tokenizer": _tokenizer_identity(tokenizer_config(model, data), is_default=data.tokenizer is None),
         "max_length": data.max_length,
         "max_documents": data.max_documents,
-        "splits": data.splits.model_dump() | {"stratify": stratified(data, columns)},
+        "options": {name: getattr(data, name) for name in options},
+        "clean": data.clean,
+        "augment": data.augment.model_dump() if data.augment else None,
+        # In what order examples are shown changes none of them; a column of difficulties is kept beside them.
+        "difficulty": [column.name for column in difficulty_columns(data)],
+        "splits": data.splits.model_dump(exclude={"leakage_check"}) | {"stratify": stratified(data, columns)},
+        "leakage": data.splits.leakage_check != "off",
     }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def stratified(data: DataConfig, columns: Sequence[Column]) -> bool:
     """Whether splits keep the labels' shares: by default where documents have a class."""
-    if class_column(columns) is not None:
-        return data.splits.stratify is not False
+    classes = class_column(columns)
+    if classes is not None and classes.kind == "label":
+        return data.splits.stratify is not False and data.splits.by == "random"
     if data.splits.stratify:
-        raise SpecError("the documents of this task have no labels to stratify by.", path="data.splits.stratify")
+        raise SpecError(
+            "only documents with one label each can be stratified by it: leave this out.", path="data.splits.stratify"
+        )
     return False
+
+
+def _sources_identity(data: DataConfig) -> Any:
+    identities = [_source_identity(source) for source in data.sources]
+    if not isinstance(data.source, tuple):
+        return identities[0]
+    total = sum(source.weight for source in data.sources)  # twice all weights are the same mixture
+    return [[source.weight / total, identity] for source, identity in zip(data.sources, identities, strict=True)]
 
 
 def _source_identity(source: BuiltinSource | FilesSource | HubSource) -> dict[str, Any]:
@@ -82,6 +103,8 @@ def _tokenizer_identity(config: TrainedTokenizer | PretrainedTokenizer, *, is_de
         place = resolve_pretrained(config.pretrained)
     except SpecError as error:
         raise error.at("model.pretrained" if is_default else "data.tokenizer.pretrained") from None
+    if is_gguf(place):
+        return {"gguf": _files_identity([Path(place)])}
     if not Path(place).is_dir():
         return {"hub": place}
     files = [file for file in _files_below(Path(place)) if file.suffix not in _WEIGHTS]

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import SpecError
-from trainables.config import BuiltinSource, DataConfig, FilesSource, HubSource
+from trainables.config import BuiltinSource, DataConfig, FilesSource, HubSource, Source
 from trainables.data.arrow_files import write_columns
 from trainables.data.builtin import builtin_rows
-from trainables.data.columns import Column, class_column, roles
+from trainables.data.cleaning import Cleaner
+from trainables.data.columns import CLASS_KINDS, Column, class_column
 from trainables.data.files import PART_NAMES, Columns, Row, match_files, read_rows, require_columns
+from trainables.data.steps import count
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -38,15 +40,14 @@ class Documents:
     """The source in a few words, for people."""
 
 
-def load_documents(data: DataConfig, columns: Columns, *, scratch: Path) -> Documents:
-    """Read and check all documents of `data.source` into Arrow files in `scratch`, which must outlive them.
+def load_documents(source: Source, data: DataConfig, columns: Columns, *, scratch: Path, cleaner: Cleaner) -> Documents:
+    """Read, check and clean all documents of `source` into Arrow files in `scratch`, which must outlive them.
 
     A missing value is refused, a document with a blank text left out with a warning. SpecError carries the key path.
     """
-    source = data.source
     label_order: tuple[str, ...] = ()
     if isinstance(source, BuiltinSource):
-        rows: dict[str, Iterable[_Origin]] = {"train": [(source.builtin, builtin_rows(source.builtin, roles(columns)))]}
+        rows: dict[str, Iterable[_Origin]] = {"train": [(source.builtin, builtin_rows(source.builtin, columns))]}
         description = f"{source.builtin} (standard library of this Python)"
     elif isinstance(source, FilesSource):
         matched = match_files(source.files)
@@ -56,10 +57,13 @@ def load_documents(data: DataConfig, columns: Columns, *, scratch: Path) -> Docu
         loaded = _load_hub(source, scratch=scratch)
         rows, label_order = _hub_rows(loaded, columns, name=source.hub)
         description = source.hub + (f" ({source.config})" if source.config else "")
-    parts = {
-        part: _write_documents(origins, scratch / f"{part}.arrow", columns=columns) for part, origins in rows.items()
+    # Held-out parts first: what stands twice goes from train, and a published test set stays whole.
+    written = {
+        part: _write_documents(rows[part], scratch / f"{part}.arrow", columns=columns, cleaner=cleaner)
+        for part in reversed(rows)
     }
-    _check_not_empty(parts, description=description)
+    parts = {part: written[part] for part in rows}
+    _check_not_empty(parts, description=f"{description}{' (cleaned)' if data.clean else ''}")
     classes = class_column(columns)
     return Documents(
         parts=parts,
@@ -74,15 +78,18 @@ _Origin = tuple[str, Iterable[Row]]
 """A name for error messages, and its rows."""
 
 
-def _write_documents(origins: Iterable[_Origin], file: Path, *, columns: Columns) -> "Dataset":
+def _write_documents(origins: Iterable[_Origin], file: Path, *, columns: Columns, cleaner: Cleaner) -> "Dataset":
     import pyarrow as pa
 
     schema = pa.schema([(column.role, column.arrow_type) for column in columns])
-    rows = _checked(origins, columns)
+    rows = cleaner.clean(_checked(origins, columns))
 
     def batches() -> Iterator[dict[str, list[Any]]]:
         while batch := list(islice(rows, _BATCH_DOCUMENTS)):
             values = zip(*batch, strict=True)
+            count(
+                documents=len(batch), num_bytes=sum(len(item) for row in batch for item in row if isinstance(item, str))
+            )
             yield {column.role: list(given) for column, given in zip(columns, values, strict=True)}
 
     return write_columns(file, schema=schema, batches=batches())
@@ -94,12 +101,16 @@ def _checked(origins: Iterable[_Origin], columns: Columns) -> Iterator[Row]:
         for number, row in enumerate(rows, 1):
             where = f"row {number} of {name}"
             checked = tuple(column.checked(value, where=where) for column, value in zip(columns, row, strict=True))
-            if any(column.kind == "text" and not value.strip() for column, value in zip(columns, checked, strict=True)):
+            if any(_is_blank(column, value) for column, value in zip(columns, checked, strict=True)):
                 num_blank += 1
                 continue
             yield checked
         if num_blank:
             logger.warning("%s: left out %d blank documents", name, num_blank)
+
+
+def _is_blank(column: Column, value: Any) -> bool:
+    return (column.kind == "text" and not value.strip()) or (column.kind == "words" and not value)
 
 
 def _check_not_empty(parts: "dict[str, Dataset]", *, description: str) -> None:
@@ -110,15 +121,29 @@ def _check_not_empty(parts: "dict[str, Dataset]", *, description: str) -> None:
 
 def _checked_labels(parts: "dict[str, Dataset]", fixed_order: tuple[str, ...], *, column: Column) -> tuple[str, ...]:
     """All labels of train in the order of their ids; no other part may bring one that train lacks."""
-    used = {part: set(documents.unique(column.role)) for part, documents in parts.items()}
+    used = {part: _labels_in(documents, column.role) for part, documents in parts.items()}
     for part, labels in used.items():
         unknown = sorted(labels - used["train"])
         if unknown:
             raise SpecError(f"`{unknown[0]}` is a label in {part} but never in train.", path=column.path)
-    if len(used["train"]) < 2:
-        only = next(iter(used["train"]))
-        raise SpecError(f"classification needs at least two labels, but all documents have `{only}`.", path=column.path)
+    fewest = 1 if column.kind == "labels" else 2
+    if len(used["train"]) < fewest:
+        only = next(iter(used["train"]), None)
+        raise SpecError(
+            f"classification needs at least {'a label' if fewest == 1 else 'two labels'}, but "
+            + (f"all documents have `{only}`." if only else "no document has one."),
+            path=column.path,
+        )
     return tuple(name for name in fixed_order if name in used["train"]) or sort_labels(used["train"])
+
+
+def _labels_in(documents: "Dataset", role: str) -> set[str]:
+    """All labels in a column of labels or of lists of labels."""
+    import pyarrow as pa
+
+    column = documents.data.column(role)
+    values = column.chunks if not pa.types.is_list(column.type) else [chunk.flatten() for chunk in column.chunks]
+    return {label for chunk in values for label in chunk.unique().to_pylist()}
 
 
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
@@ -187,8 +212,8 @@ def _hub_rows(
 
 
 def _class_names(feature: Any) -> tuple[str, ...]:
-    """The names of a ClassLabel; none for plain strings and numbers."""
-    return tuple(getattr(feature, "names", ()))
+    """The names of a ClassLabel, or of a list of them; none for plain strings and numbers."""
+    return tuple(getattr(getattr(feature, "feature", feature), "names", ()))
 
 
 def _hub_parts(loaded: "DatasetDict", *, name: str) -> "dict[str, Dataset]":
@@ -207,7 +232,8 @@ def _hub_parts(loaded: "DatasetDict", *, name: str) -> "dict[str, Dataset]":
 
 def _is_unlabelled(split: "Dataset", label: str, part: str) -> bool:
     """Benchmarks publish their test split with every label -1: we then hold out our own."""
-    hidden = set(split.unique(label)) == {-1}
+    is_list = hasattr(split.features[label], "feature")
+    hidden = not is_list and set(split.unique(label)) == {-1}
     if hidden:
         logger.warning("the %s split has no labels: it is drawn from train instead", part)
     return hidden
@@ -217,9 +243,15 @@ def _dataset_rows(split: "Dataset", columns: Columns, classes: tuple[str, ...]) 
     names = [column.name for column in columns]
     for batch in split.select_columns(names).iter(batch_size=_BATCH_DOCUMENTS):
         values = [
-            [classes[value] if value is not None and value >= 0 else None for value in batch[column.name]]
-            if classes and column.kind == "label"
+            [_named(value, classes) for value in batch[column.name]]
+            if classes and column.kind in CLASS_KINDS
             else batch[column.name]
             for column in columns
         ]
         yield from zip(*values, strict=True)
+
+
+def _named(value: Any, classes: tuple[str, ...]) -> Any:
+    if isinstance(value, list):
+        return [_named(each, classes) for each in value]
+    return classes[value] if value is not None and value >= 0 else None

@@ -31,7 +31,7 @@ def draw_indices(num_documents: int, *, limit: int, seed: int) -> "np.ndarray":
 
 
 def split_indices(
-    num_documents: int, *, validation: float, test: float, seed: int, labels: Sequence[str] | None = None
+    num_documents: int, *, validation: float, test: float, seed: int, labels: "Sequence[str] | np.ndarray | None" = None
 ) -> SplitIndices:
     """Shares `validation` and `test` of the documents, each at least one document if above zero.
 
@@ -75,8 +75,8 @@ def _take(
     return np.sort(stays), np.sort(taken)
 
 
-def _check_classes(labels: Sequence[str], *, held_out: dict[str, int]) -> None:
-    counts = Counter(labels)
+def _check_classes(labels: "Sequence[str] | np.ndarray", *, held_out: dict[str, int]) -> None:
+    counts = Counter(map(str, labels))
     num_parts = 1 + sum(count > 0 for count in held_out.values())
     rarest, fewest = min(counts.items(), key=lambda item: (item[1], item[0]))
     advice = "Add data, merge labels, or set `data.splits.stratify: false`."

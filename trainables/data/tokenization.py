@@ -1,27 +1,14 @@
-"""Trains a byte-level BPE on texts, or loads a tokenizer that exists. Knows no files of ours and no splits.
+"""Which tokenizer a configuration means, and how one that exists is loaded. Knows no files of ours and no splits."""
 
-Whoever trains hands in the training split only: a vocabulary that saw validation text flatters its loss.
-"""
-
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spaces.errors import SpecError
 from trainables.config import DataConfig, ModelConfig, PretrainedTokenizer, TrainedTokenizer
-from trainables.places import resolve_pretrained
+from trainables.places import is_gguf, resolve_pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-SPECIAL_TOKENS = {
-    "pad_token": "[PAD]",
-    "unk_token": "[UNK]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-    "eos_token": "<|endoftext|>",
-}
 
 
 def tokenizer_config(model: ModelConfig, data: DataConfig) -> TrainedTokenizer | PretrainedTokenizer:
@@ -31,32 +18,6 @@ def tokenizer_config(model: ModelConfig, data: DataConfig) -> TrainedTokenizer |
     if model.pretrained is not None:
         return PretrainedTokenizer(pretrained=model.pretrained)
     return TrainedTokenizer(train="bpe")
-
-
-def train_bpe(texts: Iterable[str], *, vocab_size: int, marks_ends: bool) -> "PreTrainedTokenizerBase":
-    """A byte-level BPE with at most `vocab_size` tokens. It can spell every text: nothing is unknown.
-
-    `marks_ends` puts [CLS] before and [SEP] after each text, as encoders expect.
-    """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        min_frequency=2,
-        special_tokens=list(SPECIAL_TOKENS.values()),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer=trainer)
-    if marks_ends:
-        first, last = SPECIAL_TOKENS["cls_token"], SPECIAL_TOKENS["sep_token"]
-        ends = [(token, tokenizer.token_to_id(token)) for token in (first, last)]
-        tokenizer.post_processor = processors.TemplateProcessing(single=f"{first} $A {last}", special_tokens=ends)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **SPECIAL_TOKENS)
 
 
 def load_tokenizer(place: str, *, path: str) -> "PreTrainedTokenizerBase":
@@ -71,7 +32,11 @@ def load_tokenizer(place: str, *, path: str) -> "PreTrainedTokenizerBase":
     except SpecError as error:
         raise error.at(path) from None
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        if is_gguf(folder):
+            file = Path(folder)
+            tokenizer = AutoTokenizer.from_pretrained(str(file.parent), gguf_file=file.name)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         # transformers raises many types: no tokenizer files, no such id, no network, a class that needs code.
         reason = str(error).strip().splitlines()[0]

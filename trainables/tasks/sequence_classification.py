@@ -1,75 +1,126 @@
-"""Sequence classification: one label for a text."""
+"""Sequence classification: one label, several labels or a number for a text."""
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainables.config import DataConfig
-from trainables.data.card import DataCard, majority_class
-from trainables.data.columns import Column
-from trainables.data.encode import encode_labelled_texts
-from trainables.metrics import EVAL_LOSS, classification_metrics
+from trainables.data.card import Baseline, DataCard, label_frequencies, majority_class, mean_number
+from trainables.data.columns import Column, Kind
+from trainables.data.encode import EncodedPart, encode_texts
+from trainables.metrics import EVAL_LOSS, classification_metrics, multi_label_metrics, regression_metrics
+from trainables.tasks.losses import label_loss
+from trainables.tasks.padding import pad_inputs
 from trainables.tasks.task import Task
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import EvalPrediction, PreTrainedTokenizerBase
+    from datasets import Dataset
+    from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase
 
-_PAD_TO_MULTIPLE_OF = 8
-
-
-def collator(tokenizer: "PreTrainedTokenizerBase", *, max_length: int) -> Any:
-    """Pads each batch to its longest text, to a multiple of 8 that is no longer than `max_length`."""
-    return partial(_pad, tokenizer=tokenizer, max_length=max_length)
-
-
-def _pad(examples: list[dict[str, Any]], *, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> Any:
-    from transformers import DataCollatorWithPadding
-
-    longest = max(len(example["input_ids"]) for example in examples)
-    # A model has no position for a padding token beyond `max_length`.
-    length = min(-(-longest // _PAD_TO_MULTIPLE_OF) * _PAD_TO_MULTIPLE_OF, max_length)
-    return DataCollatorWithPadding(tokenizer, padding="max_length", max_length=length)(examples)
-
-
-def compute_loss(outputs: Any, labels: "Tensor", num_items_in_batch: "Tensor | None" = None) -> "Tensor":
-    """Cross-entropy, averaged over all texts of a step.
-
-    Many classifiers ignore `num_items_in_batch` and give the mean of their micro-batch, which the Trainer then adds
-    up: with gradient accumulation, gradients would be too large by the number of micro-batches.
-    """
-    from torch.nn.functional import cross_entropy
-
-    total = cross_entropy(outputs["logits"].float(), labels, reduction="sum")
-    return total / (len(labels) if num_items_in_batch is None else num_items_in_batch)
-
-
-def compute_metrics(prediction: "EvalPrediction") -> dict[str, float]:
-    """Accuracy and macro precision, recall, F1."""
-    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    return classification_metrics(logits, prediction.label_ids)
+_COLUMN_KINDS: dict[str, Kind] = {"class": "label", "classes": "labels", "number": "number"}
+_PROBLEMS = {
+    "class": "single_label_classification",
+    "classes": "multi_label_classification",
+    "number": "regression",
+}
 
 
 def columns(data: DataConfig) -> tuple[Column, ...]:
     """The text and its label."""
-    return (Column(role="text", name=data.text), Column(role="label", name=data.label, kind="label"))
+    return (
+        Column(role="text", name=data.text),
+        Column(role="label", name=data.label, kind=_COLUMN_KINDS[data.label_kind]),
+    )
 
 
-def head_fields(card: DataCard) -> dict[str, Any]:
+def metrics(data: DataConfig) -> tuple[str, ...]:
+    """By the kind of label."""
+    named = {
+        "class": ("accuracy", "precision", "recall", "f1"),
+        "classes": ("accuracy", "precision", "recall", "f1", "f1_micro"),
+        "number": ("mse", "mae", "pearson", "spearman"),
+    }
+    return (EVAL_LOSS, *(f"eval/{name}" for name in named[data.label_kind]))
+
+
+def encode(
+    documents: "Dataset",
+    file: Path,
+    *,
+    tokenizer: "PreTrainedTokenizerBase",
+    data: DataConfig,
+    labels: Sequence[str],
+) -> EncodedPart:
+    """One example a text. Its `labels`: a position in the given `labels`, a one for each that it has, or a number."""
+    import pyarrow as pa
+
+    positions = {name: index for index, name in enumerate(labels)}
+
+    def ones(given: list[str]) -> list[float]:
+        marks = [0.0] * len(positions)
+        for name in given:
+            marks[positions[name]] = 1.0
+        return marks
+
+    forms: dict[str, tuple[pa.DataType, Callable[[Any], Any]]] = {
+        "class": (pa.int64(), positions.__getitem__),
+        "classes": (pa.list_(pa.float32()), ones),
+        "number": (pa.float32(), float),
+    }
+    label_type, label_of = forms[data.label_kind]
+    return encode_texts(documents, file, tokenizer=tokenizer, data=data, label_type=label_type, label_of=label_of)
+
+
+def baseline(parts: Mapping[str, EncodedPart], vocab_size: int, data: DataConfig) -> Baseline:
+    """The answer that needs no text: the most frequent label, each label as often as in train, or the mean."""
+    guesses: dict[str, Callable[..., Baseline]] = {
+        "class": majority_class,
+        "classes": label_frequencies,
+        "number": mean_number,
+    }
+    return guesses[data.label_kind](parts, vocab_size, data)
+
+
+def collator(
+    tokenizer: "PreTrainedTokenizerBase", data: DataConfig, *, model: "PreTrainedModel", is_training: bool
+) -> Any:
+    """Pads each batch to its longest text."""
+    return partial(pad_inputs, tokenizer=tokenizer, max_length=data.max_length)
+
+
+def head_fields(card: DataCard, data: DataConfig) -> dict[str, Any]:
     """The names of the labels, and with them their number."""
-    return {"id2label": card.id2label, "label2id": {name: index for index, name in card.id2label.items()}}
+    problem = {"problem_type": _PROBLEMS[data.label_kind]}
+    if data.label_kind == "number":
+        return {"num_labels": 1, **problem}
+    return {"id2label": card.id2label, "label2id": {name: index for index, name in card.id2label.items()}, **problem}
+
+
+def compute_metrics(prediction: "EvalPrediction", *, card: DataCard) -> dict[str, float]:
+    """By the labels (examples) of integers, (examples, classes) of ones and zeros, or (examples) of numbers."""
+    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
+    labels = prediction.label_ids
+    if labels.dtype.kind != "f":
+        return classification_metrics(logits, labels)
+    if labels.ndim == 2:
+        return multi_label_metrics(logits, labels)
+    return regression_metrics(logits.reshape(-1), labels)
 
 
 TASK = Task(
     name="sequence_classification",
     auto_class="AutoModelForSequenceClassification",
     head="SEQUENCE_CLASSIFICATION",
-    metrics=(EVAL_LOSS, "eval/accuracy", "eval/precision", "eval/recall", "eval/f1"),
+    metrics=metrics,
     columns=columns,
-    encode=encode_labelled_texts,
-    baseline=majority_class,
+    options=("label", "label_kind", "augment"),
+    encoding_options=("label_kind",),
+    encode=encode,
+    baseline=baseline,
     collator=collator,
     marks_ends=True,
     head_fields=head_fields,
-    compute_loss=compute_loss,
+    compute_loss=label_loss,
     compute_metrics=compute_metrics,
 )

@@ -6,6 +6,9 @@ import pytest
 
 from spaces.errors import SpecError
 from trainables.data.builtin import DOCSTRING_PACKAGES, builtin_rows, labelled_docstrings, prose_sections
+from trainables.data.columns import Column
+
+TEXT = Column(role="text", name="text")
 
 
 def test_docstrings_have_six_labels_or_more_with_a_hundred_texts_each() -> None:
@@ -35,14 +38,33 @@ def test_prose_repeats_no_paragraph() -> None:
 
 @pytest.mark.parametrize("name", ["stdlib-docs", "stdlib-docstrings"])
 def test_order_is_the_same_each_time(name: str) -> None:
-    assert list(builtin_rows(name, ("text",))) == list(builtin_rows(name, ("text",)))
+    assert list(builtin_rows(name, (TEXT,))) == list(builtin_rows(name, (TEXT,)))
 
 
 def test_language_models_get_the_same_docstrings_without_labels() -> None:
-    unlabelled = list(builtin_rows("stdlib-docstrings", ("text",)))
+    unlabelled = list(builtin_rows("stdlib-docstrings", (TEXT,)))
     assert unlabelled == [(text,) for text, _ in labelled_docstrings()]
 
 
 def test_prose_has_no_labels_to_classify() -> None:
     with pytest.raises(SpecError, match="stdlib-docstrings"):
-        builtin_rows("stdlib-docs", ("text", "label"))
+        builtin_rows("stdlib-docs", (TEXT, Column(role="label", name="label", kind="label")))
+
+
+QUESTIONS = tuple(Column(role=role, name=role) for role in ("prompt", "response"))
+PAIRS = tuple(Column(role=role, name=role) for role in ("prompt", "chosen", "rejected"))
+
+
+def test_instructions_are_enough_and_each_answer_is_given_once() -> None:
+    rows = list(builtin_rows("stdlib-instructions", QUESTIONS))
+    assert len(rows) >= 800
+    assert len({answer for _, answer in rows}) == len(rows)
+    assert dict(rows)["What does asyncio.runners.run do?"] == "Execute the coroutine and return the result."
+
+
+def test_a_rejected_answer_belongs_to_another_package() -> None:
+    rows = list(builtin_rows("stdlib-preferences", PAIRS))
+    package_of = {chosen: prompt.split()[2].split(".")[0] for prompt, chosen, _ in rows}
+    assert len(rows) >= 800
+    assert rows == list(builtin_rows("stdlib-preferences", PAIRS))
+    assert all(prompt.split()[2].split(".")[0] != package_of[rejected] for prompt, _, rejected in rows)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from trainables.config import TaskName
+from trainables.config import DataConfig, TaskName
 from trainables.data.card import (
     BaselineFunction,
     DataCard,
@@ -35,7 +35,8 @@ def card_of(
 ) -> DataCard:
     return make_card(
         {"train": train, "validation": validation},
-        task=task, baseline=baseline, labels=labels, fingerprint="f", source="s", vocab_size=4, max_length=3,
+        task=task, baseline=baseline, labels=labels, fingerprint="f", source="s", vocab_size=4,
+        data=DataConfig(source={"builtin": "stdlib-docs"}, max_length=3),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from spaces.errors import SpecError
 from trainables.config import DataConfig, TaskName
+from trainables.data.cleaning import Cleaner
 from trainables.data.sources import Documents, load_documents, sort_labels
 from trainables.tasks.registry import TASKS
 
@@ -27,7 +28,9 @@ def load(
     source: dict[str, Any], tmp_path: Path, *, task: TaskName = "sequence_classification", **data: Any
 ) -> Documents:
     config = DataConfig(source=source, **data)
-    return load_documents(config, TASKS[task].columns(config), scratch=tmp_path / "scratch")
+    columns = TASKS[task].columns(config)
+    (only,) = config.sources
+    return load_documents(only, config, columns, scratch=tmp_path / "scratch", cleaner=Cleaner(config.clean, columns))
 
 
 def rows_of(documents: Documents, part: str = "train") -> list[dict[str, str]]:
