@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import optuna
 from optuna.samplers import RandomSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.drafts import Draft
 from search.proposers import Proposer
@@ -48,6 +48,7 @@ class Lessons:
         for name, note in (notes or {}).items():
             self._storage.set_study_system_attr(self._study._study_id, name, note)
         self._study_again(list(history))
+        self._num_drafted = len(self._ids)
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -57,6 +58,8 @@ class Lessons:
 
     def draft(self) -> Draft | None:
         """A configuration for the next trial, which is running from now on; None when the space has none left."""
+        if not self._proposer.learns:
+            return self._draft_unlearned()
         trial_id = self._study.ask()._trial_id
         draft = self._proposer.propose(self._study, self._storage.get_trial(trial_id))
         self._ids.append(trial_id)
@@ -66,8 +69,16 @@ class Lessons:
                 self._storage.set_trial_param(trial_id, name, stored, distribution)
         return draft
 
+    def _draft_unlearned(self) -> Draft | None:
+        """The same for a proposer that looks at no trial: none is kept, which is most of the time of a draw."""
+        trial = create_trial(state=TrialState.RUNNING)
+        trial.number, self._num_drafted = self._num_drafted, self._num_drafted + 1
+        return self._proposer.propose(self._study, trial)
+
     def marks(self, number: int) -> dict[str, Any]:
         """What the sampler has written onto a trial and needs again after an interruption."""
+        if not self._proposer.learns:
+            return {}
         attributes = self._storage.get_trial(self._ids[number]).system_attrs
         return {name: mark for name, mark in attributes.items() if not name.startswith("tpe:")}
 
@@ -82,6 +93,8 @@ class Lessons:
             value: The objective, for COMPLETE.
             last: Step and objective of the last evaluation, where there was one.
         """
+        if not self._proposer.learns:
+            return
         trial_id = self._ids[number]
         if state == "COMPLETE" and value is not None:
             self._note(value)
@@ -121,7 +134,7 @@ class Lessons:
     def _study_again(self, history: list[FrozenTrial]) -> None:
         for trial in history:
             self._study.add_trial(
-                optuna.trial.create_trial(
+                create_trial(
                     state=TrialState.RUNNING,
                     params=trial.params,
                     distributions=trial.distributions,

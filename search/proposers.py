@@ -29,6 +29,8 @@ BuildSampler = Callable[[int, int], BaseSampler]
 class Proposer(Protocol):
     """Chooses configurations for one space."""
 
+    learns: bool
+    """Whether it looks at the study's trials at each proposal. Else it needs only those of earlier sessions."""
     ranks_stopped_trials: bool
     """Whether its sampler learns from trials that were stopped early, by how far they came."""
 
@@ -61,6 +63,7 @@ class _Points:
 class GridProposer:
     """All points of the grid: in order, or shuffled by a seed."""
 
+    learns = False
     ranks_stopped_trials = False
 
     def __init__(self, space: Space, *, shuffle_seed: int | None = None) -> None:
@@ -86,6 +89,7 @@ class GridProposer:
 class RandomProposer:
     """Independent draws."""
 
+    learns = False
     ranks_stopped_trials = False
 
     def __init__(self, space: Space, *, seed: int) -> None:
@@ -105,6 +109,8 @@ class RandomProposer:
 
 class SamplerProposer:
     """Drafts by an Optuna sampler. What the constraints forbid, and what was proposed before, is drawn again."""
+
+    learns = True
 
     def __init__(self, space: Space, *, seed: int, build: BuildSampler, ranks_stopped_trials: bool = False) -> None:
         self._space = space
@@ -156,6 +162,7 @@ class StartedProposer:
         self._points = points
         self._inner = inner
         self._seed = seed
+        self.learns = inner.learns
         self.ranks_stopped_trials = inner.ranks_stopped_trials
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> Draft | None:
@@ -173,6 +180,7 @@ class PhasedProposer:
         self._first = first
         self._rest = rest
         self._num_first = num_first
+        self.learns = first.learns or rest.learns
         self.ranks_stopped_trials = rest.ranks_stopped_trials
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> Draft | None:

@@ -15,7 +15,8 @@ from search.load import LoadedSpec, load_spec
 from search.own_tables import table_of_search
 from search.plan import Plan, make_plan
 from search.regret import regret_text
-from search.rehearse import Rehearsal, Script, rehearse
+from search.rehearse import Rehearsal, Script
+from search.repeats import Repeats, play_all
 from search.tables import Lookup, Table, read_table
 from spaces.errors import SpecError, did_you_mean
 
@@ -84,12 +85,15 @@ def perform(request: Request) -> Performance:
     table, note = _table(request, plan)
     names = request.algorithms or (plan.spec.search.algorithm.name,)
     rehearsals = {
-        name: [
-            rehearse(
-                script, table, repeat=repeat, seed=plan.spec.search.seed + repeat, num_parallel=request.num_parallel
+        name: play_all(
+            Repeats(
+                script=script,
+                table=table,
+                first_seed=plan.spec.search.seed,
+                num_repeats=request.num_repeats,
+                num_parallel=request.num_parallel,
             )
-            for repeat in range(request.num_repeats)
-        ]
+        )
         for name, script in ((name, _script(plan, name, request)) for name in names)
     }
     return Performance(rehearsals=rehearsals, optimum=table.best(plan.spec.mode), metric=plan.spec.metric, note=note)

@@ -76,10 +76,10 @@ class Table:
         return min(finals) if mode == "min" else max(finals)
 
     def _nearest(self, assignment: Assignment) -> Curve:
-        from scipy.spatial import KDTree
+        from scipy.spatial import cKDTree  # KDTree wraps it, and the wrapping costs as much as the search
 
         if self._tree is None:
-            self._tree = KDTree(np.array([self._place(point) for point in self.points]))
+            self._tree = cKDTree(np.array([self._place(point) for point in self.points]))
         # A number counts from 0 to 1 over its range, on its own scale; another choice counts as far as the whole range.
         _, index = self._tree.query(self._place(assignment))
         return self.curves[int(index)]

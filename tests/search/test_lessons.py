@@ -14,6 +14,8 @@ from search.lessons import Lessons
 class Watcher:
     """A proposer that keeps the study it is shown."""
 
+    learns = True
+
     def __init__(self, *, ranks_stopped_trials: bool) -> None:
         self.ranks_stopped_trials = ranks_stopped_trials
         self.study: optuna.Study | None = None

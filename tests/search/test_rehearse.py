@@ -10,9 +10,11 @@ import pytest
 from conftest import Run, command
 
 from analysis.records import read_records
+from search import repeats
 from search.algorithms import AlgorithmConfig
 from search.ledger import Ledger
 from search.rehearse import Rehearsal, Script, rehearse
+from search.repeats import Repeats
 from search.samplers import SAMPLERS, make_proposer
 from search.stopping import SchedulerConfig
 from search.tables import Curve, Table
@@ -123,6 +125,18 @@ def test_a_trial_gets_no_more_training_than_the_spec_allows() -> None:
 
 def test_a_finite_space_ends_a_rehearsal_when_all_is_run() -> None:
     assert len(_play("random", trials=500, parallel=4).trials) == 11
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_repeats_on_several_cores_are_those_of_one_core(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script(space=SPACE, algorithm=AlgorithmConfig.model_validate({"name": name}), num_trials=11)
+    together = Repeats(script=script, table=_table(), first_seed=3, num_repeats=4, num_parallel=2)
+    monkeypatch.setattr(repeats, "_TRIALS_WORTH_A_PROCESS", 1)
+    monkeypatch.setattr(repeats, "_num_cores", lambda: 3)
+    played = repeats.play_all(together)
+    assert [one.repeat for one in played] == [0, 1, 2, 3]
+    assert played == [together.play(repeat) for repeat in range(4)]
+    assert played[0].trials != played[1].trials
 
 
 # --- the command ---
