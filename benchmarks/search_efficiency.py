@@ -59,7 +59,8 @@ class Problem:
 def problems(names: list[str]) -> Iterator[Problem]:
     """The tables whose name contains one of `names`; all of them when there are none."""
     for file in sorted((HERE / "tables").glob("*.yaml")):
-        if not names or any(name in file.stem for name in names):
+        is_recorded = file.with_suffix(".csv").is_file()
+        if is_recorded and (not names or any(name in file.stem for name in names)):
             yield _recorded(file)
     for task in FCNET_TASKS:
         if not names or any(name in task for name in names):
@@ -105,7 +106,8 @@ def regret(problem: Problem, name: str, *, seed: int, num_parallel: int) -> floa
 def ours(problem: Problem, algorithm: AlgorithmConfig, *, seed: int, num_parallel: int) -> float:
     """Regret of one search by this project."""
     if algorithm.name == "auto":
-        situation = Situation.of(problem.space, num_trials=problem.num_trials, num_parallel=num_parallel)
+        grid_size = problem.space.grid_size(constrained=False)
+        situation = Situation(num_trials=problem.num_trials, grid_size=grid_size, num_parallel=num_parallel)
         algorithm, _ = chosen(algorithm, situation)
     script = Script(space=problem.space, algorithm=algorithm, mode=problem.mode, num_trials=problem.num_trials)
     best = rehearse(script, problem.table, repeat=0, seed=seed, num_parallel=num_parallel).best[-1]

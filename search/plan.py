@@ -88,7 +88,7 @@ class Plan:
 
     def situation(self, *, num_parallel: int = 1) -> Situation:
         """What `auto` looks at."""
-        return Situation.of(self.space, num_trials=self.num_trials, num_parallel=num_parallel)
+        return Situation(num_trials=self.num_trials, grid_size=self.grid_size, num_parallel=num_parallel)
 
     def step_of(self, progress: Progress) -> int:
         """The step at which the study records an evaluation: the unit of the scheduler, whole numbers."""

@@ -160,17 +160,31 @@ class StartedProposer:
     def __init__(self, space: Space, points: Sequence[Mapping[str, Any]], inner: Proposer, *, seed: int) -> None:
         self._space = space
         self._points = points
+        self._taken = _Points(space)
         self._inner = inner
         self._seed = seed
-        self.learns = inner.learns
+        self.learns = True  # what the points were completed to is read from the study, also by `inner`
         self.ranks_stopped_trials = inner.ranks_stopped_trials
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> Draft | None:
         """Point number n for trial number n, while there is one."""
         if trial.number >= len(self._points):
             return self._inner.propose(study, trial)
-        generator = Random(seed_of(self._seed, trial.number))
-        return given_draft(self._space, self._space.complete(self._points[trial.number], generator))
+        generator, taken = Random(seed_of(self._seed, trial.number)), self._taken.taken(study)
+        draft = self._completed(self._points[trial.number], generator, taken) or _draw_new(
+            self._space, generator, taken
+        )
+        if draft is not None:
+            taken.add(draft.key)
+        return draft
+
+    def _completed(self, point: Mapping[str, Any], generator: Random, taken: set[str]) -> Draft | None:
+        """`point` with its gaps filled; None when all that it can become was run."""
+        for _ in range(_NEIGHBOUR_ATTEMPTS):
+            assignment = self._space.complete(point, generator)
+            if key_of(assignment) not in taken:
+                return given_draft(self._space, assignment)
+        return None
 
 
 class PhasedProposer:

@@ -265,3 +265,18 @@ def test_the_plan_tells_how_many_chats_are_too_long(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
     console.print(plan_text(plan))
     assert "(10 left out: at data.max_length" in console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+
+
+def test_auto_knows_what_the_constraints_leave_and_how_many_trials_run_at_once() -> None:
+    small = (
+        'space={"training.seed": {"int": [1, 4]}, "training.per_device_train_batch_size": {"choice": [4, 8]}}',
+        'constraints=["training.seed * training.per_device_train_batch_size <= 16"]',
+        "derive={}",
+        "search.algorithm=auto",
+        "search.trials=6",
+    )
+    assert plan_of(*small).resolved_algorithm().name == "grid"
+    large = plan_of("search.algorithm=auto")
+    assert large.resolved_algorithm().name == "tpe"
+    assert large.resolved_algorithm().startup_trials == 4
+    assert large.resolved_algorithm(num_parallel=6).name == "quasi_random"

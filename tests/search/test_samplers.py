@@ -116,6 +116,14 @@ def test_the_points_of_the_user_come_first_and_are_completed(name: str) -> None:
     assert len({repr(assignment) for assignment in found}) == 4
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_points_of_the_user_are_not_proposed_again_and_gaps_are_filled_with_what_is_new(name: str) -> None:
+    space = _space({"a.lr": {"log_uniform": [1e-3, 1e-1], "num": 3}})
+    found = _run(_ledger(name, space, start_from=[{"a.lr": 0.1}, {}, {"a.lr": 0.1}]), 1000)
+    assert found[0] == {"a.lr": 0.1}
+    assert sorted(round(float(one["a.lr"]), 6) for one in found) == [0.001, 0.01, 0.1]
+
+
 def test_tpe_suggests_nearer_to_the_optimum_than_random() -> None:
     space = _space({"a.lr": {"log_uniform": [1e-6, 1.0]}})
 
