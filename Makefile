@@ -23,8 +23,8 @@ quickstart: $(INSTALLED)  ## Run a real search on text that comes with Python, W
 
 test: lint types imports unit  ## Lint, types, import directions and the quick tests
 
-test-all: lint types imports  ## The same with the slow tests
-	$(BIN)/python -m pytest -q
+test-all: test  ## The same with the slow tests
+	$(BIN)/python -m pytest -q -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -41,14 +41,18 @@ imports: $(INSTALLED)
 	$(BIN)/lint-imports
 
 unit: $(INSTALLED)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 -m "not slow and not ray"
+	$(BIN)/python -m pytest -q -m "ray and not slow"
 
 examples: $(INSTALLED)  ## Run every example for a few steps
 	@$(BIN)/python examples/run_all.py
 
-bench: $(INSTALLED)  ## Measure the overhead of a trial, and what W&B costs
+bench: $(INSTALLED)  ## Measure what a trial, a worker group, W&B, the training loop and data cost
 	$(BIN)/python benchmarks/trial_overhead.py
+	$(BIN)/python benchmarks/worker_group_overhead.py
 	$(BIN)/python benchmarks/wandb_cost.py
+	$(BIN)/python benchmarks/training_throughput.py
+	$(BIN)/python benchmarks/data_preparation.py
 
 clean:  ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -15,6 +15,7 @@ import psutil
 
 from cluster.connect import ClusterError, connected, local_cpus
 from trainables.data.cache import data_directory
+from trainables.data.cache_entries import cache_entries, size_in_words, total_bytes
 
 _PACKAGES = ("torch", "transformers", "datasets", "ray", "optuna", "wandb")
 
@@ -98,7 +99,8 @@ def _cache() -> Finding:
             subject="data cache",
             message=f"cannot write {folder}: {error}; set TUNESMITH_CACHE",
         )
-    return Finding(verdict="ok", subject="data cache", message=str(folder))
+    size = size_in_words(total_bytes(cache_entries()))
+    return Finding(verdict="ok", subject="data cache", message=f"{folder}, {size} (`tunesmith cache` shows of what)")
 
 
 def _disk() -> Finding:

@@ -266,6 +266,8 @@ def _known_keys(location: Sequence[str], given: Sequence[str], model: type[BaseM
 def _models_at(location: Sequence[str], model: type[BaseModel]) -> list[type[BaseModel]]:
     kinds: list[type[BaseModel]] = [model]
     for part in location:
+        if part.isdecimal():
+            continue  # an entry of a list, of which `models_in` spoke already
         kinds = [
             inner
             for kind in kinds
@@ -279,7 +281,7 @@ def models_in(annotation: Any) -> list[type[BaseModel]]:
     """The pydantic models that a field's annotation speaks of."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (Union, types.UnionType, typing.Annotated):
+    if get_origin(annotation) in (Union, types.UnionType, typing.Annotated, tuple, list):
         return [model for part in get_args(annotation) for model in models_in(part)]
     return []
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from search.spec import SearchSpec
 from search.start_points import check_start_points
 from search.yaml_text import Lines
 from spaces.distributions import Choice, Distribution
-from spaces.documents import has_path, overlap, set_path
+from spaces.documents import get_path, has_path, overlap, set_path
 from spaces.errors import SpecError, did_you_mean
 from spaces.reports import Progress
 from spaces.space import Space
@@ -219,6 +220,7 @@ def _check_path(spec: SearchSpec, path: str) -> None:
         _check_model_field(spec, path.removeprefix("model.config."))
     else:
         known = _SECTIONS | {name: section for name, (_, section) in SECTIONS.items()}
+        _check_entries(base_document(spec), path)
         _check_typed_path(known[section], rest)
 
 
@@ -232,6 +234,22 @@ def _check_model_field(spec: SearchSpec, field: str) -> None:
         raise SpecError(
             f"the configuration of `{spec.model.architecture}` has no such field.{did_you_mean(field, known.fields)}"
         )
+
+
+def _check_entries(document: dict[str, Any], path: str) -> None:
+    """A number names an entry of a list, and nothing else does."""
+    *sections, _ = (parts := path.split("."))
+    for depth, part in enumerate(parts[1:], 1):
+        way = ".".join(sections[:depth])
+        if not has_path(document, way):
+            return  # what stands there is made by the path, or its keys are checked elsewhere
+        node = get_path(document, way)
+        if isinstance(node, list) and not part.isdecimal():
+            raise SpecError(
+                f"`{way}` is a list of {len(node)}: name an entry by its number, from 0, such as `{way}.0`."
+            )
+        if part.isdecimal() and not isinstance(node, list | NoneType):
+            raise SpecError(f"`{way}` is no list, so it has no entry {part}.")
 
 
 def _check_typed_path(model: Any, rest: str) -> None:

@@ -14,6 +14,7 @@ from trainables.config import BuiltinSource, PretrainedTokenizer, TrainedTokeniz
 from trainables.conversion import converted_folder, is_adapter
 from trainables.data.builtin import check_builtin
 from trainables.data.columns import split_columns
+from trainables.data.several_sources import source_named
 from trainables.data_checks import check_documents
 from trainables.huggingface import Architecture, architecture, model_types_with_head
 from trainables.model_checks import (
@@ -83,9 +84,10 @@ def _check_data(trial: TrialConfig) -> None:
         )
     check_documents(trial)
     columns = (*TASKS[trial.task].columns(trial.data), *split_columns(trial.data))
-    for source in trial.data.sources:
+    for index, source in enumerate(trial.data.sources):
         if isinstance(source, BuiltinSource):
-            check_builtin(source.builtin, columns)
+            with source_named(trial.data, index):
+                check_builtin(source.builtin, columns)
 
 
 # --- from scratch ----------------------------------------------------------------------------------------

@@ -283,14 +283,18 @@ def _sources(value: Any) -> Any:
         raise SpecError("a list of sources needs at least one.")
     sources = []
     for index, each in enumerate(value):
+        if not isinstance(each, dict | Section):
+            raise SpecError(
+                f"a source is a mapping, such as `{{builtin: stdlib-docs}}`, but got {each!r}.", path=str(index)
+            )
         try:
             sources.append(_source_by_key(each))
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, (index, *first["loc"])))
-            raise SpecError(f"`{place}`: {first['msg'].removeprefix('Value error, ')}") from error
+            # The same findings, one level deeper: pydantic puts them below the field, and their entry can be named.
+            found: list[Any] = [item | {"loc": (index, *item["loc"])} for item in error.errors()]
+            raise ValidationError.from_exception_data(error.title, found) from None
         except SpecError as error:
-            raise SpecError(f"entry {index}: {error.message}") from None
+            raise error.at(str(index)) from None
     if not sum(source.weight for source in sources) > 0:
         raise SpecError("at least one source must have a weight above 0.")
     return tuple(sources)

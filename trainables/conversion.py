@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import SpecError
-from trainables.data.cache import data_directory, make_once
+from trainables.data.cache import data_directory, make_once, mark_used
 from trainables.places import is_gguf
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def standard_folder(place: str) -> str:
 
     if not _is_made(folder):
         make_once(folder, make, is_made=_is_made, on_progress=logger.info)
+    mark_used(folder)
     return str(folder)
 
 

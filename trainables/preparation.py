@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from spaces.errors import SpecError
 from trainables.config import DataConfig, ModelConfig, TaskName, TrainedTokenizer
 from trainables.data.augmentation import add_copies
-from trainables.data.cache import Progress, data_directory, make_once
+from trainables.data.cache import Progress, data_directory, make_once, mark_used
 from trainables.data.card import DataCard, make_card
 from trainables.data.columns import DIFFICULTY, Column, difficulty_columns
 from trainables.data.encode import EncodedPart
@@ -115,6 +115,7 @@ def prepare(
                 _prepare_into(folder, TASKS[task], model, data, name=name, on_progress=progress)
 
         make_once(directory, make, is_made=_is_prepared, on_progress=progress)
+    mark_used(directory)
     if directory not in _prepared:
         _prepared[directory] = PreparedData(directory=directory, card=_read_card(directory))
     _tell_leakage(_prepared[directory].card, data, on_progress=on_progress)

@@ -119,7 +119,7 @@ def _may_grow(seen: list[Measured], order: ProbeOrder) -> bool:
 
 
 def _measure(trial: TrialConfig, batches: Batches, order: ProbeOrder) -> Measured:
-    from trainables.trial import fresh_process_state
+    from trainables.fresh_process import fresh_process_state
 
     sys.audit("tunesmith.micro_batch", batches.micro)
     try:
@@ -146,7 +146,8 @@ def _train_a_little(
     from transformers import TrainerCallback
 
     from trainables.preparation import prepare
-    from trainables.training import TrialLog, build_trainer
+    from trainables.training import build_trainer
+    from trainables.trial_log import TrialLog
 
     started = time.monotonic()
     data = prepare(trial.task, trial.model, trial.data)

@@ -6,7 +6,6 @@ before it. What this cannot see is what a module keeps in variables of its own.
 """
 
 import contextlib
-import gc
 import os
 import random
 import sys
@@ -15,6 +14,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from trainables.fresh_process import forget_accelerator, free_memory
 
 DEFAULT_SEED = 42
 """As transformers has it, so that a task and a function without a seed start alike."""
@@ -28,7 +29,7 @@ def restored_process(*, seed: int, num_threads: int) -> Iterator[None]:
     import torch
 
     with contextlib.ExitStack() as after:
-        after.callback(_free_memory)
+        after.callback(free_memory)
         if not _has_process_group():  # else it is that of the trial's workers, and outlives the function
             after.callback(_end_process_group)
         after.callback(_forget_libraries)
@@ -122,24 +123,9 @@ def _end_process_group() -> None:
 
 def _forget_libraries() -> None:
     """What libraries keep for the whole process, if they were used at all."""
-    if "accelerate.state" in sys.modules:
-        # Device and precision of the first Accelerator, which each later one would take over.
-        from accelerate.state import AcceleratorState, GradientState, PartialState
-
-        AcceleratorState._reset_state(reset_partial_state=True)
-        GradientState._reset_state()
-        PartialState._reset_state()
+    forget_accelerator()
     if "torch._dynamo" in sys.modules:
         # After eight shapes of one function torch.compile gives up for the rest of the process, without a word.
         import torch
 
         torch._dynamo.reset()
-
-
-def _free_memory() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()

@@ -24,7 +24,7 @@ from trainables.task_sections import PromptConfig
 from trainables.tasks.registry import TASKS
 
 if TYPE_CHECKING:
-    from trainables.training import TrialLog
+    from trainables.trial_log import TrialLog
 
 _SAMPLES_REPORTED = 16
 _DEFAULT_BATCH = 8

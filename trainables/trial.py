@@ -5,16 +5,12 @@ what each gives alone.
 """
 
 import contextlib
-import gc
 import logging
-import os
-import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +18,15 @@ from spaces.reports import ReportFunction, Row, TrialFailed, TrialFailure
 from spaces.usage import TrialUsage
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig, TrialConfig
-from trainables.memory import Batches, is_out_of_memory, release_frames, smaller_evaluation, smaller_micro_batch
+from trainables.fresh_process import fresh_process_state
+from trainables.memory import Batches, is_out_of_memory, smaller_evaluation, smaller_micro_batch
 from trainables.monitor import Monitor
 from trainables.process_group import is_collective_error
 from trainables.ranks import ALONE, PeerLost, Ranks
 
 if TYPE_CHECKING:
     from trainables.preparation import PreparedData
-    from trainables.training import TrialLog
+    from trainables.trial_log import TrialLog
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +141,7 @@ def _run_task(
 ) -> None:
     # Heavy imports wait until a trial really trains in this process.
     from trainables.preparation import prepare
-    from trainables.training import TrialLog
+    from trainables.trial_log import TrialLog
 
     before = _usage(resume_from)
     if batches is not None:
@@ -237,96 +234,3 @@ def _output(directory: TrialDirectory | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="tunesmith-") as folder:
         yield Path(folder)
-
-
-@contextlib.contextmanager
-def fresh_process_state(*, seed: int, num_threads: int) -> Iterator[None]:
-    """Process-wide state as a new process would have it, before and after the trial."""
-    import torch
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    _freeze_imports()
-    _forget_accelerator()
-    _free_memory()
-    torch.set_num_threads(num_threads)
-    torch.set_default_dtype(torch.float32)
-    with _restored_switches():
-        transformers.set_seed(seed)
-        try:
-            yield
-        except BaseException as error:
-            release_frames(error)
-            raise
-        finally:
-            _forget_accelerator()
-            _free_memory()
-
-
-@cache
-def _freeze_imports() -> None:
-    """Take what is imported by now out of the garbage collector's rounds: each would walk a million objects.
-
-    Once in a process, before its first model exists: what is frozen is freed by its reference count alone.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def _forget_accelerator() -> None:
-    """accelerate keeps device and precision of the first Trainer for the whole process."""
-    from accelerate.state import AcceleratorState, GradientState, PartialState
-
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    PartialState._reset_state()
-
-
-def _free_memory() -> None:
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
-# What transformers and accelerate write into the environment on behalf of one trial's arguments.
-_ENVIRONMENT = ("ACCELERATE_", "ASCEND_", "CUBLAS_", "CUDA_LAUNCH_", "FLASH_ATTENTION_", "FSDP_", "HCCL_", "XLA_")
-
-
-@contextlib.contextmanager
-def _restored_switches() -> Iterator[None]:
-    """What `full_determinism`, `tf32` and `torch_compile` of one trial turn on is off again for the next."""
-    import torch
-    from transformers.utils.import_utils import enable_tf32
-
-    environment = _switches_in_environment()
-    backend = torch.backends.cudnn
-    is_deterministic, may_benchmark = backend.deterministic, backend.benchmark
-    precision = torch.backends.fp32_precision
-    enable_tf32.cache_clear()  # it remembers that it was called, not what happened since
-    try:
-        yield
-    finally:
-        _forget_compiled()
-        torch.use_deterministic_algorithms(False)
-        backend.deterministic, backend.benchmark = is_deterministic, may_benchmark
-        if torch.backends.fp32_precision != precision:
-            torch.backends.fp32_precision = precision
-        for name in _switches_in_environment():
-            del os.environ[name]
-        os.environ.update(environment)
-
-
-def _forget_compiled() -> None:
-    """What `torch_compile` of one trial compiled holds its model, and counts towards a limit of recompilations."""
-    if "torch._dynamo" in sys.modules:
-        import torch
-
-        torch.compiler.reset()
-
-
-def _switches_in_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}

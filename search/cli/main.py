@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from search.cli import machine, rehearsing, results, running, specs
+from search.cli import cache, machine, rehearsing, results, running, specs
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("resume")(running.resume)
 app.command("leaderboard")(results.leaderboard)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
+app.add_typer(cache.app, name="cache")
 
 EXIT_BAD_INPUT, EXIT_NO_CLUSTER, EXIT_INTERRUPTED = 2, 4, 130
 

@@ -14,7 +14,7 @@ from trainables.checks import check_trial
 from trainables.config import CurriculumConfig
 from trainables.curriculum import CurriculumSampler
 from trainables.preparation import fingerprint, prepare
-from trainables.training import TrialTrainer
+from trainables.trainer import TrialTrainer
 from trainables.trial import parse_document
 
 NUMBERS = torch.tensor([3.0, 1.0, 2.0, 1.0, 5.0, 1.0])

@@ -21,7 +21,9 @@ from trainables.model_sections import UnfreezeConfig
 from trainables.models import build_model
 from trainables.preparation import prepare
 from trainables.tasks.registry import TASKS
-from trainables.training import TrialLog, TrialTrainer, build_trainer
+from trainables.trainer import TrialTrainer
+from trainables.training import build_trainer
+from trainables.trial_log import TrialLog
 
 STEPS = {"eval_strategy": "steps", "eval_steps": 2, "max_steps": 12}
 

@@ -75,7 +75,7 @@ def have_enough_memory(rank):
 
 def diverge(rank):
     from trainables.distributed import summed_over_ranks
-    from trainables.training import diverged
+    from trainables.trial_log import diverged
     raise diverged("train/loss", float(summed_over_ranks(torch.tensor(float("nan") if rank else 1.0))), step=1)
 """
 

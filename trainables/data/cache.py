@@ -6,7 +6,7 @@ A folder is made under another name and moved into place when it is whole; a loc
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], None]
 
-_UNFINISHED = ".preparing"
+UNFINISHED = ".preparing"
+"""Ends the name of a folder that is being made."""
 
 
 def data_directory(cache_directory: Path | None) -> Path:
@@ -39,7 +40,7 @@ def make_once(
         if is_made(directory):
             return  # by the one we waited for
         _remove_unfinished(directory.parent, locked=directory.name)
-        unfinished = directory.with_name(directory.name + _UNFINISHED)
+        unfinished = directory.with_name(directory.name + UNFINISHED)
         try:
             unfinished.mkdir()
             make(unfinished)
@@ -47,6 +48,46 @@ def make_once(
             unfinished.replace(directory)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def mark_used(directory: Path) -> None:
+    """Note in the folder's time of change that somebody uses it now."""
+    with suppress(OSError):  # a cache that others keep, and we only read
+        os.utime(directory)
+
+
+def remove(directory: Path, *, used_before: float) -> bool:
+    """Delete a made folder and what a killed maker left of it.
+
+    False, and nothing is deleted, while somebody makes it, or when it was used at `used_before` (seconds since 1970)
+    or later.
+    """
+    from filelock import Timeout
+
+    unfinished = directory.with_name(directory.name + UNFINISHED)
+    try:
+        with _lock(directory).acquire(timeout=0):
+            if any(place.exists() and place.stat().st_mtime >= used_before for place in (directory, unfinished)):
+                return False
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if directory.exists():
+                directory.replace(unfinished)  # at once: nobody takes half of it for the whole
+            shutil.rmtree(unfinished, ignore_errors=True)
+            # The lock's own file stays: who waits for it now would else hold a lock that nobody else sees.
+            return True
+    except Timeout:
+        return False
+
+
+def is_being_made(directory: Path) -> bool:
+    """Whether a process makes it at this moment."""
+    from filelock import Timeout
+
+    try:
+        with _lock(directory).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 @contextmanager
@@ -75,8 +116,8 @@ def _remove_unfinished(root: Path, *, locked: str) -> None:
     """Delete what killed makers left. One that is still at work holds its lock and is left alone."""
     from filelock import Timeout
 
-    for folder in root.glob(f"*{_UNFINISHED}"):
-        name = folder.name.removesuffix(_UNFINISHED)
+    for folder in root.glob(f"*{UNFINISHED}"):
+        name = folder.name.removesuffix(UNFINISHED)
         if name == locked:
             shutil.rmtree(folder)
             continue

@@ -25,6 +25,7 @@ from trainables.config import (
 from trainables.data.builtin import DOCSTRING_PACKAGES
 from trainables.data.columns import Column, class_column, difficulty_columns
 from trainables.data.files import match_files
+from trainables.data.several_sources import source_named
 from trainables.data.tokenization import tokenizer_config
 from trainables.places import is_gguf, resolve_pretrained
 
@@ -74,7 +75,10 @@ def stratified(data: DataConfig, columns: Sequence[Column]) -> bool:
 
 
 def _sources_identity(data: DataConfig) -> Any:
-    identities = [_source_identity(source) for source in data.sources]
+    identities = []
+    for index, source in enumerate(data.sources):
+        with source_named(data, index):
+            identities.append(_source_identity(source))
     if not isinstance(data.source, tuple):
         return identities[0]
     total = sum(source.weight for source in data.sources)  # twice all weights are the same mixture

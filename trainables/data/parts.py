@@ -20,6 +20,7 @@ from trainables.data.fingerprints import stratified
 from trainables.data.kept_together import split_by_group, split_by_hash, split_by_time
 from trainables.data.leakage import Leakage, find_leakage
 from trainables.data.mixture import drawn_to_size, mixture_sizes
+from trainables.data.several_sources import source_named
 from trainables.data.sources import Documents, load_documents, sort_labels
 from trainables.data.splits import SplitIndices, draw_indices, split_indices
 from trainables.data.steps import step
@@ -56,7 +57,7 @@ def load_parts(data: DataConfig, columns: Sequence[Column], *, scratch: Path, on
     for index, source in enumerate(data.sources):
         place = scratch / f"source-{index}"
         place.mkdir()
-        with step("reading documents", on_progress=on_progress):
+        with step("reading documents", on_progress=on_progress), source_named(data, index):
             loaded.append(load_documents(source, data, wanted, scratch=place, cleaner=cleaner))
     total = sum(len(part) for documents in loaded for part in documents.parts.values())
     split = [_split(documents, columns, data, total=total) for documents in loaded]

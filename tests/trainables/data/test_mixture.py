@@ -73,7 +73,7 @@ def test_only_the_shares_count(two_files: tuple[Path, Path], tmp_path: Path) -> 
     [
         ([], "needs at least one"),
         ([{"builtin": "stdlib-docs", "weight": 0}], "at least one source must have a weight above 0"),
-        ([{"builtin": "stdlib-docs"}, {"fils": "x"}], "entry 1: a source has exactly one of"),
+        ([{"builtin": "stdlib-docs"}, {"fils": "x"}], "1: a source has exactly one of"),
         ([{"builtin": "stdlib-docs", "weight": -1}], "greater than or equal to 0"),
         ({"builtin": "stdlib-docs", "weight": 2}, "a weight is for a list of sources"),
     ],
