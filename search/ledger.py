@@ -10,18 +10,21 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 from optuna.trial import Trial, TrialState, create_trial
 
-from search.samplers import SAMPLERS, Draft, Proposer
+from search.algorithms import AlgorithmConfig
+from search.drafts import Draft
+from search.lessons import EndState, Lessons
+from search.proposers import Proposer
+from search.samplers import make_proposer
 from search.spec import SearchSpec
 from spaces.errors import SpecError
 from spaces.reports import Progress, TrialReport
 from spaces.space import Assignment, Space
 
-EndState = Literal["COMPLETE", "PRUNED", "FAIL"]
 STUDY_FILE = "study.db"
 ASSIGNMENT, RESULT = "assignment", "result"
 """User attributes of a trial: what it was given, and what it cost and left behind."""
@@ -40,22 +43,27 @@ class Proposal:
 class Ledger:
     """Ask, report, tell. Only one process writes a search at a time.
 
-    Samplers read the whole history at each suggestion and leave notes of their own, so they work on a copy of the
-    study in memory; the database sees each trial appear once, with all its parameters.
+    Samplers read the whole history at each suggestion and leave notes of their own, so they work on lessons in memory;
+    the database sees each trial appear once, with all its parameters.
     """
 
     def __init__(
         self, study: optuna.Study, *, proposer: Proposer, metric: str, step_of: Callable[[Progress], int]
     ) -> None:
+        history = study.get_trials(deepcopy=False)
         self._study = study
-        self._copy = _copy_in_memory(study)
-        self._proposer = proposer
+        self._lessons = Lessons(
+            proposer,
+            direction="minimize" if study.direction.name == "MINIMIZE" else "maximize",
+            history=history,
+            notes=_notes(study),
+        )
         self._metric = metric
         self._step_of = step_of
-        self._open: dict[int, tuple[Trial, Trial]] = {}
-        self._reported: dict[int, set[int]] = {}
+        self._open: dict[int, Trial] = {}
+        self._reported: dict[int, dict[int, float]] = {}
         self._is_exhausted = False
-        self.num_trials = len(study.get_trials(deepcopy=False))
+        self.num_trials = len(history)
         """Trials the study holds, in any state."""
 
     def ask(self) -> Proposal | None:
@@ -73,23 +81,18 @@ class Ledger:
                 params=draft.params,
                 distributions=draft.distributions,
                 user_attrs={ASSIGNMENT: draft.assignment},
+                system_attrs=self._lessons.marks(self.num_trials),
             )
         )
         number, self.num_trials = self.num_trials, self.num_trials + 1
         return Proposal(number=number, assignment=draft.assignment)
 
     def _draft(self) -> Draft | None:
-        notes = dict(_notes(self._copy))
-        trial = self._copy.ask()
-        storage = self._copy._storage
-        draft = self._proposer.propose(self._copy, storage.get_trial(trial._trial_id))
-        if draft is not None:
-            for name, distribution in draft.distributions.items():
-                stored = distribution.to_internal_repr(draft.params[name])
-                storage.set_trial_param(trial._trial_id, name, stored, distribution)
+        before = self._lessons.notes
+        draft = self._lessons.draft()
         # A quasi-random sequence notes its position: a resumed search goes on from there.
-        for name, note in _notes(self._copy).items():
-            if notes.get(name) != note:
+        for name, note in self._lessons.notes.items():
+            if before.get(name) != note:
                 self._study._storage.set_study_system_attr(self._study._study_id, name, note)
         return draft
 
@@ -107,39 +110,27 @@ class Ledger:
 
     def record_value(self, number: int, *, step: int, value: float) -> None:
         """Record an intermediate value at `step`, unless there is one."""
-        for trial in self._both(number):
-            if step not in self._reported[number]:
-                trial.report(value, step)
-        self._reported[number].add(step)
+        trial = self._trial(number)
+        if step not in self._reported[number]:
+            trial.report(value, step)
+            self._reported[number][step] = value
 
     def finish(self, number: int, *, state: EndState, value: float | None, result: Mapping[str, Any]) -> None:
         """Tell how trial `number` ended. `value` is its objective, for COMPLETE only."""
-        recorded, _ = self._both(number)
-        recorded.set_user_attr(RESULT, dict(result))
-        values = value if state == "COMPLETE" else None
-        for study in (self._study, self._copy):
-            study.tell(number, values, state=TrialState[state])
+        self._trial(number).set_user_attr(RESULT, dict(result))
+        value = value if state == "COMPLETE" else None
+        self._study.tell(number, value, state=TrialState[state])
+        last = max(self._reported.pop(number).items(), default=None)
+        self._lessons.finish(number, state=state, value=value, last=last)
         self._open.pop(number)
-        self._reported.pop(number)
 
-    def _both(self, number: int) -> tuple[Trial, Trial]:
-        """The writable trial in the database and in the copy; its steps reported so far are read once."""
+    def _trial(self, number: int) -> Trial:
+        """The writable trial in the database; its values reported so far are read once."""
         if number not in self._open:
-            frozen = [study.get_trials(deepcopy=False)[number] for study in (self._study, self._copy)]
-            self._open[number] = (
-                Trial(self._study, frozen[0]._trial_id),
-                Trial(self._copy, frozen[1]._trial_id),
-            )
-            self._reported[number] = set(frozen[0].intermediate_values)
+            frozen = self._study.get_trials(deepcopy=False)[number]
+            self._open[number] = Trial(self._study, frozen._trial_id)
+            self._reported[number] = dict(frozen.intermediate_values)
         return self._open[number]
-
-
-def _copy_in_memory(study: optuna.Study) -> optuna.Study:
-    copy = optuna.create_study(direction=study.direction, sampler=optuna.samplers.RandomSampler())
-    copy.add_trials(study.get_trials(deepcopy=False))
-    for name, note in _notes(study).items():
-        copy._storage.set_study_system_attr(copy._study_id, name, note)
-    return copy
 
 
 def _notes(study: optuna.Study) -> dict[str, Any]:
@@ -181,11 +172,10 @@ def open_ledger(
     space: Space,
     *,
     step_of: Callable[[Progress], int],
-    startup_trials: int,
+    algorithm: AlgorithmConfig,
 ) -> Ledger:
-    """The ledger of `study`, suggesting as the spec's algorithm does."""
-    algorithm = spec.search.algorithm.model_copy(update={"startup_trials": startup_trials})
-    proposer = SAMPLERS[algorithm.name](space, algorithm, seed=spec.search.seed)
+    """The ledger of `study`, suggesting as `algorithm` does."""
+    proposer = make_proposer(space, algorithm, seed=spec.search.seed, start_from=spec.search.start_from)
     return Ledger(study, proposer=proposer, metric=spec.metric, step_of=step_of)
 
 

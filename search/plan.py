@@ -13,8 +13,11 @@ from pydantic import ValidationError
 
 from analysis.leaderboard import show_value
 from analysis.records import SearchFiles
+from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
+from search.auto import Situation, chosen
 from search.load import LoadedSpec, explain, line_of, models_in
 from search.spec import SearchSpec
+from search.start_points import check_start_points
 from search.yaml_text import Lines
 from spaces.distributions import Choice, Distribution
 from spaces.documents import get_path, has_path, overlap, set_path
@@ -78,10 +81,15 @@ class Plan:
         """The trial document that the space overrides."""
         return base_document(self.spec)
 
-    @property
-    def startup_trials(self) -> int:
-        """Trials that tpe draws at random before its model takes over."""
-        return self.spec.search.algorithm.startup_trials or max(4, min(10, self.num_trials // 3))
+    def resolved_algorithm(self, algorithm: AlgorithmConfig | None = None, *, num_parallel: int = 1) -> AlgorithmConfig:
+        """The spec's algorithm, or another one, with what it leaves open decided: `auto`, and the number of startup
+        trials."""
+        wanted, situation = algorithm or self.spec.search.algorithm, self.situation(num_parallel=num_parallel)
+        return with_startup_trials(chosen(wanted, situation)[0], self.num_trials)
+
+    def situation(self, *, num_parallel: int = 1) -> Situation:
+        """What `auto` looks at."""
+        return Situation(num_trials=self.num_trials, grid_size=self.grid_size, num_parallel=num_parallel)
 
     def step_of(self, progress: Progress) -> int:
         """The step at which the study records an evaluation: the unit of the scheduler, whole numbers."""
@@ -128,10 +136,12 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         _check_resources(spec, space)
         _check_precision(spec, space)
         grid_size = _grid_size(spec, space)
+        num_trials = _num_trials(spec, grid_size)
+        check_start_points(spec, space, num_trials=num_trials)
         return Plan(
             spec=spec,
             space=space,
-            num_trials=_num_trials(spec, grid_size),
+            num_trials=num_trials,
             grid_size=grid_size,
             max_resource=_max_resource(spec, space),
             has_whole_epochs=_has_whole_epochs(spec, space),
@@ -391,7 +401,7 @@ def _grid_size(spec: SearchSpec, space: Space) -> int | None:
         return num_points
     if num_points <= _MOST_POINTS_COUNTED:
         return space.grid_size()
-    if spec.search.algorithm.name == "grid":
+    if spec.search.algorithm.name in FINITE:
         raise SpecError(
             f"the grid has {num_points:,} points before the constraints, and at most {_MOST_POINTS_COUNTED:,} are "
             "tried one by one: make the space smaller, or use `random` or `tpe`.",
@@ -401,19 +411,19 @@ def _grid_size(spec: SearchSpec, space: Space) -> int | None:
 
 
 def _num_trials(spec: SearchSpec, grid_size: int | None) -> int:
-    wanted = spec.search.trials
-    if spec.search.algorithm.name == "grid":
-        if grid_size is None:
-            raise SpecError(
-                "a grid needs a finite space: give every range a `step` or `num`, or use `choice`.",
-                path="search.algorithm",
-            )
-        if grid_size == 0:
-            raise SpecError("no point of the grid meets all constraints.", path="constraints")
-        return grid_size if wanted is None else min(wanted, grid_size)
+    wanted, algorithm = spec.search.trials, spec.search.algorithm.name
+    if algorithm in FINITE and grid_size is None:
+        raise SpecError(
+            f"`{algorithm}` needs a finite space: give every range a `step` or `num`, or use `choice`.",
+            path="search.algorithm",
+        )
+    if grid_size == 0:
+        raise SpecError("no point of the grid meets all constraints.", path="constraints")
     if not spec.space:
         return 1  # nothing varies: one trial says it all
-    return wanted if wanted is not None else DEFAULT_TRIALS
+    if wanted is None:
+        wanted = grid_size if algorithm in FINITE and grid_size is not None else DEFAULT_TRIALS
+    return wanted if grid_size is None else min(wanted, grid_size)  # no point is run twice
 
 
 def _max_resource(spec: SearchSpec, space: Space) -> float | None:
@@ -422,6 +432,8 @@ def _max_resource(spec: SearchSpec, space: Space) -> float | None:
         return scheduler.max
     # a trial ends by its own training, however large `max` is
     planned = min(filter(None, (scheduler.max, _planned_resource(spec, space))), default=None)
+    if planned is None and not scheduler.has_rungs:
+        return None
     if planned is None:
         raise SpecError(
             f"how many {scheduler.unit} a trial gets at most is not known before it runs: give it here.",

@@ -12,6 +12,8 @@ from rich.text import Text
 from analysis.leaderboard import show_value
 from cluster.connect import Capacity, local_cpus
 from cluster.resources import concurrent_trials
+from search.algorithms import FINITE, with_startup_trials
+from search.auto import chosen
 from search.plan import Plan
 from spaces.distributions import Choice, Distribution
 from spaces.errors import SpecError
@@ -114,13 +116,7 @@ def _range(distribution: Distribution) -> str:
 def rungs(plan: Plan) -> list[float]:
     """Amounts of training after which trials may be stopped."""
     scheduler = plan.spec.search.scheduler
-    if scheduler.name == "none" or plan.max_resource is None:
-        return []
-    found, rung = [], scheduler.grace
-    while rung < plan.max_resource:
-        found.append(rung)
-        rung *= scheduler.reduction_factor
-    return found
+    return scheduler.rungs(plan.max_resource) if scheduler.has_rungs and plan.max_resource is not None else []
 
 
 def _resources(plan: Plan) -> str:
@@ -175,21 +171,35 @@ def _source(source: Source, *, of_several: bool) -> str:
 
 
 def _algorithm(plan: Plan) -> str:
-    algorithm = plan.spec.search.algorithm
-    if algorithm.name == "grid":
-        return f"grid of {plan.grid_size} points"
-    words = f"{algorithm.name}, seed {plan.spec.search.seed}"
-    if algorithm.name == "tpe":
-        words += f", the first {plan.startup_trials} at random"
-    return words + (f"; the space has {plan.grid_size} points" if plan.grid_size is not None else "")
+    own = plan.spec.search.algorithm
+    situation = plan.situation(num_parallel=_concurrent(plan) or 1)
+    algorithm, reason = chosen(own, situation)
+    algorithm = with_startup_trials(algorithm, plan.num_trials)
+    chosen_as = f"auto: {algorithm.name}, because {reason}" if own.name == "auto" else algorithm.name
+    if algorithm.name in FINITE:
+        words = f"{chosen_as} of {plan.grid_size} points" if own.name != "auto" else chosen_as
+    else:
+        words = f"{chosen_as}, seed {plan.spec.search.seed}"
+    if algorithm.startup_trials is not None:
+        words += f", the first {algorithm.startup_trials} {algorithm.startup.replace('_', '-')}"
+    if plan.spec.search.start_from:
+        words += f", starting from {len(plan.spec.search.start_from)} given points"
+    if algorithm.name in FINITE or plan.grid_size is None:
+        return words
+    return f"{words}; the space has {plan.grid_size} points"
 
 
 def _scheduler(plan: Plan) -> str:
     scheduler = plan.spec.search.scheduler
     if scheduler.name == "none":
         return "none: every trial trains to its end"
+    if not scheduler.has_rungs:
+        return f"{scheduler.name}: trials may be stopped after {scheduler.grace:g} {scheduler.unit}"
+    assert plan.max_resource is not None, "rungs need the most training"
     at = ", ".join(f"{rung:g}" for rung in rungs(plan))
-    return f"{scheduler.name}: trials may be stopped after {at} of {plan.max_resource:g} {scheduler.unit}"
+    words = f"{scheduler.name}: trials may be stopped after {at} of {plan.max_resource:g} {scheduler.unit}"
+    brackets = scheduler.num_brackets(plan.max_resource)
+    return words + (f", in {brackets} brackets" if brackets > 1 else "")
 
 
 def _wandb(plan: Plan) -> str:

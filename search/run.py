@@ -21,6 +21,7 @@ from analysis.leaderboard import leaderboard, to_csv
 from analysis.records import SearchFiles, SearchRecord, read_records, replace_text
 from cluster.connect import connected, set_environment
 from cluster.resources import concurrent_trials
+from search.algorithms import AlgorithmConfig
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
 from search.plan import Plan, make_plan
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
     from search.searcher import AskTellSearcher
 
+_ALGORITHM = "sampler"
+"""Attribute of the study: the algorithm and its arguments."""
 _VERSIONS_OF = ("tunesmith", "torch", "transformers", "datasets", "ray", "optuna", "wandb")
 
 
@@ -121,7 +124,8 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()))
-            searcher = _searcher(plan, _recorder(plan, study, tracker, progress, before))
+            algorithm = _settled_algorithm(plan, study, num_concurrent)
+            searcher = _searcher(plan, _recorder(plan, study, algorithm, tracker, progress, before))
             progress.say("starting the first trials")
             is_done = tune_trials(
                 searcher, _scheduler(plan, before), resources=spec.resources, num_concurrent=num_concurrent
@@ -163,7 +167,7 @@ def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
 
 
 def _scheduler(plan: Plan, before: SearchRecord) -> "TrialScheduler":
-    """The spec's scheduler, with the rungs of trials that ended in earlier sessions."""
+    """The spec's scheduler, with the rungs as earlier sessions left them."""
     from search.schedulers import SCHEDULERS, replay
 
     spec = plan.spec
@@ -173,14 +177,27 @@ def _scheduler(plan: Plan, before: SearchRecord) -> "TrialScheduler":
     histories = [
         (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
         for trial in before.trials
-        if trial.state != "RUNNING"  # those report again
     ]
-    replay(scheduler, histories, config=spec.search.scheduler, metric=spec.metric)
+    replay(scheduler, histories)
     return scheduler
 
 
+def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> AlgorithmConfig:
+    """The algorithm with all its arguments. What was settled at the first start stays, wherever the search goes on."""
+    if (recorded := study.user_attrs.get(_ALGORITHM)) is not None:
+        return AlgorithmConfig.model_validate(recorded)
+    algorithm = plan.resolved_algorithm(num_parallel=num_concurrent)
+    study.set_user_attr(_ALGORITHM, algorithm.model_dump())
+    return algorithm
+
+
 def _recorder(
-    plan: Plan, study: optuna.Study, tracker: Tracker, progress: SearchProgress, before: SearchRecord
+    plan: Plan,
+    study: optuna.Study,
+    algorithm: AlgorithmConfig,
+    tracker: Tracker,
+    progress: SearchProgress,
+    before: SearchRecord,
 ) -> Recorder:
     spec = plan.spec
 
@@ -189,7 +206,7 @@ def _recorder(
 
     return Recorder(
         plan.files,
-        open_ledger(study, spec, plan.space, step_of=plan.step_of, startup_trials=plan.startup_trials),
+        open_ledger(study, spec, plan.space, step_of=plan.step_of, algorithm=algorithm),
         tracker,
         progress,
         metric=spec.metric,
@@ -291,7 +308,6 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
         "step_unit": plan.step_unit,
         "gpus_per_trial": plan.spec.resources.workers * plan.spec.resources.gpus_per_worker,
         "currency": plan.spec.resources.currency,
-        "sampler": plan.spec.search.algorithm.model_dump(),
         "seed": plan.spec.search.seed,
     }
 

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from cluster.resources import ResourcesConfig
+from search.algorithms import AlgorithmConfig, AlgorithmName
+from search.stopping import SchedulerConfig, SchedulerName
 from spaces.errors import SpecError
-from spaces.reports import ResourceUnit
 from trainables.config import (
     DataConfig,
     ModelConfig,
@@ -20,63 +21,10 @@ from trainables.metrics import MODES, Mode
 from trainables.task_sections import PreferenceConfig, PromptConfig, check_sections
 from trainables.tasks.registry import TASKS
 
-AlgorithmName = Literal["grid", "random", "quasi_random", "tpe"]
-SchedulerName = Literal["asha", "none"]
-
 
 def _name_as_mapping(value: Any) -> Any:
     """`tpe` is short for `{name: tpe}`."""
     return {"name": value} if isinstance(value, str) else value
-
-
-class AlgorithmConfig(Section):
-    """How configurations are chosen."""
-
-    name: AlgorithmName = "tpe"
-    """`grid`: all combinations. `random`. `quasi_random`: a Sobol sequence, more even than random. `tpe`:
-    Bayesian, learns from finished and early-stopped trials."""
-    startup_trials: PositiveInt | None = None
-    """tpe: trials drawn at random before the model takes over. Default: a third of `trials`, 4 to 10."""
-    candidates: PositiveInt = 24
-    """tpe: candidates weighed for each suggestion."""
-
-    @model_validator(mode="after")
-    def _arguments_belong_to_it(self) -> "AlgorithmConfig":
-        _refuse_arguments(self, ("startup_trials", "candidates"), unless="tpe")
-        return self
-
-
-class SchedulerConfig(Section):
-    """When an unpromising trial is stopped early."""
-
-    name: SchedulerName = "none"
-    """`asha`: at each rung only the best share goes on. `none`: every trial trains to its end."""
-    unit: ResourceUnit = "epochs"
-    """What rungs are counted in."""
-    grace: Annotated[float, Field(gt=0)] = 1.0
-    """The first rung: no trial is stopped before this much training."""
-    reduction_factor: Annotated[float, Field(gt=1)] = 3.0
-    """At a rung about one in this many goes on; the next rung is this many times further."""
-    max: Annotated[float, Field(gt=0)] | None = None
-    """The most training any trial gets. Default: from `training.num_train_epochs` or `training.max_steps`."""
-
-    @model_validator(mode="after")
-    def _arguments_belong_to_it(self) -> "SchedulerConfig":
-        _refuse_arguments(self, ("grace", "reduction_factor"), unless="asha")
-        return self
-
-
-def _refuse_arguments(section: "AlgorithmConfig | SchedulerConfig", names: tuple[str, ...], *, unless: str) -> None:
-    # A recorded spec has all defaults filled in: only other values were meant.
-    if section.name == unless:
-        return
-    for name in names:
-        value = getattr(section, name)
-        if value != type(section).model_fields[name].default:
-            raise SpecError(
-                f"only `{unless}` has this, but the name is `{section.name}`: leave it out, or use `{unless}`.",
-                path=name,
-            )
 
 
 class SearchConfig(Section):
@@ -92,6 +40,8 @@ class SearchConfig(Section):
     """`min` or `max`. Default: follows from the metric."""
     trials: PositiveInt | None = None
     """How many trials. Default: all points of a grid; 20 otherwise."""
+    start_from: tuple[dict[str, Any], ...] = ()
+    """Points that are tried first, such as `[{training.learning_rate: 3e-4}]`. What a point leaves out is drawn."""
     seed: NonNegativeInt = 0
     """Seed of the suggestions. Trials have their own, `training.seed`."""
     scheduler: Annotated[

@@ -165,6 +165,44 @@ class Space:
             path="constraints",
         )
 
+    def complete(self, given: Mapping[str, Any], rng: Random, *, only_active: bool = False) -> Assignment:
+        """An allowed assignment with the values of `given`; the other parameters are drawn at random.
+
+        Args:
+            given: Path -> value.
+            rng: Draws the rest.
+            only_active: Leave out given parameters whose conditions do not hold, instead of refusing them.
+
+        Raises:
+            SpecError: a path or value is not of this space, a parameter is inactive, or no draw met all constraints.
+        """
+        self._check_known(given)
+        for path, value in given.items():
+            if not self._by_path[path].distribution.contains(value):
+                raise SpecError(f"the space does not hold {value!r} here.", path=path)
+        num_attempts = _MAX_REJECTIONS if len(given) < len(self.parameters) else 1
+        broken, inactive = "", set(given)
+        for _ in range(num_attempts):
+            assignment: Assignment = {}
+            for path, distribution, conditions in self._draws:
+                if not conditions or _hold(conditions, assignment):
+                    assignment[path] = (
+                        distribution.from_optuna_value(distribution.to_optuna_value(given[path]))
+                        if path in given
+                        else distribution.sample(rng)
+                    )
+            inactive = {path for path in given if path not in assignment}
+            if inactive and not only_active:
+                continue
+            violated = self.violated(assignment)
+            if violated is None:
+                return assignment
+            broken = violated
+        if broken:
+            raise SpecError(f"no configuration with these values meets all constraints; they break `{broken}`.")
+        path = min(inactive)
+        raise SpecError("this parameter exists only under conditions that the other values do not meet.", path=path)
+
     def suggest(self, trial: Any) -> Assignment:
         """Ask an Optuna trial for an assignment, active parameters only. Constraints are not looked at."""
         assignment: Assignment = {}

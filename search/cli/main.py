@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from search.cli import cache, machine, results, running, specs
+from search.cli import cache, machine, rehearsing, results, running, specs
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("init")(specs.init)
 app.command("check")(specs.check)
 app.command("run")(running.run)
 app.command("trial")(running.trial)
+app.command("rehearse")(rehearsing.rehearse)
 app.command("resume")(running.resume)
 app.command("leaderboard")(results.leaderboard)
 app.command("schema")(specs.schema)

@@ -54,7 +54,8 @@ GOOD = {
 @pytest.mark.parametrize("good", GOOD.values(), ids=GOOD)
 def test_the_specs_that_are_broken_below_are_good(good: str) -> None:
     Path("spec.yaml").write_text(good)
-    assert make_plan(load_spec(Path("spec.yaml"))).num_trials >= 12
+    # The least are the five points of `prompt`: no point is run twice.
+    assert make_plan(load_spec(Path("spec.yaml"))).num_trials >= 5
 
 
 @pytest.mark.parametrize("bad", BAD_SPECS.values(), ids=BAD_SPECS.keys())

@@ -60,9 +60,10 @@ FOUR_POINTS = "space={training.seed: {int: [1, 2]}, training.weight_decay: {choi
         (["search.trials=null"], DEFAULT_TRIALS, None),
         (["space={}"], 1, 1),
         (["space={}", "search.trials=5"], 1, 1),
-        ([FOUR_POINTS], 12, 4),
+        ([FOUR_POINTS], 4, 4),  # no point is run twice
         ([FOUR_POINTS, "search.algorithm=grid"], 4, 4),
         ([FOUR_POINTS, "search.algorithm=grid", "search.trials=3"], 3, 4),
+        ([FOUR_POINTS, "search.algorithm=brute_force", "search.trials=null"], 4, 4),
         ([FOUR_POINTS, "search.algorithm=grid", "constraints=[training.seed > 1]", "search.trials=null"], 2, 2),
         (["space={training.seed: {int: [1, 1000000]}}"], 12, None),  # constraints: too many to count
         (["space={training.seed: {int: [1, 1000000]}}", "constraints=[]"], 12, 1_000_000),
@@ -90,6 +91,9 @@ def test_a_huge_grid_with_constraints_is_refused_at_once() -> None:
         ("{name: asha, max: 100}", [1, 3], 6),
         ("{name: asha, unit: tokens, grace: 1000, max: 10000}", [1000, 3000, 9000], 10000),
         ("{name: asha, unit: evaluations}", [1, 3], 6),
+        ("{name: hyperband, reduction_factor: 2}", [1, 2, 4], 6),
+        ("median", [], 6),
+        ("{name: median, unit: tokens, grace: 1000}", [], None),
         ("none", [], None),
     ],
 )
@@ -261,3 +265,18 @@ def test_the_plan_tells_how_many_chats_are_too_long(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=200)
     console.print(plan_text(plan))
     assert "(10 left out: at data.max_length" in console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+
+
+def test_auto_knows_what_the_constraints_leave_and_how_many_trials_run_at_once() -> None:
+    small = (
+        'space={"training.seed": {"int": [1, 4]}, "training.per_device_train_batch_size": {"choice": [4, 8]}}',
+        'constraints=["training.seed * training.per_device_train_batch_size <= 16"]',
+        "derive={}",
+        "search.algorithm=auto",
+        "search.trials=6",
+    )
+    assert plan_of(*small).resolved_algorithm().name == "grid"
+    large = plan_of("search.algorithm=auto")
+    assert large.resolved_algorithm().name == "tpe"
+    assert large.resolved_algorithm().startup_trials == 4
+    assert large.resolved_algorithm(num_parallel=6).name == "quasi_random"

@@ -42,7 +42,10 @@ def small(folder: Path, *, batches: str = "[4, 8]") -> str:
         "resources": {"price_per_hour": 2.0},
         "search": {"trials": 7},
     }
-    return json.dumps(spec)[:-1] + f', "space": {{"{BATCH}": {{"choice": {batches}}}}}}}'
+    return (
+        json.dumps(spec)[:-1]
+        + f', "space": {{"{BATCH}": {{"choice": {batches}}}, "training.seed": {{"int": [1, 9]}}}}}}'
+    )
 
 
 # --- which trials ----------------------------------------------------------------------------------------

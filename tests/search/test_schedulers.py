@@ -7,26 +7,28 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from search.schedulers import SCHEDULERS, replay
-from search.spec import SchedulerConfig
+from search.stopping import SchedulerConfig
+from spaces.errors import SpecError
+from trainables.trainable import TrialOrder
 
 METRIC = "eval/loss"
+EARLY = [name for name in SCHEDULERS if name != "none"]
+CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
 
-def _scheduler(name: str, *, unit: str = "epochs") -> tuple[TrialScheduler, SchedulerConfig]:
-    config = (
-        SchedulerConfig(name=name, unit=unit)
-        if name == "none"
-        else SchedulerConfig(name=name, unit=unit, grace=1, reduction_factor=3)
-    )  # type: ignore[arg-type]  # names of SCHEDULERS
-    return SCHEDULERS[name](config, metric=METRIC, mode="min", max_resource=9), config
+def _scheduler(name: str, *, unit: str = "epochs", **arguments: Any) -> TrialScheduler:
+    config = SchedulerConfig(name=name, unit=unit, **arguments)  # type: ignore[arg-type]  # names of SCHEDULERS
+    return SCHEDULERS[name](config, metric=METRIC, mode="min", max_resource=9)
 
 
 def _report(scheduler: TrialScheduler, trial: Any, resource: float, value: float, *, unit: str = "epochs") -> str:
     return str(scheduler.on_trial_result(None, trial, {unit: resource, METRIC: value}))
 
 
-def _trial(scheduler: TrialScheduler, name: str) -> SimpleNamespace:
-    trial = SimpleNamespace(trial_id=name, status="RUNNING")
+def _trial(scheduler: TrialScheduler, number: int, *, session: str = "a") -> SimpleNamespace:
+    """A trial as Tune hands it over: its id is Tune's own, its number is in the order."""
+    order = TrialOrder(number=number, document={}, directory="", num_threads=1, save_checkpoints=True)
+    trial = SimpleNamespace(trial_id=f"{session}{number}", status="RUNNING", config=order.to_config())
     scheduler.on_trial_add(None, trial)
     return trial
 
@@ -34,42 +36,121 @@ def _trial(scheduler: TrialScheduler, name: str) -> SimpleNamespace:
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize("unit", ["epochs", "steps", "tokens", "evaluations"])
 def test_the_best_trial_so_far_always_goes_on(name: str, unit: str) -> None:
-    scheduler, _ = _scheduler(name, unit=unit)
+    scheduler = _scheduler(name, unit=unit)
     for number, value in enumerate([0.9, 0.8, 0.7, 0.6]):
-        assert _report(scheduler, _trial(scheduler, f"t{number}"), 1, value, unit=unit) == TrialScheduler.CONTINUE
+        trial = _trial(scheduler, number)
+        for resource in range(1, 9):
+            assert _report(scheduler, trial, resource, value, unit=unit) == CONTINUE
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_no_trial_is_stopped_before_its_grace(name: str) -> None:
-    scheduler, _ = _scheduler(name)
+    scheduler = _scheduler(name) if name == "none" else _scheduler(name, grace=4)
     for number in range(6):
-        _report(scheduler, _trial(scheduler, f"good{number}"), 1, 0.1)
-    assert _report(scheduler, _trial(scheduler, "bad"), 0.5, 99.0) == TrialScheduler.CONTINUE
+        trial = _trial(scheduler, number)
+        for resource in (1, 2, 3, 4):
+            _report(scheduler, trial, resource, 0.1)
+    bad = _trial(scheduler, 6)
+    assert [_report(scheduler, bad, resource, 99.0) for resource in (1, 2, 3, 3.9)] == [CONTINUE] * 4
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_a_failed_trial_without_a_metric_is_taken(name: str) -> None:
-    scheduler, _ = _scheduler(name)
-    scheduler.on_trial_complete(None, _trial(scheduler, "failed"), {"failure": "{}"})
+def test_a_trial_that_fails_before_any_value_is_taken_and_later_ones_go_on(name: str) -> None:
+    scheduler = _scheduler(name)
+    failed = _trial(scheduler, 0)
+    scheduler.on_trial_complete(None, failed, {"failure": "{}"})
+    scheduler.on_trial_error(None, _trial(scheduler, 1))
+    for number in range(2, 8):
+        assert _report(scheduler, _trial(scheduler, number), 1, 0.5) == CONTINUE
 
 
-@pytest.mark.parametrize(("name", "decision"), [("asha", TrialScheduler.STOP), ("none", TrialScheduler.CONTINUE)])
-def test_a_bad_trial_is_stopped_at_the_first_rung_by_asha_only(name: str, decision: str) -> None:
-    scheduler, _ = _scheduler(name)
-    for number in range(3):
-        _report(scheduler, _trial(scheduler, f"good{number}"), 1, 0.1)
-    assert _report(scheduler, _trial(scheduler, "bad"), 1, 0.9) == decision
+@pytest.mark.parametrize("name", EARLY)
+def test_a_hopeless_trial_is_stopped_before_its_end(name: str) -> None:
+    scheduler = _scheduler(name)
+    for number in range(6):
+        trial = _trial(scheduler, number)
+        for resource in range(1, 10):
+            _report(scheduler, trial, resource, 0.1)
+    bad = _trial(scheduler, 6)
+    assert STOP in [_report(scheduler, bad, resource, 0.9) for resource in range(1, 9)]
 
 
-def test_asha_after_a_replay_decides_as_it_would_have_without_the_interruption() -> None:
-    histories = [(number, {1.0: 0.1 * number, 3.0: 0.05 * number}) for number in range(1, 7)]
-    straight, config = _scheduler("asha")
-    for number, history in histories:
-        trial = _trial(straight, f"t{number}")
+@pytest.mark.parametrize("name", EARLY)
+def test_a_scheduler_after_a_replay_decides_as_it_would_have_without_the_interruption(name: str) -> None:
+    histories = {number: {1.0: 0.1 * number, 3.0: 0.05 * number, 5.0: 0.05 * number} for number in range(1, 9)}
+    straight, resumed = _scheduler(name), _scheduler(name)
+    for number, history in histories.items():
+        trial = _trial(straight, number)
         for resource, value in history.items():
             _report(straight, trial, resource, value)
-    resumed, _ = _scheduler("asha")
-    replay(resumed, histories, config=config, metric=METRIC)
-    for value in (0.05, 0.15, 0.25, 0.35, 0.65):
-        name = f"new{value}"
-        assert _report(straight, _trial(straight, name), 1, value) == _report(resumed, _trial(resumed, name), 1, value)
+    replay(resumed, histories.items())
+    for number in range(9, 18):
+        for resource, slope in ((1, 0.1), (3, 0.05), (5, 0.05), (7, 0.05)):
+            value = slope * (number - 8.5)
+            first = _report(straight, _trial(straight, number), resource, value)
+            assert first == _report(resumed, _trial(resumed, number, session="b"), resource, value)
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_a_resumed_trial_that_reports_again_gets_the_decision_it_got(name: str) -> None:
+    scheduler = _scheduler(name)
+    histories = [(number, {1.0: 0.1, 2.0: 0.1, 3.0: 0.1, 4.0: 0.1}) for number in range(6)]
+    replay(scheduler, [*histories, (6, {1.0: 0.9, 2.0: 0.9, 3.0: 0.9, 4.0: 0.9})])
+    fresh = _scheduler(name)
+    replay(fresh, histories)
+    bad = _trial(fresh, 6)
+    decisions = [_report(fresh, bad, resource, 0.9) for resource in (1, 2, 3, 4)]
+    assert _report(scheduler, _trial(scheduler, 6, session="b"), 4, 0.9) == decisions[-1]
+
+
+def test_asha_stops_a_bad_trial_at_the_first_rung() -> None:
+    scheduler = _scheduler("asha")
+    for number in range(3):
+        _report(scheduler, _trial(scheduler, number), 1, 0.1)
+    assert _report(scheduler, _trial(scheduler, 3), 1, 0.9) == STOP
+
+
+def test_hyperband_gives_each_bracket_its_share_and_its_own_first_rung() -> None:
+    scheduler = _scheduler("hyperband", grace=1, reduction_factor=3)  # first rungs at 1 and 3 of 9
+    decisions = []
+    for number in range(40):
+        _report(scheduler, _trial(scheduler, number), 1, 0.1)
+    for number in range(40, 80):
+        decisions.append(_report(scheduler, _trial(scheduler, number), 1, 0.9))
+    # shares 2 / 2 * 3 = 3 and 2 / 1 * 1 = 2
+    assert decisions.count(STOP) == 24
+    assert decisions.count(CONTINUE) == 16
+
+
+def test_median_lets_all_go_on_until_enough_others_came_as_far() -> None:
+    scheduler = _scheduler("median", min_trials=3)
+    for number in range(2):
+        _report(scheduler, _trial(scheduler, number), 1, 0.1)
+    assert _report(scheduler, _trial(scheduler, 2), 1, 0.9) == CONTINUE
+    assert _report(scheduler, _trial(scheduler, 3), 1, 0.9) == STOP
+
+
+def test_patience_counts_from_the_best_value_and_small_changes_do_not_count() -> None:
+    scheduler = _scheduler("patience", patience=2, min_change=0.01)
+    best = _trial(scheduler, 0)
+    _report(scheduler, best, 1, 0.1)
+    trial = _trial(scheduler, 1)
+    values = [0.9, 0.8, 0.795, 0.794, 0.7]
+    assert [_report(scheduler, trial, resource, value) for resource, value in enumerate(values, 1)] == [
+        CONTINUE, CONTINUE, CONTINUE, STOP, CONTINUE,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "argument", "owners"),
+    [
+        ("none", {"grace": 2}, "`asha`, `hyperband`, `median` and `patience` have"),
+        ("median", {"reduction_factor": 2}, "`asha` and `hyperband` have"),
+        ("asha", {"brackets": 2}, "`hyperband` has"),
+        ("asha", {"min_trials": 5}, "`median` has"),
+        ("median", {"patience": 5}, "`patience` has"),
+    ],
+)
+def test_an_argument_of_another_scheduler_is_refused(name: str, argument: dict[str, Any], owners: str) -> None:
+    with pytest.raises((SpecError, ValueError), match=owners):
+        SchedulerConfig.model_validate({"name": name, **argument})

@@ -1,0 +1,150 @@
+"""The history as a sampler sees it: an Optuna study in memory, in which early-stopped and failed trials teach, too.
+
+Optuna's samplers pass over failed trials, and most of them over early-stopped ones, so they would go on suggesting what
+diverges. Here each trial that ended is told in the way its sampler learns from; the study database keeps what really
+happened. Samplers read the whole history at each suggestion: in memory that costs nothing. Knows no database.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import optuna
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from search.drafts import Draft
+from search.proposers import Proposer
+
+EndState = Literal["COMPLETE", "PRUNED", "FAIL"]
+Direction = Literal["minimize", "maximize"]
+
+
+class Lessons:
+    """Draft a trial, tell how it ended. Trials are numbered from 0 in the order of their drafts."""
+
+    def __init__(
+        self,
+        proposer: Proposer,
+        *,
+        direction: Direction,
+        history: Iterable[FrozenTrial] = (),
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            proposer: What chooses.
+            direction: Of the objective.
+            history: Trials that there were before, by number.
+            notes: What the sampler wrote into the study then.
+        """
+        self._study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=0))
+        self._storage = self._study._storage
+        self._proposer = proposer
+        self._sign = 1.0 if direction == "minimize" else -1.0
+        self._ids: list[int] = []
+        self._waiting: list[int] = []
+        self._best: float | None = None
+        self._worst: float | None = None
+        for name, note in (notes or {}).items():
+            self._storage.set_study_system_attr(self._study._study_id, name, note)
+        self._study_again(list(history))
+        self._num_drafted = len(self._ids)
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What the sampler has written into the study, such as its place in a sequence."""
+        notes = self._storage.get_study_system_attrs(self._study._study_id)
+        return {name: note for name, note in notes.items() if not name.startswith("study:")}
+
+    def draft(self) -> Draft | None:
+        """A configuration for the next trial, which is running from now on; None when the space has none left."""
+        if not self._proposer.learns:
+            return self._draft_unlearned()
+        trial_id = self._study.ask()._trial_id
+        draft = self._proposer.propose(self._study, self._storage.get_trial(trial_id))
+        self._ids.append(trial_id)
+        if draft is not None:
+            for name, distribution in draft.distributions.items():
+                stored = distribution.to_internal_repr(draft.params[name])
+                self._storage.set_trial_param(trial_id, name, stored, distribution)
+        return draft
+
+    def _draft_unlearned(self) -> Draft | None:
+        """The same for a proposer that looks at no trial: none is kept, which is most of the time of a draw."""
+        trial = create_trial(state=TrialState.RUNNING)
+        trial.number, self._num_drafted = self._num_drafted, self._num_drafted + 1
+        return self._proposer.propose(self._study, trial)
+
+    def marks(self, number: int) -> dict[str, Any]:
+        """What the sampler has written onto a trial and needs again after an interruption."""
+        if not self._proposer.learns:
+            return {}
+        attributes = self._storage.get_trial(self._ids[number]).system_attrs
+        return {name: mark for name, mark in attributes.items() if not name.startswith("tpe:")}
+
+    def finish(
+        self, number: int, *, state: EndState, value: float | None, last: tuple[int, float] | None = None
+    ) -> None:
+        """How trial `number` ended.
+
+        Args:
+            number: The trial.
+            state: COMPLETE, PRUNED (stopped early) or FAIL.
+            value: The objective, for COMPLETE.
+            last: Step and objective of the last evaluation, where there was one.
+        """
+        if not self._proposer.learns:
+            return
+        trial_id = self._ids[number]
+        if state == "COMPLETE" and value is not None:
+            self._note(value)
+            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [value])
+            self._tell_waiting()
+        elif self._proposer.ranks_stopped_trials:
+            # A trial that was stopped without a value ranks behind all others, which is what a failure is to be.
+            if state == "PRUNED" and last is not None:
+                self._storage.set_trial_intermediate_value(trial_id, *last)
+            self._storage.set_trial_state_values(trial_id, TrialState.PRUNED)
+        elif state == "PRUNED" and last is not None:
+            self._note(last[1], may_be_best=False)
+            self._tell_stopped(trial_id, last[1])
+        elif self._worst is not None:
+            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [self._worst])
+        else:
+            self._waiting.append(trial_id)
+
+    def _tell_stopped(self, trial_id: int, value: float) -> None:
+        # It has seen less training than finished ones: its value may not look better than theirs.
+        worse = value if self._best is None else self._sign * max(self._sign * value, self._sign * self._best)
+        self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [worse])
+
+    def _note(self, value: float, *, may_be_best: bool = True) -> None:
+        signed = self._sign * value
+        if may_be_best and (self._best is None or signed < self._sign * self._best):
+            self._best = value
+        if self._worst is None or signed > self._sign * self._worst:
+            self._worst = value
+
+    def _tell_waiting(self) -> None:
+        """Failures that came before anything had a value count as running until now; that keeps others away, too."""
+        for trial_id in self._waiting:
+            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [self._worst])
+        self._waiting.clear()
+
+    def _study_again(self, history: list[FrozenTrial]) -> None:
+        for trial in history:
+            self._study.add_trial(
+                create_trial(
+                    state=TrialState.RUNNING,
+                    params=trial.params,
+                    distributions=trial.distributions,
+                    system_attrs=trial.system_attrs,
+                )
+            )
+        self._ids = [trial._trial_id for trial in self._study.get_trials(deepcopy=False)]
+        ended = [trial for trial in history if trial.state.is_finished()]
+        # In the order in which they ended: what a failure is told as depends on what was known then.
+        for trial in sorted(ended, key=lambda trial: trial.datetime_complete):
+            last = max(trial.intermediate_values.items(), default=None)
+            value = trial.value if trial.state == TrialState.COMPLETE else None
+            self.finish(trial.number, state=trial.state.name, value=value, last=last)
