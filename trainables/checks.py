@@ -22,6 +22,7 @@ from trainables.model_checks import (
     check_layer_decay,
     check_pretrained_parts,
     check_scratch,
+    num_blocks,
     virtual_tokens,
 )
 from trainables.places import is_gguf, resolve_pretrained
@@ -185,7 +186,7 @@ def _check_pretrained(trial: TrialConfig) -> None:
 
 
 def _check_pretrained_config(trial: TrialConfig, config: Mapping[str, Any]) -> None:
-    num_layers = next((config[name] for name in _LAYERS if isinstance(config.get(name), int)), None)
+    num_layers = num_blocks(config, _LAYERS, has_decoder=trial.task != "token_classification")
     if trial.model.freeze is not None and num_layers is not None and trial.model.freeze.layers > num_layers:
         raise SpecError(
             f"the pretrained model has {num_layers} layers, but {trial.model.freeze.layers} are to be frozen.",

@@ -4,7 +4,7 @@ Reads sources and headers of files; imports no torch. Every error carries the ke
 """
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,16 @@ def check_adapter_folder(folder: Path) -> Path | None:
     if base.is_absolute() and not base.is_dir():
         raise SpecError(f"`{folder}` is an adapter, and its base `{base}` is gone.", path="model.pretrained")
     return base if base.is_dir() else None
+
+
+def num_blocks(config: Mapping[str, Any], names: Sequence[str], *, has_decoder: bool) -> int | None:
+    """Blocks of the pretrained model with this `config`, those of an encoder and its decoder together, or None when it
+    does not say. `names` are what configurations call them; some tasks use the encoder alone."""
+    own = [config[name] for name in ("encoder_layers", *names) if isinstance(config.get(name), int)]
+    if not own or not config.get("is_encoder_decoder") or not has_decoder:
+        return own[0] if own else None
+    above = [config[name] for name in ("decoder_layers", "num_decoder_layers") if isinstance(config.get(name), int)]
+    return own[0] + above[0] if above else None
 
 
 def check_gguf() -> None:
