@@ -57,6 +57,8 @@ KINDS: dict[str, Callable[..., Document]] = {
 def adapted(folder: Path, kind: str, method: str, **training: Any) -> Document:
     """A small pretrained model of this kind with an adapter; nothing is generated."""
     document = KINDS[kind](folder, **training)
+    if document["model"]["architecture"] != "t5":  # learned tokens take positions too
+        document["model"]["config"] = document["model"]["config"] | {"max_position_embeddings": 256}
     if TASKS[document["task"]].measure_generated is not None:
         document["data"]["generate"] = 0
     return pretrained(document, folder / "base", model={"adapter": METHODS[method]})
