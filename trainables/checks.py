@@ -192,7 +192,10 @@ def _check_pretrained_config(trial: TrialConfig, config: Mapping[str, Any]) -> N
             f"the pretrained model has {num_layers} layers, but {trial.model.freeze.layers} are to be frozen.",
             path="model.freeze.layers",
         )
-    positions = next((config[name] for name in _POSITIONS if isinstance(config.get(name), int)), None)
+    known = architecture(str(config.get("model_type", "")))
+    # A checkpoint may name positions that its model does not have, such as T5's, which are relative.
+    own = [name for name in _POSITIONS if known is None or name in known.fields]
+    positions = next((config[name] for name in own if isinstance(config.get(name), int)), None)
     if positions is not None:
         usable = _usable_positions(positions, str(config.get("model_type")))
         added = virtual_tokens(trial)
