@@ -28,6 +28,7 @@ _TASK_TYPES: dict[TaskName, str | None] = {
     "preference": "CAUSAL_LM",
     "few_shot": "CAUSAL_LM",
 }
+_CLASSIFIERS = ("SEQ_CLS", "TOKEN_CLS")
 _PRETRAINED_HEADS = {"causal_lm", "masked_lm", "seq2seq_lm", "instruction_tuning", "preference", "few_shot"}
 
 
@@ -111,9 +112,9 @@ def _leave_first_token_out(_: "nn.Module", args: Any, kwargs: dict[str, Any]) ->
 def save_labels(model: Any, folder: Path) -> None:
     """Write a classifier's configuration beside its adapter: it names the labels, which the base does not know.
 
-    Beside the adapter of a language model there is none, so that `AutoModelForCausalLM.from_pretrained` finds the base.
+    Beside the adapter of a language model there is none, so that `AutoModel...from_pretrained` finds the base.
     """
     from peft import PeftModel
 
-    if isinstance(model, PeftModel) and model.active_peft_config.task_type != "CAUSAL_LM":
+    if isinstance(model, PeftModel) and model.active_peft_config.task_type in _CLASSIFIERS:
         model.get_base_model().config.save_pretrained(folder)

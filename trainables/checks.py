@@ -23,6 +23,7 @@ from trainables.model_checks import (
     check_layer_decay,
     check_pretrained_parts,
     check_scratch,
+    num_blocks,
     virtual_tokens,
 )
 from trainables.places import is_gguf, resolve_pretrained
@@ -187,13 +188,16 @@ def _check_pretrained(trial: TrialConfig) -> None:
 
 
 def _check_pretrained_config(trial: TrialConfig, config: Mapping[str, Any]) -> None:
-    num_layers = next((config[name] for name in _LAYERS if isinstance(config.get(name), int)), None)
+    num_layers = num_blocks(config, _LAYERS, has_decoder=trial.task != "token_classification")
     if trial.model.freeze is not None and num_layers is not None and trial.model.freeze.layers > num_layers:
         raise SpecError(
             f"the pretrained model has {num_layers} layers, but {trial.model.freeze.layers} are to be frozen.",
             path="model.freeze.layers",
         )
-    positions = next((config[name] for name in _POSITIONS if isinstance(config.get(name), int)), None)
+    known = architecture(str(config.get("model_type", "")))
+    # A checkpoint may name positions that its model does not have, such as T5's, which are relative.
+    own = [name for name in _POSITIONS if known is None or name in known.fields]
+    positions = next((config[name] for name in own if isinstance(config.get(name), int)), None)
     if positions is not None:
         usable = _usable_positions(positions, str(config.get("model_type")))
         added = virtual_tokens(trial)

@@ -7,7 +7,7 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,13 +114,28 @@ def _merge_adapter(source: Path, folder: Path) -> None:
 
 
 def _base_of(adapter: Path) -> "PreTrainedModel":
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+    import transformers
 
     facts = adapter_facts(adapter)
-    auto_class = AutoModelForSequenceClassification if facts["task_type"] == "SEQ_CLS" else AutoModelForCausalLM
+    auto_class = getattr(transformers, f"AutoModelFor{_head_of(facts)}")
     base = facts["base_model_name_or_path"]
     own = adapter / "config.json"  # beside a classifier's adapter: it knows the labels
     if Path(base).is_absolute() and not Path(base).is_dir():
         raise SpecError(f"the adapter's base `{base}` is gone.", path="model.pretrained")
-    config = AutoConfig.from_pretrained(str(adapter) if own.is_file() else base)
-    return auto_class.from_pretrained(base, config=config, dtype="float32")
+    config = transformers.AutoConfig.from_pretrained(str(adapter) if own.is_file() else base)
+    built: PreTrainedModel = auto_class.from_pretrained(base, config=config, dtype="float32")
+    return built
+
+
+_HEADS = {
+    "SEQ_CLS": "SequenceClassification",
+    "TOKEN_CLS": "TokenClassification",
+    "SEQ_2_SEQ_LM": "Seq2SeqLM",
+    "CAUSAL_LM": "CausalLM",
+}
+
+
+def _head_of(facts: Mapping[str, Any]) -> str:
+    # PEFT has no name for masked language models: it notes the class instead.
+    base_class = str((facts.get("auto_mapping") or {}).get("base_model_class"))
+    return "MaskedLM" if base_class.endswith("ForMaskedLM") else _HEADS.get(str(facts.get("task_type")), "CausalLM")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from spaces.errors import SpecError
-from trainables.layers import embedding_parameters, layers_of, transformer_blocks
+from trainables.layers import embedding_parameters, layers_of
 from trainables.model_sections import FreezeConfig, UnfreezeConfig
 
 if TYPE_CHECKING:
@@ -31,17 +31,15 @@ def freeze(model: "PreTrainedModel", config: FreezeConfig, *, new: frozenset[str
         for parameter in embedding_parameters(model):
             parameter.requires_grad_(False)
     if config.layers:
-        try:
-            blocks = transformer_blocks(model.base_model)
-        except SpecError as error:
-            raise error.at("model.freeze.layers") from None
-        if config.layers > len(blocks):
+        layers = layers_of(model)
+        if config.layers > layers.num_blocks:
             raise SpecError(
-                f"the model has {len(blocks)} blocks, but {config.layers} are to be frozen.",
+                f"the model has {layers.num_blocks} blocks, but {config.layers} are to be frozen.",
                 path="model.freeze.layers",
             )
-        for block in blocks[: config.layers]:
-            block.requires_grad_(False)
+        for name, parameter in model.named_parameters():
+            if 1 <= layers.depths[name] <= config.layers:
+                parameter.requires_grad_(False)
 
 
 def _freeze_body(model: "PreTrainedModel", *, new: frozenset[str]) -> None:
@@ -69,6 +67,8 @@ class GradualUnfreezing(TrainerCallback):
             (layers.depths[name], parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
         ]
         self._num_blocks = layers.num_blocks
+        # Where the head is the embeddings, as in BART, nothing lies above the blocks: the topmost one is there at once.
+        self._highest = max((depth for depth, _ in self._by_depth), default=layers.top)
         self._lowest: int | None = None
 
     def on_train_begin(
@@ -86,7 +86,7 @@ class GradualUnfreezing(TrainerCallback):
 
     def _apply(self, state: TrainerState) -> None:
         done = float(state.epoch or 0.0) if self._config.unit == "epochs" else float(state.global_step)
-        lowest = lowest_depth(done, self._config, num_blocks=self._num_blocks)
+        lowest = min(self._highest, lowest_depth(done, self._config, num_blocks=self._num_blocks))
         if lowest == self._lowest:
             return
         self._lowest = lowest

@@ -23,7 +23,7 @@ RECURRENT = ("rnn", "lstm", "gru")
 
 RESIDUAL_OUTPUTS = (
     "c_proj", "o_proj", "out_proj", "down_proj", "wo", "w2", "fc2", "fc_out", "dense_4h_to_h", "attention.dense",
-    "self_attention.dense", "output.dense",
+    "self_attention.dense", "output.dense", "SelfAttention.o", "EncDecAttention.o",
 )  # fmt: skip
 """How layers that write into the residual stream are called, attention's and the feed-forward's."""
 

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from spaces.errors import SpecError
 from trainables.huggingface import RESIDUAL_OUTPUTS
-from trainables.layers import transformer_blocks
+from trainables.layers import block_stacks
 from trainables.model_sections import InitializationConfig
 
 if TYPE_CHECKING:
@@ -42,25 +42,24 @@ def initialize(model: "PreTrainedModel", config: InitializationConfig) -> None:
 
 
 def _scale(model: "PreTrainedModel", *, std: float) -> None:
-    blocks = transformer_blocks(model.base_model)
-    writing = {
-        id(module)
-        for block in blocks
-        for name, module in block.named_modules()
-        if any(f".{name}".endswith(f".{known}") for known in RESIDUAL_OUTPUTS)
-    }
-    if not writing:
+    spread: dict[int, float] = {}
+    for stack in block_stacks(model):
+        # Radford et al. 2019: each block adds to the stream twice, and the sum should not grow with depth. A block of a
+        # decoder that reads an encoder adds a third time. Either stack has a stream of its own.
+        num_sums = (3 if stack.reads_other else 2) * len(stack.blocks)
+        for name, module in stack.blocks.named_modules():
+            if any(f".{name}".endswith(f".{known}") for known in RESIDUAL_OUTPUTS):
+                spread[id(module)] = std / math.sqrt(num_sums)
+    if not spread:
         raise SpecError(
             "it is not known which layers of this architecture write into the residual stream, so they cannot be "
             "scaled: use `default`, `xavier` or `he`.",
             path="model.initialization.scheme",
         )
-    # Radford et al. 2019: each block adds to the stream twice, and the sum should not grow with depth.
-    scaled = std / math.sqrt(2 * len(blocks))
     for module in model.modules():
         if isinstance(module, nn.Linear | Conv1D):
-            nn.init.normal_(module.weight, std=scaled if id(module) in writing else std)
-        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=spread.get(id(module), std))
+        elif isinstance(module, nn.Embedding) and module.weight.requires_grad:  # those of Marian are sines
             nn.init.normal_(module.weight, std=std)
             if module.padding_idx is not None:
                 nn.init.zeros_(module.weight[module.padding_idx])

@@ -4,7 +4,7 @@ Reads sources and headers of files; imports no torch. Every error carries the ke
 """
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ def check_pretrained_parts(trial: TrialConfig, config: Mapping[str, Any], folder
         except SpecError as error:
             raise error.at("model.quantization") from None
     if trial.model.adapter is not None:
+        if trial.model.adapter.method in _PROMPTS:
+            _check_prompted_task(trial, trial.model.adapter, is_two_stacks=bool(config.get("is_encoder_decoder")))
         _check_adapter(trial, trial.model.adapter, model_type, folder)
 
 
@@ -116,6 +118,16 @@ def check_adapter_folder(folder: Path) -> Path | None:
     return base if base.is_dir() else None
 
 
+def num_blocks(config: Mapping[str, Any], names: Sequence[str], *, has_decoder: bool) -> int | None:
+    """Blocks of the pretrained model with this `config`, those of an encoder and its decoder together, or None when it
+    does not say. `names` are what configurations call them; some tasks use the encoder alone."""
+    own = [config[name] for name in ("encoder_layers", *names) if isinstance(config.get(name), int)]
+    if not own or not config.get("is_encoder_decoder") or not has_decoder:
+        return own[0] if own else None
+    above = [config[name] for name in ("decoder_layers", "num_decoder_layers") if isinstance(config.get(name), int)]
+    return own[0] + above[0] if above else None
+
+
 def check_gguf() -> None:
     """Raise SpecError when GGUF files cannot be read here."""
     if importlib.util.find_spec("gguf") is None:
@@ -160,6 +172,24 @@ def _check_adapter(trial: TrialConfig, adapter: AdapterConfig, model_type: str, 
             )
     if adapter.method in _PROMPTS and model_type:
         _check_prompt(trial, adapter, model_type)
+
+
+def _check_prompted_task(trial: TrialConfig, adapter: AdapterConfig, *, is_two_stacks: bool) -> None:
+    path, method = "model.adapter.method", adapter.method
+    if trial.task == "masked_lm":
+        raise SpecError(f"PEFT has no `{method}` for masked language models: use `lora` or `ia3`.", path=path)
+    if trial.task == "token_classification" and method == "prompt_tuning":
+        raise SpecError(
+            "PEFT gives labels to the learned tokens too, and they would not fit those of the text: use "
+            "`prefix_tuning` or `lora`.",
+            path=path,
+        )
+    if trial.task == "sequence_classification" and is_two_stacks:
+        # PEFT trains a head called `classifier` or `score`; theirs is called `classification_head`.
+        raise SpecError(
+            f"PEFT would leave the new head of an encoder-decoder classifier untrained below `{method}`: use `lora`.",
+            path=path,
+        )
 
 
 def _check_prompt(trial: TrialConfig, adapter: AdapterConfig, model_type: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import optuna
 import pytest
 from bad_specs import SCRATCH
-from tiny_trials import labelled, run, tuned
+from tiny_trials import labelled, masked, run, tuned
 
 from analysis.records import SearchFiles
 from search.load import load_spec
@@ -66,6 +66,33 @@ def test_a_trial_of_the_new_search_trains_with_the_tokenizer_of_the_checkpoint(t
     spec = spec_of(tmp_path, f"search:{earlier(tmp_path, [0.9], kept={0: checkpoint})}")
     document = make_plan(load_spec(spec, overrides=["training.max_steps=1"])).document
     assert run(document).failure is None
+
+
+def test_a_masked_language_model_gives_a_classifier_its_body_and_its_tokenizer(tmp_path: Path) -> None:
+    first = str(run(masked(tmp_path, max_steps=3), tmp_path / "masked").reports[-1].checkpoint)
+    spec = spec_of(tmp_path, f"search:{earlier(tmp_path, [0.9], kept={0: first})}#best")
+    document = make_plan(load_spec(spec, overrides=["training.max_steps=1", "training.learning_rate=1.0e-30"])).document
+    later = run(document, tmp_path / "later")
+    assert later.failure is None
+    pretrained, tuned_ = weights(first), weights(str(later.reports[-1].checkpoint))
+    body = {name for name in pretrained if name.startswith("bert.")}
+    assert {name for name in tuned_ if name not in body} == {
+        "bert.pooler.dense.weight", "bert.pooler.dense.bias", "classifier.weight", "classifier.bias",
+    }  # fmt: skip
+    assert [name for name in body if tuned_[name] != pretrained[name]] == []
+    assert tokens(str(later.reports[-1].checkpoint)) == tokens(first)
+
+
+def weights(checkpoint: str) -> dict[str, list[float]]:
+    from safetensors.torch import load_file
+
+    return {name: value.flatten().tolist() for name, value in load_file(Path(checkpoint) / "model.safetensors").items()}
+
+
+def tokens(checkpoint: str) -> dict[str, int]:
+    import transformers
+
+    return transformers.AutoTokenizer.from_pretrained(checkpoint).get_vocab()
 
 
 def test_where_to_start_from_can_be_searched(tmp_path: Path, checkpoint: str) -> None:

@@ -108,6 +108,12 @@ def compute_metrics(prediction: "EvalPrediction", *, card: DataCard) -> dict[str
     return regression_metrics(logits.reshape(-1), labels)
 
 
+def scratch_fields(tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
+    """Encoder-decoders read a text's label at the token that ends it."""
+    ends = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
+    return {"eos_token_id": ends}
+
+
 TASK = Task(
     name="sequence_classification",
     auto_class="AutoModelForSequenceClassification",
@@ -121,6 +127,7 @@ TASK = Task(
     collator=collator,
     marks_ends=True,
     head_fields=head_fields,
+    scratch_fields=scratch_fields,
     compute_loss=label_loss,
     compute_metrics=compute_metrics,
 )
