@@ -82,6 +82,7 @@ def validation_loss(model: Any, document: Document) -> float:
     trial, data = prepared(document)
     task = TASKS[trial.task]
     collate = task.collator(data.tokenizer, trial.data, model=model, is_training=False)
+    model.config.use_cache = False  # with a cache, transformers does not keep packed examples apart
     losses, counts = [], []
     for example in data.validation:
         batch = collate([example])
