@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis.records import SearchRecord, TrialRecord
+from analysis.statistics import corrected_interval
 
 _STATE_STYLES = {"COMPLETE": "", "PRUNED": "dim", "FAIL": "red", "RUNNING": "cyan"}
 _STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "unfinished"}
@@ -37,6 +38,8 @@ class Entry:
     """1 for the best finished trial; None for a trial that did not finish."""
     trial: TrialRecord
     """The trial."""
+    interval: tuple[float, float] | None = None
+    """Where the objective's mean lies with 95% confidence, of a finished trial of several folds or seeds."""
 
     def to_json(self) -> dict[str, Any]:
         """The documented form of `leaderboard --json`. Unknown figures are null."""
@@ -46,8 +49,8 @@ class Entry:
             "rank": self.rank,
             "state": trial.state,
             "value": trial.value if trial.state == "COMPLETE" else trial.last_value,
-            "interval": None,
-            "fold_values": None,
+            "interval": list(self.interval) if self.interval else None,
+            "fold_values": list(trial.fold_values) or None,
             "params": trial.params,
             "steps": trial.steps,
             "epochs": trial.epochs,
@@ -77,20 +80,29 @@ def leaderboard(record: SearchRecord, *, top: int | None = None) -> list[Entry]:
         return (group, length, sign * value if value is not None else 0.0, trial.number)
 
     ordered = sorted(record.trials, key=key)
-    entries = [
-        Entry(rank=index + 1 if trial.state == "COMPLETE" else None, trial=trial) for index, trial in enumerate(ordered)
+    return [
+        Entry(rank=index + 1 if trial.state == "COMPLETE" else None, trial=trial, interval=_interval(trial, record))
+        for index, trial in enumerate(ordered[:top])
     ]
-    return entries[:top]
+
+
+def _interval(trial: TrialRecord, record: SearchRecord) -> tuple[float, float] | None:
+    if trial.state != "COMPLETE" or len(trial.fold_values) < 2:
+        return None
+    return corrected_interval(trial.fold_values, test_share=record.test_share)
 
 
 def to_csv(entries: Sequence[Entry]) -> str:
     """A table for spreadsheets: the documented columns, one column a parameter."""
     paths = _paths(entries)
+    most = max((len(entry.trial.fold_values) for entry in entries), default=0)
+    folds = [f"fold_{index}" for index in range(most)]
     columns = [
         "rank",
         "number",
         "state",
         "value",
+        *(["interval_low", "interval_high", *folds] if folds else []),
         *paths,
         "steps",
         "epochs",
@@ -109,7 +121,10 @@ def to_csv(entries: Sequence[Entry]) -> str:
     writer.writeheader()
     for entry in entries:
         params = {path: _cell(value) for path, value in entry.trial.params.items()}
-        writer.writerow({name: "" if value is None else value for name, value in (entry.to_json() | params).items()})
+        low, high = entry.interval or (None, None)
+        own = {"interval_low": low, "interval_high": high, **dict(zip(folds, entry.trial.fold_values, strict=False))}
+        cells = entry.to_json() | params | own
+        writer.writerow({name: "" if value is None else value for name, value in cells.items()})
     return buffer.getvalue()
 
 
@@ -130,6 +145,9 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for name in ("rank", "trial", record.metric):
         table.add_column(_folded(name), justify="right", no_wrap=True)
+    has_intervals = any(entry.interval for entry in entries)
+    if has_intervals:
+        table.add_column("± 95%", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for name in short_names(paths).values():
         table.add_column(_folded(name), justify="right", no_wrap=True)
@@ -142,12 +160,17 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
             str(entry.rank or ""),
             str(trial.number),
             "" if value is None else show_metric(value),
+            *([_half_width(entry)] if has_intervals else []),
             _STATE_WORDS[trial.state],
             *(_narrow(trial.params.get(path, "")) for path in paths),
             *(_EXTRA[name](trial) for name in extra),
             style="bold green" if entry.rank == 1 else _STATE_STYLES[trial.state],
         )
     return table
+
+
+def _half_width(entry: Entry) -> str:
+    return show_metric((entry.interval[1] - entry.interval[0]) / 2) if entry.interval else ""
 
 
 def _amount(done: float | None) -> str:

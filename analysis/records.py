@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spaces.errors import SpecError
+from spaces.folds import FoldKind, fold_values
 from spaces.reports import FailureKind, Row
 from spaces.usage import TrialUsage
 
@@ -130,12 +131,16 @@ class TrialRecord:
     """Wall time times the price of the trial's resources, where the spec gives one."""
     metrics: dict[str, float] = field(default_factory=dict)
     """All metrics of the last evaluation."""
+    fold_values: tuple[float, ...] = ()
+    """The objective in each fold, or with each seed, that has trained to its end."""
     clock: dict[str, Any] = field(default_factory=dict)
     """Of the last attempt: `began_at` (first training step) and `ended_at` in Unix time, `process` (host:pid)."""
     checkpoint: str | None = None
     """Folder of the last checkpoint, where it was kept."""
     error: str | None = None
     """Why it failed, in one line."""
+    stop_reason: str | None = None
+    """Why it was stopped early, where that is more than its rank at a rung."""
     failure: FailureKind | None = None
     """What kind of failure that was. `out_of_memory` says of a configuration that it cannot run here."""
 
@@ -167,6 +172,13 @@ class SearchRecord:
     """What guessing without a model reaches, by metric."""
     baseline_name: str = ""
     """How it guesses, such as `majority class`."""
+    trainings: int = 1
+    """Folds or seeds that a trial trains."""
+    fold_kind: FoldKind = "fold"
+    """What these are called."""
+    test_share: float = 0.0
+    """Held-out documents over documents trained on in a fold, by which folds share what they learn from; 0 for
+    seeds."""
     unit: Literal["epochs", "steps", "tokens"] = "epochs"
     """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
 
@@ -202,16 +214,18 @@ def read_records(directory: Path) -> SearchRecord:
     study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
     attributes = study.user_attrs
     gpus = float(attributes.get("gpus_per_trial", 0.0))
+    metric = (study.metric_names or ["value"])[0]
     return SearchRecord(
         name=study.study_name,
         directory=directory,
-        metric=(study.metric_names or ["value"])[0],
+        metric=metric,
         mode="min" if study.direction.name == "MINIMIZE" else "max",
-        trials=[_trial_record(trial, gpus=gpus) for trial in study.get_trials(deepcopy=False)],
+        trials=[_trial_record(trial, metric=metric, gpus=gpus) for trial in study.get_trials(deepcopy=False)],
         num_planned=attributes.get("num_trials"),
         currency=attributes.get("currency", "USD"),
         baseline=attributes.get("baseline", {}),
         baseline_name=attributes.get("baseline_name", ""),
+        **attributes.get("folds", {}),
         unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
     )
 
@@ -223,7 +237,7 @@ def replace_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _trial_record(trial: Any, *, gpus: float) -> TrialRecord:
+def _trial_record(trial: Any, *, metric: str, gpus: float) -> TrialRecord:
     result = trial.user_attrs.get("result", {})
     checkpoint = result.get("checkpoint")
     seconds = result.get("seconds")
@@ -241,10 +255,12 @@ def _trial_record(trial: Any, *, gpus: float) -> TrialRecord:
         usage=TrialUsage(**result.get("usage", {})),
         cost=result.get("cost"),
         metrics=result.get("metrics", {}),
+        fold_values=tuple(fold_values(result.get("metrics", {}), metric)[: result.get("folds_ended", 0)]),
         clock=result.get("clock", {}),
         checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
         error=result.get("error"),
         failure=result.get("failure"),
+        stop_reason=result.get("stop_reason"),
     )
 
 

@@ -15,6 +15,7 @@ from analysis.leaderboard import show_value
 from analysis.records import SearchFiles
 from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
+from search.fold_checks import check_folds
 from search.load import LoadedSpec, explain, line_of, models_in
 from search.spec import SearchSpec
 from search.start_points import check_start_points
@@ -133,6 +134,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
         _check_candidates(spec, space)
         _check_metric(spec)
+        check_folds(spec)
         _check_resources(spec, space)
         _check_precision(spec, space)
         grid_size = _grid_size(spec, space)
@@ -153,8 +155,10 @@ def make_plan(loaded: LoadedSpec) -> Plan:
 
 def base_document(spec: SearchSpec) -> dict[str, Any]:
     """The trial document of the spec with nothing varied, defaults filled in. Changing it changes no spec."""
+    folds = spec.search.folds
+    repeated = {} if folds is None else {"folds": folds.model_dump(mode="json")}
     if spec.trainable is not None:
-        return {"trainable": spec.trainable, "config": copy.deepcopy(spec.config)}
+        return {"trainable": spec.trainable, "config": copy.deepcopy(spec.config), **repeated}
     assert spec.model is not None, "a task has a model"
     assert spec.data is not None, "a task has data"
     document = {
@@ -164,6 +168,7 @@ def base_document(spec: SearchSpec) -> dict[str, Any]:
         "training": copy.deepcopy(resolved_training(spec.training)),
         "stopping": spec.stopping.model_dump(mode="json"),
         "regularization": spec.regularization.model_dump(mode="json"),
+        **repeated,
     }
     own = section_of(spec.task)
     if own is None:
@@ -457,8 +462,9 @@ def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
     if {"training.num_train_epochs", "training.max_steps", "training.eval_strategy"} & space.derive.keys():
         return None
     training = resolved_training(spec.training)
-    epochs = _largest(space, "training.num_train_epochs", training["num_train_epochs"])
-    steps = _largest(space, "training.max_steps", training["max_steps"])
+    trainings = spec.search.trainings
+    epochs = trainings * _largest(space, "training.num_train_epochs", training["num_train_epochs"])
+    steps = trainings * _largest(space, "training.max_steps", training["max_steps"])
     if unit == "steps":
         return steps if steps > 0 else None
     if steps > 0:
@@ -471,7 +477,8 @@ def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
 def _planned_asking(spec: SearchSpec, unit: str) -> float | None:
     """An epoch is one pass over the questions; how many steps and tokens that is depends on the data."""
     prompt = spec.prompt or PromptConfig()
-    return {"epochs": 1.0, "evaluations": float(prompt.evaluations)}.get(unit)
+    planned = {"epochs": 1.0, "evaluations": float(prompt.evaluations)}.get(unit)
+    return planned and planned * spec.search.trainings
 
 
 def _largest(space: Space, path: str, fixed: float) -> float:

@@ -5,7 +5,7 @@ Knows no ray. On a resumed or restarted trial, evaluations come again that are r
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -50,6 +50,7 @@ class Recorder:
         trial_facts: dict[str, Any],
         record: SearchRecord,
         price_per_hour: float | None = None,
+        stop_reasons: Mapping[int, str] | None = None,
     ) -> None:
         self._files = files
         self._ledger = ledger
@@ -60,6 +61,7 @@ class Recorder:
         self._document_of = document_of
         self._trial_facts = trial_facts
         self._price_per_hour = price_per_hour
+        self._stop_reasons = {} if stop_reasons is None else stop_reasons  # filled while trials run
         self._live: dict[int, _Live] = {}
         self._kept: list[tuple[float, int]] = _already_kept(record)
         self.metric = metric
@@ -142,6 +144,8 @@ class Recorder:
             shutil.rmtree(self._files.trial(loser).checkpoints, ignore_errors=True)
             checkpoint = None if loser == number else checkpoint
         result = _result_of(last) | {"checkpoint": checkpoint, "error": error}
+        if state == "PRUNED" and number in self._stop_reasons:
+            result["stop_reason"] = self._stop_reasons[number]
         if failure is not None:
             result["failure"] = failure.kind
             result["seconds"] = failure.seconds if failure.seconds is not None else result["seconds"]
@@ -215,6 +219,7 @@ def _result_of(last: TrialReport | None) -> dict[str, Any]:
         "attempts": last.attempt,
         "clock": {"began_at": last.began_at, "ended_at": last.reported_at, "process": last.process},
         "metrics": last.metrics,
+        **({"folds_ended": last.folds_ended} if last.folds_ended else {}),
         "usage": {name: value for name, value in asdict(last.usage).items() if value is not None} if last.usage else {},
     }
 

@@ -125,10 +125,12 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
-            searcher = _searcher(plan, _recorder(plan, study, algorithm, tracker, progress, before))
+            reasons: dict[int, str] = {}
+            recorder = _recorder(plan, study, algorithm, tracker, progress, before, stop_reasons=reasons)
+            searcher = _searcher(plan, recorder)
             progress.say("starting the first trials")
             is_done = tune_trials(
-                searcher, _scheduler(plan, before), resources=spec.resources, num_concurrent=num_concurrent
+                searcher, _scheduler(plan, before, reasons), resources=spec.resources, num_concurrent=num_concurrent
             )
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
             record = _summarise(files, tracker, was_interrupted=not is_done)
@@ -166,8 +168,10 @@ def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
     return AskTellSearcher(recorder, num_trials=plan.num_trials, make_order=make_order)
 
 
-def _scheduler(plan: Plan, before: SearchRecord) -> "TrialScheduler":
-    """The spec's scheduler, with the rungs as earlier sessions left them."""
+def _scheduler(plan: Plan, before: SearchRecord, reasons: dict[int, str]) -> "TrialScheduler":
+    """The spec's scheduler, with rungs and races as earlier sessions left them. Writes down why it stops a trial."""
+    from search.racing import Race
+    from search.racing_scheduler import RacingScheduler
     from search.schedulers import SCHEDULERS, replay
 
     spec = plan.spec
@@ -179,7 +183,13 @@ def _scheduler(plan: Plan, before: SearchRecord) -> "TrialScheduler":
         for trial in before.trials
     ]
     replay(scheduler, histories)
-    return scheduler
+    if spec.search.racing is None or spec.search.folds is None:
+        return scheduler
+    folds = spec.search.folds
+    race = Race(spec.search.racing, mode=spec.mode, trainings=spec.search.trainings, test_share=folds.test_share)
+    racing = RacingScheduler(scheduler, race, metric=spec.metric, kind=folds.kind, reasons=reasons)
+    racing.replay((trial.number, trial.fold_values) for trial in before.trials)
+    return racing
 
 
 def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> AlgorithmConfig:
@@ -198,6 +208,8 @@ def _recorder(
     tracker: Tracker,
     progress: SearchProgress,
     before: SearchRecord,
+    *,
+    stop_reasons: dict[int, str],
 ) -> Recorder:
     spec = plan.spec
 
@@ -223,6 +235,7 @@ def _recorder(
         },
         record=before,
         price_per_hour=spec.resources.price_per_hour,
+        stop_reasons=stop_reasons,
     )
 
 
@@ -251,9 +264,14 @@ def _data_in_background(plan: Plan, say: Callable[[str], None]) -> Iterator["Fut
     def work() -> DataCard | None:
         if spec.task is None or spec.model is None or spec.data is None:
             return None
+        from trainables.folds import data_of_folds
         from trainables.preparation import prepare
 
-        return prepare(spec.task, spec.model, spec.data, on_progress=say).card
+        cards = [
+            prepare(spec.task, spec.model, data, on_progress=say).card
+            for data in data_of_folds(spec.data, spec.search.folds)
+        ]
+        return cards[0]
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare") as pool:
         yield pool.submit(work)
@@ -303,12 +321,15 @@ def fingerprint_of(spec: SearchSpec) -> str:
 
 
 def _study_attributes(plan: Plan) -> dict[str, Any]:
+    folds = plan.spec.search.folds
+    repeated = {"trainings": len(folds.runs), "fold_kind": folds.kind, "test_share": folds.test_share} if folds else {}
     return {
         "num_trials": plan.num_trials,
         "step_unit": plan.step_unit,
         "gpus_per_trial": plan.spec.resources.workers * plan.spec.resources.gpus_per_worker,
         "currency": plan.spec.resources.currency,
         "seed": plan.spec.search.seed,
+        "folds": repeated,
     }
 
 

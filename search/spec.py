@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_
 
 from cluster.resources import ResourcesConfig
 from search.algorithms import AlgorithmConfig, AlgorithmName
+from search.fold_sections import Repetition
 from search.stopping import SchedulerConfig, SchedulerName
 from spaces.errors import SpecError
 from trainables.config import (
@@ -27,7 +28,7 @@ def _name_as_mapping(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
-class SearchConfig(Section):
+class SearchConfig(Repetition):
     """The search itself."""
 
     algorithm: Annotated[

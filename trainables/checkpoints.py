@@ -34,14 +34,22 @@ class Checkpoint:
 class TrialDirectory:
     """`<search>/trials/<number>/`, owned by one attempt of the trial at a time."""
 
-    def __init__(self, path: Path, *, attempt: int = 0) -> None:
+    def __init__(self, path: Path, *, attempt: int = 0, fold: int | None = None) -> None:
         self.path = path
         self.attempt = attempt
+        self._fold = fold
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of this trial's checkpoints."""
-        return self.path / "checkpoints"
+        """Folder of this trial's checkpoints, or of one fold's."""
+        all_of_them = self.path / "checkpoints"
+        return all_of_them if self._fold is None else all_of_them / f"fold-{self._fold}"
+
+    def fold(self, index: int) -> "TrialDirectory":
+        """The same trial and attempt, with the checkpoints of fold `index`."""
+        fold = TrialDirectory(self.path, attempt=self.attempt, fold=index)
+        fold.checkpoints.mkdir(parents=True, exist_ok=True)
+        return fold
 
     def begin_attempt(self) -> int:
         """Take the trial over: 1 for its first start. An older attempt that still lives can save no more."""

@@ -18,6 +18,7 @@ from pydantic import (
 
 from spaces.errors import SpecError
 from trainables.data_sections import AugmentConfig, CleaningStep, CurriculumConfig, check_steps
+from trainables.fold_sections import FoldConfig, FoldsConfig
 from trainables.model_sections import (
     AdapterConfig,
     FreezeConfig,
@@ -250,6 +251,10 @@ class SplitsConfig(Section):
     """Look for held-out documents that nearly stand in train too, and warn of them, or refuse the data."""
     seed: int = 0
     """One seed for the whole search: otherwise two trials would differ by their data."""
+    fold: FoldConfig | None = None
+    """Validation is this fold of what test leaves, instead of a share. Set by `search.cross_validation`."""
+    test_fold: FoldConfig | None = None
+    """Test is this fold of all documents, instead of a share. Set by `search.cross_validation.outer_folds`."""
 
     @model_validator(mode="after")
     def _leaves_some_to_train(self) -> "SplitsConfig":
@@ -435,6 +440,8 @@ class TrialConfig(Section):
     """Preference: what a pair teaches."""
     prompt: PromptConfig | None = None
     """few_shot: how a text is put to the model."""
+    folds: FoldsConfig | None = None
+    """Several trainings in one trial, for each fold or seed. Default: one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -456,3 +463,5 @@ class CustomTrialConfig(Section):
     """`module:function` or `folder/file.py:function`."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Handed to the function as it is. `seed` in it seeds the process too."""
+    folds: FoldsConfig | None = None
+    """Several calls in one trial: `config.seed` and `config.fold` tell the function which one it is. Default: one."""
