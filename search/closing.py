@@ -78,7 +78,12 @@ def _used(record: SearchRecord) -> list[str]:
     facts = [f"{hours:.3g} GPU-hours"] if hours else []
     facts += [f"{about}{energy:.3g} Wh" if energy < 1000 else f"{about}{energy / 1000:.3g} kWh"] if energy else []
     facts += [f"{cost:.2f} {record.currency}"] if any(trial.cost is not None for trial in record.trials) else []
-    return [f"Used: {', '.join(facts)}"] if facts else []
+    lines = [f"Used: {', '.join(facts)}"] if facts else []
+    if record.trainings > 1:
+        trained = sum(len(trial.fold_values) for trial in record.trials)
+        whole = record.trainings * sum(trial.state in ("COMPLETE", "PRUNED") for trial in record.trials)
+        lines.append(f"{record.fold_kind.capitalize()}s trained: {trained} of {whole}")
+    return lines
 
 
 def _places(outcome: SearchOutcome, directory: str) -> list[str]:

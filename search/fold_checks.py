@@ -2,7 +2,7 @@
 
 from search.spec import SearchSpec
 from spaces.errors import SpecError
-from trainables.config import DataConfig
+from trainables.config import DataConfig, FilesSource, SplitFiles
 
 
 def check_folds(spec: SearchSpec) -> None:
@@ -38,8 +38,8 @@ def _check_division(data: DataConfig, *, repeats: int) -> None:
             path="search.cross_validation.repeats",
         )
     for index, source in enumerate(data.sources):
-        files = getattr(source, "files", None)
-        if isinstance(files, dict) and "validation" in files:
+        files = source.files if isinstance(source, FilesSource) else None
+        if isinstance(files, SplitFiles) and files.validation is not None:
             place = f"data.source.{index}" if isinstance(data.source, tuple) else "data.source"
             raise SpecError(
                 "folds are made of train, but the source brings its own validation part: give its files to train, or "

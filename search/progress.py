@@ -58,8 +58,8 @@ class SearchProgress:
         self.running[number].value = value
         self.message = ""
 
-    def trial_ended(self, number: int, state: EndState, value: float | None, error: str | None) -> None:
-        """A trial has ended."""
+    def trial_ended(self, number: int, state: EndState, value: float | None, reason: str | None) -> None:
+        """A trial has ended. `reason` says why it failed or was stopped, where that is known."""
         trial = self.running.pop(number)
         self.counts[state] += 1
         self._ended_here += 1
@@ -68,7 +68,7 @@ class SearchProgress:
             self.best = (value, number)
         if not self.console.is_terminal:
             self.console.print(
-                self._line(number, state, value, error, trial, is_best=is_best),
+                self._line(number, state, value, reason, trial, is_best=is_best),
                 highlight=False,
                 soft_wrap=True,
             )
@@ -140,16 +140,17 @@ class SearchProgress:
         number: int,
         state: EndState,
         value: float | None,
-        error: str | None,
+        reason: str | None,
         trial: _Running,
         *,
         is_best: bool,
     ) -> str:
         names = short_names(list(trial.params))
         params = " ".join(f"{names[path]}={show_value(item)}" for path, item in trial.params.items())
-        outcome = f"{self.metric}={show_metric(value)}" if value is not None else str(error)
+        outcome = f"{self.metric}={show_metric(value)}" if value is not None else str(reason)
         done = trial.progress.resource(self.unit) if trial.progress else 0.0
         at = f" after {done:g} {self.unit}" if state == "PRUNED" else ""
+        at += f", {reason}" if state == "PRUNED" and reason else ""
         mark = "  (best so far)" if is_best else ""
         return f"[{self.num_ended}/{self.num_trials}] trial {number} {_END_WORDS[state]}{at}: {outcome}  {params}{mark}"
 

@@ -159,7 +159,7 @@ class Recorder:
             key: item for key, item in flat.items() if key not in ("metrics", "clock", "usage") and item is not None
         }
         self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
-        self._progress.trial_ended(number, state, value, error)
+        self._progress.trial_ended(number, state, value, error or result.get("stop_reason"))
 
     def _losers(self, number: int, state: EndState, value: float | None) -> list[int]:
         """Trials whose checkpoints can go now that `number` has ended."""

@@ -71,7 +71,7 @@ def hash_fold(texts: Iterable[str], *, index: int, of: int, seed: int) -> Halves
     import numpy as np
 
     # Another seed than the test part's: of the documents that are left, all hashes occur.
-    fold_of = (hash_places(texts, seed=seed + 1) * of).astype(int)
+    fold_of: np.ndarray = (hash_places(texts, seed=seed + 1) * of).astype(int)
     train, held_out = np.flatnonzero(fold_of != index), np.flatnonzero(fold_of == index)
     if not len(train) or not len(held_out):
         raise SpecError("the hash leaves a fold without documents: there are too few.", path="data.splits")
