@@ -24,14 +24,33 @@ def check_folds(spec: SearchSpec) -> None:
             "ever be stopped.",
             path="search.racing.min_folds",
         )
+    if spec.search.cross_validation is not None and spec.search.cross_validation.outer_folds is not None:
+        _check_nested(spec)
     if spec.search.cross_validation is not None and spec.data is not None:
         _check_division(spec.data, repeats=spec.search.cross_validation.repeats)
 
 
+def _check_nested(spec: SearchSpec) -> None:
+    """The outer folds must be ours to make, and the last training must not look at what measures it."""
+    path = "search.cross_validation.outer_folds"
+    if spec.data is None:
+        raise SpecError(
+            "searches are nested for a `task` only: the data of a function is not ours to divide.", path=path
+        )
+    if spec.stopping.patience is not None:
+        raise SpecError(
+            "the winner of each search is trained to its planned end: when to stop would be chosen by the very "
+            "documents that measure it. Leave `patience` out.",
+            path="stopping.patience",
+        )
+    for source in spec.data.sources:
+        if isinstance(source, FilesSource) and isinstance(source.files, SplitFiles) and source.files.test is not None:
+            raise SpecError("each outer fold is a test split, but the source brings its own test part.", path=path)
+
+
 def _check_division(data: DataConfig, *, repeats: int) -> None:
-    for part in ("fold", "test_fold"):
-        if getattr(data.splits, part) is not None:
-            raise SpecError("the search sets this for each training: leave it out.", path=f"data.splits.{part}")
+    if data.splits.fold is not None:
+        raise SpecError("the search sets this for each training: leave it out.", path="data.splits.fold")
     if repeats > 1 and data.splits.by == "time":
         raise SpecError(
             f"time has one order: {repeats} repeats would be equal. Repeat trainings by `search.seeds`.",

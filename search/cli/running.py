@@ -13,6 +13,7 @@ from search.cli.specs import JsonOption, SetOption, SpecArgument
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from search.nested import NestedOutcome
     from search.run import SearchOutcome
 
 DirectoryArgument = Annotated[Path, typer.Argument(help="The search's folder.", show_default=False)]
@@ -33,12 +34,18 @@ def run(
 ) -> None:
     """Run a search."""
     from search.load import load_spec
+    from search.nested import is_nested, start_nested
     from search.plan import make_plan
     from search.run import start_search
 
     overrides = [*(set_ or ()), *([f"storage={json.dumps(storage)}"] if storage else ())]
     plan = make_plan(load_spec(spec, overrides=overrides))
     console = _console(as_json)
+    if is_nested(plan.spec):
+        with _stdout_for_json(as_json):
+            nested = start_nested(plan, address=address, console=console)
+        _finish_nested(nested, console, as_json=as_json)
+        return
     with _stdout_for_json(as_json):
         outcome = start_search(plan, address=address, console=console)
     _finish(outcome, console, as_json=as_json)
@@ -46,9 +53,15 @@ def run(
 
 def resume(directory: DirectoryArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
     """Go on with a search that was interrupted or killed."""
+    from search.nested import SPEC_FILE, resume_nested
     from search.run import resume_search
 
     console = _console(as_json)
+    if (directory / SPEC_FILE).is_file():
+        with _stdout_for_json(as_json):
+            nested = resume_nested(directory, address=address, console=console)
+        _finish_nested(nested, console, as_json=as_json)
+        return
     with _stdout_for_json(as_json):
         outcome = resume_search(directory, address=address, console=console)
     _finish(outcome, console, as_json=as_json)
@@ -92,6 +105,19 @@ def _finish(outcome: "SearchOutcome", console: "Console", *, as_json: bool) -> N
     if outcome.was_interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     if outcome.record.best is None:
+        raise typer.Exit(EXIT_NO_TRIAL)
+
+
+def _finish_nested(outcome: "NestedOutcome", console: "Console", *, as_json: bool) -> None:
+    from search.nested_text import nested_text
+
+    if as_json:
+        typer.echo(json.dumps(outcome.to_json()))
+    else:
+        console.print(nested_text(outcome), highlight=False, soft_wrap=True)
+    if outcome.was_interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if outcome.value is None:
         raise typer.Exit(EXIT_NO_TRIAL)
 
 
