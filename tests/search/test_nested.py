@@ -94,13 +94,14 @@ def test_what_cannot_be_nested_is_refused(spec_file: Path, override: str, says: 
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_whole_story_is_told_and_a_second_run_finds_it_done(spec_file: Path, tunesmith: Run) -> None:
-    first = tunesmith("run", str(spec_file), "--json", timeout=600)
+    first = tunesmith("run", str(spec_file), "--set", "search.cross_validation.outer_folds=2", "--json", timeout=600)
     told = json.loads(first.stdout)
-    assert len(told["folds"]) == 3
+    assert len(told["folds"]) == 2
     low, high = told["interval"]
     assert low <= told["value"] <= high
-    assert told["value"] == pytest.approx(sum(fold["outer_value"] for fold in told["folds"]) / 3)
+    assert told["value"] == pytest.approx(sum(fold["outer_value"] for fold in told["folds"]) / 2)
     again = tunesmith("resume", told["directory"], "--json")
     assert json.loads(again.stdout) == told
     assert "no search" not in tunesmith("leaderboard", f"{told['directory']}/honest-outer-0").stdout
