@@ -186,8 +186,9 @@ class Account:
             sign = 1.0 if self.mode == "min" else -1.0
             if sign * self.best <= sign * self.budget.target:
                 return f"search.budget.target: {self.best:g} reaches {self.budget.target:g}"
-        used = self.used(now=now)
-        for name, limit in self.budget.limits.items():
+        limits = self.budget.limits
+        used = self.used(now=now) if limits else {}
+        for name, limit in limits.items():
             if used[name] >= limit:
                 return f"search.budget.{name}: {show_amount(name, limit)} are used"
         return None
@@ -218,6 +219,8 @@ class Account:
 
     def _too_little(self, *, now: float) -> str | None:
         """The limit that the next trial is expected to break; None when it fits into all."""
+        if not self.budget.limits:
+            return None
         expected = self.expected_seconds
         elapsed = [one.seconds + now - one.at for one in self.running.values()]
         if expected is None:
