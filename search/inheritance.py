@@ -6,7 +6,7 @@ both searches judge by the same metric. It is looked up once, when the search st
 
 import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -115,7 +115,7 @@ def _from_search(plan: Plan, wanted: WarmStartConfig) -> tuple[list[Evidence], l
                 evidence.append(
                     Evidence(assignment=assignment, trial=trial, keeps_curve=same_unit, search=directory)
                 )  # fmt: skip
-    points = _points(plan, record, documents, wanted)
+    points = _points(plan, record, documents, wanted, known={each.trial.number for each in evidence})
     if not evidence and not points:
         raise SpecError(
             f"nothing of `{wanted.search}` fits: it has {len(ended)} trials that ended, and no value of theirs is in "
@@ -142,11 +142,21 @@ def _document(before: Plan, trial: TrialRecord) -> dict[str, Any]:
 
 
 def _points(
-    plan: Plan, record: SearchRecord, documents: dict[int, dict[str, Any]], wanted: WarmStartConfig
+    plan: Plan,
+    record: SearchRecord,
+    documents: dict[int, dict[str, Any]],
+    wanted: WarmStartConfig,
+    *,
+    known: Collection[int],
 ) -> list[Assignment]:
-    """The best configurations as far as they fit, best first."""
+    """The best configurations as far as they fit, best first; of those that are evidence (`known`) nothing is left to
+    try."""
     sign = 1.0 if record.mode == "min" else -1.0
-    finished = [trial for trial in record.current if trial.state == "COMPLETE" and trial.value is not None]
+    finished = [
+        trial
+        for trial in record.current
+        if trial.state == "COMPLETE" and trial.value is not None and trial.number not in known
+    ]
     finished.sort(key=lambda trial: (sign * (trial.value or 0.0), trial.number))
     found: dict[str, Assignment] = {}
     for trial in finished:

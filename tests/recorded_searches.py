@@ -134,6 +134,11 @@ class Session:
         self.train_on(number, loss, first=1, length=length, num_bytes=num_bytes)
         return number
 
+    def next_params(self) -> dict[str, Any]:
+        """What a new trial is given, which finishes then."""
+        number = self.complete(0.9)
+        return self.record.trials[number].params
+
     def train_on(self, number: int, loss: float, *, first: int, length: int, num_bytes: int = 100) -> None:
         """A trial from evaluation `first` to its end, at which its loss is `loss`."""
         for evaluation in range(first, length + 1):

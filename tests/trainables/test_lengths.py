@@ -1,6 +1,7 @@
 """What trains on after its planned end is exactly what a longer training would have been, or is known not to be."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,6 @@ def test_a_checkpoint_that_was_adopted_outlives_the_one_it_came_from(tmp_path: P
     assert checkpoint is not None
     TrialDirectory(tmp_path / "second").adopt(checkpoint, goes_on=False)
     names = {path.name for path in checkpoint.path.iterdir()}
-    import shutil
-
     shutil.rmtree(tmp_path / "first")
     adopted = TrialDirectory(tmp_path / "second").latest()
     assert adopted is not None
