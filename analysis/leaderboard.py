@@ -158,6 +158,8 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
 def _state(trial: TrialRecord) -> str:
     if trial.superseded_by is not None:
         return f"{'retried' if trial.state == 'FAIL' else 'continued'} as {trial.superseded_by}"
+    if trial.stopped_by == "user":
+        return "stopped by hand"
     if trial.origin is not None and trial.origin.kind == "inherited":
         return f"{_STATE_WORDS[trial.state]} elsewhere"
     return _STATE_WORDS[trial.state]

@@ -235,7 +235,7 @@ def _promoted(
     if anew:
         say(f"from the start, for longer: {_listed(anew)}")
     if rest := [trial for trial in finished if trial not in chosen]:
-        say(f"as stopped early count from now on: {_listed(rest)}")
+        say(f"stopped at the old end, and no longer ranked: {_listed(rest)}")
     return [trial.number for trial in goes_on], [trial.number for trial in anew]
 
 

@@ -99,6 +99,11 @@ class Recorder:
         """Why all must stop now, what runs included; None while there is no reason."""
         return self._spending.exhausted() if self._spending else None
 
+    def end_session(self) -> None:
+        """No more reports come in this session."""
+        if self._spending:
+            self._spending.keep_time()
+
     def stopping(self, number: int, *, by: str) -> None:
         """Trial `number` is going to be stopped, and not by the scheduler."""
         self._stopped_by[number] = by

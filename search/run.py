@@ -149,11 +149,13 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
-            searcher = _searcher(plan, _recorder(plan, study, algorithm, tracker, progress, before))
+            recorder = _recorder(plan, study, algorithm, tracker, progress, before)
+            searcher = _searcher(plan, recorder)
             progress.say("starting the first trials")
             is_done = tune_trials(
                 searcher, _scheduler(plan, before), resources=spec.resources, num_concurrent=num_concurrent, desk=desk
             )
+            recorder.end_session()
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
             record = _summarise(files, tracker, was_interrupted=not is_done)

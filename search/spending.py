@@ -64,7 +64,6 @@ class Spending:
     def started(self, number: int) -> None:
         """Trial `number` starts, or goes on."""
         self._account.started(number, now=self.now)
-        self._keep_time()
 
     def reported(self, number: int, report: TrialReport) -> None:
         """Trial `number` has evaluated."""
@@ -76,7 +75,7 @@ class Spending:
             energy=max(0.0, ((report.usage and report.usage.energy_wh) or 0.0) - energy),
         )
         if self.now - self._noted > _NOTE_EVERY_SECONDS:
-            self._keep_time()
+            self.keep_time()
 
     def ended(self, number: int, state: State, *, value: float | None, result: Mapping[str, Any]) -> None:
         """Trial `number` has ended with `result`, as the study has it."""
@@ -86,7 +85,7 @@ class Spending:
             number, state=state, value=value, seconds=seconds, energy=result.get("usage", {}).get("energy_wh"),
             own_share=max(0.0, 1 - before / seconds) if seconds else 1.0,
         )  # fmt: skip
-        self._keep_time()
+        self.keep_time()
 
     def verdict(self) -> Verdict:
         """Whether another trial may start."""
@@ -96,7 +95,8 @@ class Spending:
         """Why all must stop now."""
         return self._account.exhausted(now=self.now)
 
-    def _keep_time(self) -> None:
+    def keep_time(self) -> None:
+        """Note the wall time for the next session."""
         self._noted = self.now
         self._note(self._noted)
 
