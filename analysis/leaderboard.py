@@ -66,22 +66,30 @@ class Entry:
             "checkpoint": trial.checkpoint,
             "error": trial.error,
             "failure": trial.failure,
+            "superseded_by": trial.superseded_by,
+            "origin": trial.origin.to_json() if trial.origin else None,
         }
 
 
 def leaderboard(record: SearchRecord, *, top: int | None = None) -> list[Entry]:
-    """All trials, best first: finished by value, then early-stopped, unfinished, failed."""
+    """All trials, best first: finished by value, then early-stopped, unfinished, failed; those for which a later trial
+    stands come last."""
     sign = 1.0 if record.mode == "min" else -1.0
 
     def key(trial: TrialRecord) -> tuple[int, float, float, int]:
-        group = ["COMPLETE", "PRUNED", "RUNNING", "FAIL"].index(trial.state)
+        states = ["COMPLETE", "PRUNED", "RUNNING", "FAIL"]
+        group = states.index(trial.state) + (len(states) if trial.superseded_by is not None else 0)
         value = trial.value if trial.state == "COMPLETE" else trial.last_value
         length = 0.0 if trial.state == "COMPLETE" else float(-max(trial.intermediate, default=0))
         return (group, length, sign * value if value is not None else 0.0, trial.number)
 
     ordered = sorted(record.trials, key=key)
     return [
-        Entry(rank=index + 1 if trial.state == "COMPLETE" else None, trial=trial, interval=_interval(trial, record))
+        Entry(
+            rank=index + 1 if trial.state == "COMPLETE" and trial.superseded_by is None else None,
+            trial=trial,
+            interval=_interval(trial, record),
+        )
         for index, trial in enumerate(ordered[:top])
     ]
 
@@ -161,7 +169,7 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
             str(trial.number),
             "" if value is None else show_metric(value),
             *([_half_width(entry)] if has_intervals else []),
-            _STATE_WORDS[trial.state],
+            _state(trial),
             *(_narrow(trial.params.get(path, "")) for path in paths),
             *(_EXTRA[name](trial) for name in extra),
             style="bold green" if entry.rank == 1 else _STATE_STYLES[trial.state],
@@ -171,6 +179,16 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
 
 def _half_width(entry: Entry) -> str:
     return show_metric((entry.interval[1] - entry.interval[0]) / 2) if entry.interval else ""
+
+
+def _state(trial: TrialRecord) -> str:
+    if trial.superseded_by is not None:
+        return f"{'retried' if trial.state == 'FAIL' else 'continued'} as {trial.superseded_by}"
+    if trial.stopped_by == "user":
+        return "stopped by hand"
+    if trial.origin is not None and trial.origin.kind == "inherited":
+        return f"{_STATE_WORDS[trial.state]} elsewhere"
+    return _STATE_WORDS[trial.state]
 
 
 def _amount(done: float | None) -> str:

@@ -6,10 +6,11 @@ Knows neither ray nor torch nor W&B.
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from analysis.lineage import LENGTHENED_AT, Origin, lineage
 from spaces.errors import SpecError
 from spaces.folds import FoldKind, fold_values
 from spaces.reports import FailureKind, Row
@@ -96,6 +97,11 @@ class SearchFiles:
         """Held by the process that conducts the search."""
         return self.path / ".lock"
 
+    @property
+    def control(self) -> Path:
+        """Folder of requests to the process that conducts the search."""
+        return self.path / "control"
+
     def trial(self, number: int) -> TrialFiles:
         """The files of trial `number`."""
         return TrialFiles(self.path / "trials" / str(number))
@@ -143,6 +149,19 @@ class TrialRecord:
     """Why it was stopped early, where that is more than its rank at a rung."""
     failure: FailureKind | None = None
     """What kind of failure that was. `out_of_memory` says of a configuration that it cannot run here."""
+    stopped_by: str | None = None
+    """`user` when a person has stopped it."""
+    origin: Origin | None = None
+    """Where it comes from, when no algorithm suggested it: a retry, an extension, another search."""
+    superseded_by: int | None = None
+    """The later trial that runs it again or goes on from it, and stands for it now."""
+
+    @property
+    def own_share(self) -> float:
+        """The part of its time that this search spent on it: an earlier trial, or another search, spent the rest."""
+        if self.origin is None or not self.seconds:
+            return 1.0
+        return 0.0 if self.origin.kind == "inherited" else max(0.0, 1.0 - self.origin.seconds_before / self.seconds)
 
     @property
     def last_value(self) -> float | None:
@@ -179,17 +198,29 @@ class SearchRecord:
     test_share: float = 0.0
     """Held-out documents over documents trained on in a fold, by which folds share what they learn from; 0 for
     seeds."""
+    seconds: float = 0.0
+    """Wall time of the search, interruptions left out."""
+    ended_by: str | None = None
+    """What ended it before all its trials were run: which budget."""
     unit: Literal["epochs", "steps", "tokens"] = "epochs"
     """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
 
+    @property
+    def current(self) -> list[TrialRecord]:
+        """The trials for which no later one stands."""
+        return [trial for trial in self.trials if trial.superseded_by is None]
+
     def count(self, state: TrialState) -> int:
-        """Trials in `state`."""
-        return sum(trial.state == state for trial in self.trials)
+        """Trials in `state`; those that another search ran, or for which a later one stands, are not counted."""
+        return sum(
+            trial.state == state and (trial.origin is None or trial.origin.kind != "inherited")
+            for trial in self.current
+        )
 
     @property
     def best(self) -> TrialRecord | None:
         """The best COMPLETE trial; the earlier one of equals."""
-        done = [trial for trial in self.trials if trial.state == "COMPLETE" and trial.value is not None]
+        done = [trial for trial in self.current if trial.state == "COMPLETE" and trial.value is not None]
         sign = 1 if self.mode == "min" else -1
         return min(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
 
@@ -220,12 +251,16 @@ def read_records(directory: Path) -> SearchRecord:
         directory=directory,
         metric=metric,
         mode="min" if study.direction.name == "MINIMIZE" else "max",
-        trials=[_trial_record(trial, metric=metric, gpus=gpus) for trial in study.get_trials(deepcopy=False)],
+        trials=_related(
+            [_trial_record(trial, metric=metric, gpus=gpus) for trial in study.get_trials(deepcopy=False)], attributes
+        ),
         num_planned=attributes.get("num_trials"),
         currency=attributes.get("currency", "USD"),
         baseline=attributes.get("baseline", {}),
         baseline_name=attributes.get("baseline_name", ""),
         **attributes.get("folds", {}),
+        seconds=attributes.get("seconds", 0.0),
+        ended_by=attributes.get("ended_by"),
         unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
     )
 
@@ -235,6 +270,23 @@ def replace_text(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, "utf-8")
     temporary.replace(path)
+
+
+def _related(trials: list[TrialRecord], attributes: Mapping[str, Any]) -> list[TrialRecord]:
+    """The trials with what follows from their origins."""
+    found = lineage(
+        {trial.number: trial.origin for trial in trials if trial.origin is not None},
+        completed=[trial.number for trial in trials if trial.state == "COMPLETE"],
+        lengthened_at=attributes.get(LENGTHENED_AT),
+    )
+    related = [
+        replace(trial, superseded_by=found.superseded[trial.number]) if trial.number in found.superseded else trial
+        for trial in trials
+    ]
+    # Where others train for longer, a trial that ended where all once ended has stopped early.
+    return [
+        replace(trial, state="PRUNED", value=None) if trial.number in found.shortened else trial for trial in related
+    ]
 
 
 def _trial_record(trial: Any, *, metric: str, gpus: float) -> TrialRecord:
@@ -261,6 +313,8 @@ def _trial_record(trial: Any, *, metric: str, gpus: float) -> TrialRecord:
         error=result.get("error"),
         failure=result.get("failure"),
         stop_reason=result.get("stop_reason"),
+        stopped_by=result.get("stopped_by"),
+        origin=Origin.from_attributes(trial.user_attrs),
     )
 
 

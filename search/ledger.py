@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState, create_trial
 
+from analysis.lineage import LENGTHENED_AT, Lineage, Origin, lineage
 from search.algorithms import AlgorithmConfig
 from search.drafts import Draft
 from search.lessons import EndState, Lessons
@@ -28,6 +29,8 @@ from spaces.space import Assignment, Space
 STUDY_FILE = "study.db"
 ASSIGNMENT, RESULT = "assignment", "result"
 """User attributes of a trial: what it was given, and what it cost and left behind."""
+WARM_POINTS = "warm_points"
+"""User attribute of a study: points of other searches that come after those of the spec."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +54,16 @@ class Ledger:
         self, study: optuna.Study, *, proposer: Proposer, metric: str, step_of: Callable[[Progress], int]
     ) -> None:
         history = study.get_trials(deepcopy=False)
+        related = lineage_of(study)
         self._study = study
         self._lessons = Lessons(
             proposer,
             direction="minimize" if study.direction.name == "MINIMIZE" else "maximize",
             history=history,
             notes=_notes(study),
+            superseded=related.superseded,
+            shortened=related.shortened,
+            num_suggested=len(history) - len(related.adopted),
         )
         self._metric = metric
         self._step_of = step_of
@@ -65,6 +72,8 @@ class Ledger:
         self._is_exhausted = False
         self.num_trials = len(history)
         """Trials the study holds, in any state."""
+        self.num_suggested = len(history) - len(related.adopted)
+        """Those of them that the algorithm suggested."""
 
     def ask(self) -> Proposal | None:
         """A new trial, in the study as RUNNING; None when the space has no configuration left."""
@@ -85,6 +94,7 @@ class Ledger:
             )
         )
         number, self.num_trials = self.num_trials, self.num_trials + 1
+        self.num_suggested += 1
         return Proposal(number=number, assignment=draft.assignment)
 
     def _draft(self) -> Draft | None:
@@ -133,6 +143,17 @@ class Ledger:
         return self._open[number]
 
 
+def lineage_of(study: optuna.Study) -> Lineage:
+    """How the trials of `study` hang together."""
+    trials = study.get_trials(deepcopy=False)
+    found = {trial.number: Origin.from_attributes(trial.user_attrs) for trial in trials}
+    return lineage(
+        {number: origin for number, origin in found.items() if origin is not None},
+        completed=[trial.number for trial in trials if trial.state == TrialState.COMPLETE],
+        lengthened_at=study.user_attrs.get(LENGTHENED_AT),
+    )
+
+
 def _notes(study: optuna.Study) -> dict[str, Any]:
     """What samplers have written down in the study itself."""
     notes = study._storage.get_study_system_attrs(study._study_id)
@@ -175,7 +196,8 @@ def open_ledger(
     algorithm: AlgorithmConfig,
 ) -> Ledger:
     """The ledger of `study`, suggesting as `algorithm` does."""
-    proposer = make_proposer(space, algorithm, seed=spec.search.seed, start_from=spec.search.start_from)
+    points = (*spec.search.start_from, *study.user_attrs.get(WARM_POINTS, ()))
+    proposer = make_proposer(space, algorithm, seed=spec.search.seed, start_from=points)
     return Ledger(study, proposer=proposer, metric=spec.metric, step_of=step_of)
 
 

@@ -5,7 +5,7 @@ diverges. Here each trial that ended is told in the way its sampler learns from;
 happened. Samplers read the whole history at each suggestion: in memory that costs nothing. Knows no database.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 import optuna
@@ -13,7 +13,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.drafts import Draft
-from search.proposers import Proposer
+from search.proposers import TURN, Proposer
 
 EndState = Literal["COMPLETE", "PRUNED", "FAIL"]
 Direction = Literal["minimize", "maximize"]
@@ -29,6 +29,9 @@ class Lessons:
         direction: Direction,
         history: Iterable[FrozenTrial] = (),
         notes: Mapping[str, Any] | None = None,
+        superseded: Collection[int] = (),
+        shortened: Collection[int] = (),
+        num_suggested: int | None = None,
     ) -> None:
         """
         Args:
@@ -36,6 +39,9 @@ class Lessons:
             direction: Of the objective.
             history: Trials that there were before, by number.
             notes: What the sampler wrote into the study then.
+            superseded: Numbers of trials that teach nothing: a later one stands for them.
+            shortened: Numbers of finished trials that had less training than trials have now.
+            num_suggested: How many of them a sampler suggested. Default: all.
         """
         self._study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=0))
         self._storage = self._study._storage
@@ -47,8 +53,8 @@ class Lessons:
         self._worst: float | None = None
         for name, note in (notes or {}).items():
             self._storage.set_study_system_attr(self._study._study_id, name, note)
-        self._study_again(list(history))
-        self._num_drafted = len(self._ids)
+        self._study_again(list(history), superseded=superseded, shortened=shortened)
+        self._num_drafted = len(self._ids) if num_suggested is None else num_suggested
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -61,6 +67,9 @@ class Lessons:
         if not self._proposer.learns:
             return self._draft_unlearned()
         trial_id = self._study.ask()._trial_id
+        if self._num_drafted != len(self._ids):
+            self._storage.set_trial_system_attr(trial_id, TURN, self._num_drafted)
+        self._num_drafted += 1
         draft = self._proposer.propose(self._study, self._storage.get_trial(trial_id))
         self._ids.append(trial_id)
         if draft is not None:
@@ -80,7 +89,7 @@ class Lessons:
         if not self._proposer.learns:
             return {}
         attributes = self._storage.get_trial(self._ids[number]).system_attrs
-        return {name: mark for name, mark in attributes.items() if not name.startswith("tpe:")}
+        return {name: mark for name, mark in attributes.items() if not name.startswith(("tpe:", TURN))}
 
     def finish(
         self, number: int, *, state: EndState, value: float | None, last: tuple[int, float] | None = None
@@ -131,7 +140,9 @@ class Lessons:
             self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [self._worst])
         self._waiting.clear()
 
-    def _study_again(self, history: list[FrozenTrial]) -> None:
+    def _study_again(
+        self, history: list[FrozenTrial], *, superseded: Collection[int], shortened: Collection[int]
+    ) -> None:
         for trial in history:
             self._study.add_trial(
                 create_trial(
@@ -145,6 +156,13 @@ class Lessons:
         ended = [trial for trial in history if trial.state.is_finished()]
         # In the order in which they ended: what a failure is told as depends on what was known then.
         for trial in sorted(ended, key=lambda trial: trial.datetime_complete):
+            if trial.number in superseded:
+                if self._proposer.learns:  # samplers pass over what has failed; here everything else is told as such
+                    self._storage.set_trial_state_values(self._ids[trial.number], TrialState.FAIL)
+                continue
             last = max(trial.intermediate_values.items(), default=None)
+            if trial.number in shortened:
+                self.finish(trial.number, state="PRUNED", value=None, last=last)
+                continue
             value = trial.value if trial.state == TrialState.COMPLETE else None
             self.finish(trial.number, state=trial.state.name, value=value, last=last)

@@ -15,6 +15,7 @@ from analysis.leaderboard import show_value
 from analysis.records import SearchFiles
 from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
+from search.budget import check_budget
 from search.fold_checks import check_folds
 from search.load import LoadedSpec, explain, line_of, models_in
 from search.spec import SearchSpec
@@ -137,6 +138,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         check_folds(spec)
         _check_resources(spec, space)
         _check_precision(spec, space)
+        check_budget(spec.search.budget, spec.resources)
         grid_size = _grid_size(spec, space)
         num_trials = _num_trials(spec, grid_size)
         check_start_points(spec, space, num_trials=num_trials)

@@ -14,6 +14,7 @@ from cluster.connect import Capacity, local_cpus
 from cluster.resources import concurrent_trials
 from search.algorithms import FINITE, with_startup_trials
 from search.auto import chosen
+from search.budget_text import budget_text
 from search.plan import Plan
 from spaces.distributions import Choice, Distribution
 from spaces.errors import SpecError
@@ -42,6 +43,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "rungs": rungs(plan),
         "trials": plan.num_trials,
         "grid_size": plan.grid_size,
+        "budget": spec.search.budget.model_dump(mode="json", exclude_none=True),
         "workers": spec.resources.workers,
         "concurrent_trials": _concurrent(plan),
         "space": {parameter.path: describe(parameter) for parameter in plan.space.parameters},
@@ -69,6 +71,8 @@ def plan_text(plan: Plan) -> RenderableType:
     lines.add_row("scheduler", _scheduler(plan))
     at_once = facts["concurrent_trials"]
     lines.add_row("trials", f"{plan.num_trials}, {at_once} at once here" if at_once else f"{plan.num_trials}")
+    if budget := budget_text(spec.search.budget, mode=spec.mode):
+        lines.add_row("ends early by", budget)
     lines.add_row("resources", _resources(plan))
     lines.add_row("W&B", _wandb(plan))
     lines.add_row("folder", f"{plan.files.path}{'  (exists already)' if facts['exists'] else ''}")

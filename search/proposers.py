@@ -1,6 +1,6 @@
 """Proposers: what turns a sampler, a list of points or the grid into the next configuration. None is proposed twice.
 
-Each draft has its own seed, made of the search's seed and the trial's number: an interrupted search that goes on
+Each draft has its own seed, made of the search's seed and the trial's turn: an interrupted search that goes on
 suggests what it would have suggested. Knows no algorithm by name.
 """
 
@@ -17,6 +17,8 @@ from search.drafts import Draft, given_draft, key_of, sampled_draft
 from spaces.errors import SpecError
 from spaces.space import Assignment, Space
 
+TURN = "tunesmith:turn"
+"""Attribute of a trial in memory whose turn is not its number."""
 _MODEL_ATTEMPTS = 200
 _MODEL_REPEATS = 1
 _NEIGHBOUR_ATTEMPTS = 50
@@ -101,7 +103,7 @@ class RandomProposer:
         """A draw that meets the constraints and was not drawn before."""
         if self._points.are_exhausted(study):
             return None
-        draft = _draw_new(self._space, Random(seed_of(self._seed, trial.number)), self._points.taken(study))
+        draft = _draw_new(self._space, Random(seed_of(self._seed, turn_of(trial))), self._points.taken(study))
         if draft is not None:
             self._points.taken(study).add(draft.key)
         return draft
@@ -134,7 +136,7 @@ class SamplerProposer:
         return draft
 
     def _draft(self, study: optuna.Study, trial: FrozenTrial, taken: set[str]) -> Draft | None:
-        trial_seed = seed_of(self._seed, trial.number)
+        trial_seed = seed_of(self._seed, turn_of(trial))
         sampler = self._build(self._seed, trial_seed)
         repeats = 0
         for _ in range(_MODEL_ATTEMPTS):
@@ -167,11 +169,11 @@ class StartedProposer:
         self.ranks_stopped_trials = inner.ranks_stopped_trials
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> Draft | None:
-        """Point number n for trial number n, while there is one."""
-        if trial.number >= len(self._points):
+        """Point number n for turn number n, while there is one."""
+        if turn_of(trial) >= len(self._points):
             return self._inner.propose(study, trial)
-        generator, taken = Random(seed_of(self._seed, trial.number)), self._taken.taken(study)
-        draft = self._completed(self._points[trial.number], generator, taken) or _draw_new(
+        generator, taken = Random(seed_of(self._seed, turn_of(trial))), self._taken.taken(study)
+        draft = self._completed(self._points[turn_of(trial)], generator, taken) or _draw_new(
             self._space, generator, taken
         )
         if draft is not None:
@@ -198,8 +200,14 @@ class PhasedProposer:
         self.ranks_stopped_trials = rest.ranks_stopped_trials
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> Draft | None:
-        """By the number of the trial."""
-        return (self._first if trial.number < self._num_first else self._rest).propose(study, trial)
+        """By the turn of the trial."""
+        return (self._first if turn_of(trial) < self._num_first else self._rest).propose(study, trial)
+
+
+def turn_of(trial: FrozenTrial) -> int:
+    """How many trials were suggested before `trial`. Retries and evidence of other searches have a number in the study,
+    too, but change nothing of what is suggested when."""
+    return int(trial.system_attrs.get(TURN, trial.number))
 
 
 def seed_of(seed: int, number: int) -> int:

@@ -4,14 +4,17 @@ Knows no ray. On a resumed or restarted trial, evaluations come again that are r
 """
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from analysis.records import SearchFiles, SearchRecord
+from analysis.records import SearchFiles, SearchRecord, replace_text
+from search.budget import Verdict
 from search.ledger import EndState, Ledger, Proposal
 from search.progress import SearchProgress
+from search.retention import Retention
+from search.spending import Spending
 from search.tracking import Tracker
 from search.yaml_text import to_yaml
 from spaces.reports import Progress, Row, TrialFailure, TrialReport
@@ -51,26 +54,32 @@ class Recorder:
         record: SearchRecord,
         price_per_hour: float | None = None,
         stop_reasons: Mapping[int, str] | None = None,
+        spending: Spending | None = None,
+        max_checkpoint_bytes: float | None = None,
     ) -> None:
         self._files = files
         self._ledger = ledger
         self._tracker = tracker
         self._progress = progress
-        self._keep = keep_checkpoints
+        self._spending = spending
+        self._retention = Retention(
+            files, keep=keep_checkpoints, mode=mode, record=record, max_bytes=max_checkpoint_bytes
+        )
+        self._retention.clean_up(record)
+        self._stopped_by: dict[int, str] = {}
         self._is_at_end = is_at_end
         self._document_of = document_of
         self._trial_facts = trial_facts
         self._price_per_hour = price_per_hour
         self._stop_reasons = {} if stop_reasons is None else stop_reasons  # filled while trials run
         self._live: dict[int, _Live] = {}
-        self._kept: list[tuple[float, int]] = _already_kept(record)
         self.metric = metric
         self.mode = mode
 
     @property
     def num_trials(self) -> int:
-        """Trials in the study so far."""
-        return self._ledger.num_trials
+        """Trials that the algorithm has suggested so far."""
+        return self._ledger.num_suggested
 
     def unfinished(self) -> list[Proposal]:
         """Trials to go on with."""
@@ -80,19 +89,41 @@ class Recorder:
         """A new trial."""
         return self._ledger.ask()
 
+    def verdict(self) -> Verdict:
+        """Whether the budget and the disk allow another trial."""
+        verdict = self._spending.verdict() if self._spending else Verdict(action="start")
+        if verdict.action == "start" and not self._retention.has_room:
+            reason = "checkpoints.max_disk: the checkpoints of another trial do not fit"
+            return Verdict(action="wait" if self._live else "end", reason=reason)
+        return verdict
+
+    def exhausted(self) -> str | None:
+        """Why all must stop now, what runs included; None while there is no reason."""
+        return self._spending.exhausted() if self._spending else None
+
+    def end_session(self) -> None:
+        """No more reports come in this session."""
+        if self._spending:
+            self._spending.keep_time()
+
+    def stopping(self, number: int, *, by: str) -> None:
+        """Trial `number` is going to be stopped, and not by the scheduler."""
+        self._stopped_by[number] = by
+
     def start(self, proposal: Proposal) -> dict[str, Any]:
         """Record that a trial starts, or starts again. Gives its document."""
         files = self._files.trial(proposal.number)
         document = self._document_of(proposal)
-        history: list[Row] = []
-        if files.document.is_file():
-            history = self._recover_history(proposal.number)
-        else:
-            files.path.mkdir(parents=True, exist_ok=True)
-            header = {"number": proposal.number, "params": proposal.assignment, **self._trial_facts}
-            files.document.write_text(to_yaml({**header, "document": document}), "utf-8")
+        # Also a trial that runs for the first time has a history where it goes on from another one.
+        history = self._recover_history(proposal.number) if files.history.is_file() else []
+        files.path.mkdir(parents=True, exist_ok=True)
+        header = {"number": proposal.number, "params": proposal.assignment, **self._trial_facts}
+        # Anew each time: a trial that goes on may train for longer than it was to.
+        replace_text(files.document, to_yaml({**header, "document": document}))
         done = max((int(row["evaluation"] or 0) for row in history if "evaluation" in row), default=0)
         self._live[proposal.number] = _Live(last_evaluation=done)
+        if self._spending:
+            self._spending.started(proposal.number)
         self._progress.trial_started(proposal.number, params=proposal.assignment)
         self._tracker.start_trial(proposal.number, document, history=history)
         return document
@@ -108,6 +139,10 @@ class Recorder:
             if report.samples:
                 self._files.trial(number).write_samples(report.samples)
         self._ledger.report(number, report)
+        if self._spending:
+            self._spending.reported(number, report)
+        if report.checkpoint is not None:
+            self._retention.saved(number, Path(report.checkpoint))
         self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))
 
     def finish(self, number: int, *, is_complete: bool) -> None:
@@ -140,18 +175,24 @@ class Recorder:
     ) -> None:
         last = self._live.pop(number).last
         checkpoint = last.checkpoint if last else None
-        for loser in self._losers(number, state, value):
-            shutil.rmtree(self._files.trial(loser).checkpoints, ignore_errors=True)
-            checkpoint = None if loser == number else checkpoint
+        is_kept = self._retention.ended(
+            number, state, value=value, failure=failure.kind if failure else None, has_checkpoint=checkpoint is not None
+        )
+        checkpoint = checkpoint if is_kept else None
         result = _result_of(last) | {"checkpoint": checkpoint, "error": error}
         if state == "PRUNED" and number in self._stop_reasons:
             result["stop_reason"] = self._stop_reasons[number]
+        if number in self._stopped_by:
+            result["stopped_by"] = self._stopped_by.pop(number)
         if failure is not None:
             result["failure"] = failure.kind
             result["seconds"] = failure.seconds if failure.seconds is not None else result["seconds"]
         if self._price_per_hour is not None and result["seconds"] is not None:
             result["cost"] = result["seconds"] / 3600 * self._price_per_hour
         self._ledger.finish(number, state=state, value=value, result=result)
+        self._retention.sweep()
+        if self._spending:
+            self._spending.ended(number, state, value=value, result=result)
         if last and last.samples:
             self._tracker.log_samples(number, last.samples)
         flat = {**result, **result.get("usage", {})}
@@ -160,17 +201,6 @@ class Recorder:
         }
         self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
         self._progress.trial_ended(number, state, value, error or result.get("stop_reason"))
-
-    def _losers(self, number: int, state: EndState, value: float | None) -> list[int]:
-        """Trials whose checkpoints can go now that `number` has ended."""
-        if state != "COMPLETE" or value is None:
-            return [number]
-        sign = 1.0 if self.mode == "min" else -1.0
-        self._kept.append((sign * value, number))
-        self._kept.sort()
-        losers = [loser for _, loser in self._kept[self._keep :]]
-        del self._kept[self._keep :]
-        return losers
 
     def _recover_history(self, number: int) -> list[Row]:
         """The history up to its last evaluation, which the study then has too."""
@@ -189,13 +219,6 @@ class Recorder:
         if last is None:
             return "it ended without an evaluation"
         return f"it does not report `{self.metric}`, the search's metric; it reports {', '.join(sorted(last.metrics))}"
-
-
-def _already_kept(record: SearchRecord) -> list[tuple[float, int]]:
-    sign = 1.0 if record.mode == "min" else -1.0
-    return sorted(
-        (sign * trial.value, trial.number) for trial in record.trials if trial.checkpoint and trial.value is not None
-    )
 
 
 def _recorded_report(row: Row, metric: str, value: float) -> TrialReport:

@@ -145,4 +145,5 @@ def _script(plan: Plan, name: str, request: Request) -> Script:
         num_trials=plan.num_trials,
         max_resource=plan.max_resource,
         start_from=spec.search.start_from,
+        budget=spec.search.budget,
     )

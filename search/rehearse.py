@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.algorithms import AlgorithmConfig
+from search.budget import Account, BudgetConfig
 from search.lessons import EndState, Lessons
 from search.samplers import make_proposer
 from search.schedulers import CONTINUE, SCHEDULERS, NumberedScheduler
@@ -87,6 +88,8 @@ class Script:
     """The most training a trial gets. Default: all that the table has."""
     start_from: Sequence[Mapping[str, Any]] = ()
     """Points that come first."""
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    """What ends the search early: time on the simulated clock, a target, a plateau. A table knows no other amounts."""
 
 
 def rehearse(script: Script, table: Table, *, repeat: int, seed: int, num_parallel: int = 1) -> Rehearsal:
@@ -112,6 +115,12 @@ class _Stage:
             script.scheduler, metric=script.metric, mode=script.mode, max_resource=longest
         )
         self._scheduler = scheduler if isinstance(scheduler, NumberedScheduler) else None
+        self._account = Account(
+            budget=BudgetConfig(time=script.budget.time, target=script.budget.target, plateau=script.budget.plateau),
+            mode=script.mode,
+            rates={"time": 1.0},
+            stops_early=self._scheduler is not None,
+        )
         self._num_started = 0
         self._events: list[tuple[float, int, int]] = []
         self._running: dict[int, tuple[Assignment, Curve, float]] = {}
@@ -122,23 +131,29 @@ class _Stage:
         """From the first trial to the last."""
         for _ in range(self._num_parallel):
             self._start(0.0)
-        while self._events:
+        # When a limit is reached, what runs stays unfinished.
+        while self._events and self._account.exhausted(now=self._events[0][0]) is None:
             # At the same time the trial that started first reports first.
             now, number, index = heapq.heappop(self._events)
             if self._report(number, index, now):
-                self._start(now)
+                # A trial that did not fit into the budget while others ran may do so now.
+                while len(self._running) < self._num_parallel and self._start(now):
+                    pass
         return Rehearsal(repeat=repeat, trials=self._ended, best=self._best)
 
-    def _start(self, now: float) -> None:
-        if self._num_started >= self._script.num_trials:
-            return
+    def _start(self, now: float) -> bool:
+        """Begin the next trial. Gives whether there was one."""
+        if self._num_started >= self._script.num_trials or self._account.verdict(now=now).action != "start":
+            return False
         draft = self._lessons.draft()
         if draft is None:
-            return
+            return False
         number, self._num_started = self._num_started, self._num_started + 1
         curve = self._curve_of(draft.assignment)
         self._running[number] = draft.assignment, curve, now
+        self._account.started(number, now=now)
         heapq.heappush(self._events, (now + curve.seconds[0], number, 0))
+        return True
 
     def _report(self, number: int, index: int, now: float) -> bool:
         """An evaluation of a running trial. Gives whether the trial ends with it."""
@@ -158,7 +173,7 @@ class _Stage:
         return False
 
     def _end(self, number: int, index: int, state: EndState, now: float) -> None:
-        assignment, curve, _ = self._running.pop(number)
+        assignment, curve, began = self._running.pop(number)
         reported = index if state == "FAIL" else index + 1
         last = (int(curve.steps[reported - 1] * 1000), curve.values[reported - 1]) if reported else None
         value = last[1] if last else None
@@ -173,6 +188,7 @@ class _Stage:
             better = min if self._script.mode == "min" else max
             best = value if best is None else better(best, value)
         self._best.append(best)
+        self._account.ended(number, state=state, value=value if state == "COMPLETE" else None, seconds=now - began)
 
 
 def _longest(script: Script, table: Table) -> float:

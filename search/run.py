@@ -22,12 +22,17 @@ from analysis.records import SearchFiles, SearchRecord, read_records, replace_te
 from cluster.connect import connected, set_environment
 from cluster.resources import concurrent_trials
 from search.algorithms import AlgorithmConfig
+from search.continuations import carry_out
+from search.control import ControlDesk
+from search.inheritance import find_inheritance, write_inheritance
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
 from search.recorder import Recorder
+from search.revisions import read_revisions
 from search.spec import SearchSpec
+from search.spending import SECONDS, make_spending
 from search.tracking import SearchIdentity, Tracker, make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.errors import SpecError
@@ -40,6 +45,8 @@ if TYPE_CHECKING:
 
 _ALGORITHM = "sampler"
 """Attribute of the study: the algorithm and its arguments."""
+ENDED_BY = "ended_by"
+"""Attribute of the study: which budget ended the search before all its trials were run."""
 _VERSIONS_OF = ("tunesmith", "torch", "transformers", "datasets", "ray", "optuna", "wandb")
 
 
@@ -73,15 +80,26 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
             "search another name (`--set name=...`).",
             path="name",
         )
+    inheritance = find_inheritance(plan)
+    for words in inheritance.words:
+        console.print(f"learning from {words}", highlight=False, soft_wrap=True)
     files.path.mkdir(parents=True, exist_ok=True)
-    with _conducting(files):
+    with conducting(files):
         identity = _write_spec(plan)
-        create_study(files.path, plan.spec, attributes=_study_attributes(plan))
+        study = create_study(files.path, plan.spec, attributes=_study_attributes(plan))
+        write_inheritance(inheritance, study, plan.space)
         return _conduct(plan, identity, address=address, console=console)
 
 
-def resume_search(directory: Path, *, address: str | None = None, console: Console) -> SearchOutcome:
-    """Go on with an interrupted search: finished trials stay, running ones go on from their last checkpoint.
+def resume_search(
+    directory: Path,
+    *,
+    address: str | None = None,
+    console: Console,
+    revise: Callable[[SearchFiles], None] | None = None,
+) -> SearchOutcome:
+    """Go on with an interrupted search: finished trials stay, running ones go on from their last checkpoint. `revise`
+    may change first what the search is to do (see `revisions.py`); while it does, nobody else conducts the search.
 
     Raises:
         SpecError: `directory` is no search, or another process conducts it.
@@ -90,9 +108,11 @@ def resume_search(directory: Path, *, address: str | None = None, console: Conso
     files = SearchFiles(directory.expanduser().resolve())
     if not files.spec.is_file():
         raise SpecError(f"`{directory}` is no search: it has no {files.spec.name}.")
-    with _conducting(files):
+    with conducting(files):
         if not files.study.is_file():
             raise SpecError(f"`{directory}` was interrupted before it began: remove it and run it anew.")
+        if revise is not None:
+            revise(files)
         plan, identity = recorded_plan(files)
         return _conduct(plan, identity, address=address, console=console)
 
@@ -113,6 +133,11 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     from search.tuner import tune_trials
 
     spec, files = plan.spec, plan.files
+    study = open_study(files.path)
+    study.set_user_attr("num_trials", plan.num_trials)
+    study.set_user_attr(ENDED_BY, None)
+    carry_out(read_revisions(files), study, files, step_of=plan.step_of)
+    desk = ControlDesk(files)
     before = read_records(files.path)
     progress = _progress(plan, before, console)
     tracker = make_tracker(spec.tracking.wandb, identity)
@@ -120,7 +145,6 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
             card = prepared.result()
-            study = open_study(files.path)
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()))
@@ -128,10 +152,13 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             reasons: dict[int, str] = {}
             recorder = _recorder(plan, study, algorithm, tracker, progress, before, stop_reasons=reasons)
             searcher = _searcher(plan, recorder)
+            scheduler = _scheduler(plan, before, reasons)
             progress.say("starting the first trials")
             is_done = tune_trials(
-                searcher, _scheduler(plan, before, reasons), resources=spec.resources, num_concurrent=num_concurrent
+                searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent, desk=desk
             )
+            recorder.end_session()
+            study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
             record = _summarise(files, tracker, was_interrupted=not is_done)
     finally:
@@ -180,7 +207,7 @@ def _scheduler(plan: Plan, before: SearchRecord, reasons: dict[int, str]) -> "Tr
     )
     histories = [
         (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
-        for trial in before.trials
+        for trial in before.current
     ]
     replay(scheduler, histories)
     if spec.search.racing is None or spec.search.folds is None:
@@ -188,7 +215,7 @@ def _scheduler(plan: Plan, before: SearchRecord, reasons: dict[int, str]) -> "Tr
     folds = spec.search.folds
     race = Race(spec.search.racing, mode=spec.mode, trainings=spec.search.trainings, test_share=folds.test_share)
     racing = RacingScheduler(scheduler, race, metric=spec.metric, kind=folds.kind, reasons=reasons)
-    racing.replay((trial.number, trial.fold_values) for trial in before.trials)
+    racing.replay((trial.number, trial.fold_values) for trial in before.current)
     return racing
 
 
@@ -236,6 +263,10 @@ def _recorder(
         record=before,
         price_per_hour=spec.resources.price_per_hour,
         stop_reasons=stop_reasons,
+        spending=make_spending(
+            spec, before, seconds_before=before.seconds, note=lambda seconds: study.set_user_attr(SECONDS, seconds)
+        ),
+        max_checkpoint_bytes=spec.checkpoints.max_disk,
     )
 
 
@@ -247,9 +278,8 @@ def _progress(plan: Plan, before: SearchRecord, console: Console) -> SearchProgr
         console=console,
         unit=plan.spec.search.scheduler.unit,
     )
-    for trial in before.trials:
-        if trial.state in progress.counts:
-            progress.counts[trial.state] += 1
+    for state in progress.counts:
+        progress.counts[state] = before.count(state)  # type: ignore[arg-type]  # its keys are states
     if (best := before.best) is not None and best.value is not None:
         progress.best = (best.value, best.number)
     return progress
@@ -334,7 +364,7 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _conducting(files: SearchFiles) -> Iterator[None]:
+def conducting(files: SearchFiles) -> Iterator[None]:
     """One process conducts a search. The lock goes with the process, also when it is killed."""
     lock = filelock.FileLock(files.lock)
     try:

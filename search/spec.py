@@ -6,8 +6,11 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_
 
 from cluster.resources import ResourcesConfig
 from search.algorithms import AlgorithmConfig, AlgorithmName
+from search.budget import BudgetConfig
 from search.fold_sections import Repetition
 from search.stopping import SchedulerConfig, SchedulerName
+from search.units import Bytes
+from search.warm_start import WarmStartConfig, as_warm_start
 from spaces.errors import SpecError
 from trainables.config import (
     DataConfig,
@@ -49,6 +52,12 @@ class SearchConfig(Repetition):
         SchedulerConfig, BeforeValidator(_name_as_mapping, json_schema_input_type=SchedulerName | SchedulerConfig)
     ] = SchedulerConfig()
     """A name, or a mapping with `name` and its arguments."""
+    budget: BudgetConfig = BudgetConfig()
+    """What ends the search before all its trials were run."""
+    warm_start: tuple[
+        Annotated[WarmStartConfig, BeforeValidator(as_warm_start, json_schema_input_type=str | WarmStartConfig)], ...
+    ] = ()
+    """Other searches to learn from: their folders, or mappings with `search` and how."""
 
 
 class CheckpointsConfig(Section):
@@ -57,7 +66,11 @@ class CheckpointsConfig(Section):
     save: bool = True
     """Save with each evaluation, so that an interrupted trial goes on from there."""
     keep: NonNegativeInt = 1
-    """Checkpoints of this many best finished trials are kept; the others are removed when their trial ends."""
+    """Checkpoints of this many best finished trials are kept, and the last one of a trial that failed for another
+    reason than divergence, for `tunesmith retry`; the others are removed when their trial ends."""
+    max_disk: Bytes | None = None
+    """What all checkpoints of the search may take together, such as `20GB`. Above it the kept ones go, the worst first
+    and the best never; no trial starts whose checkpoints would not fit. Default: no limit."""
 
 
 class WandbConfig(Section):

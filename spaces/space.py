@@ -11,7 +11,7 @@ from typing import Any
 
 from spaces.checks import KnownPaths, check_derived, check_parameter, derivation_order, drawing_order, parse_expression
 from spaces.conditions import Condition, resolve_condition
-from spaces.documents import Value, with_paths
+from spaces.documents import Value, get_path, has_path, with_paths
 from spaces.errors import SpecError, did_you_mean
 from spaces.expressions import Expression, MissingPathError
 from spaces.parameters import Parameter, parse_parameter
@@ -240,6 +240,22 @@ class Space:
                 return False
             num_active += 1
         return num_active == len(assignment) and self.is_allowed(assignment)
+
+    def holds(self, path: str, value: Any) -> bool:
+        """Whether the parameter at `path` can have `value`."""
+        return path in self._by_path and self._by_path[path].distribution.contains(value)
+
+    def assignment_of(self, document: Mapping[str, Any]) -> Assignment | None:
+        """The assignment that makes exactly `document`; None when there is none in this space."""
+        assignment: Assignment = {}
+        for path, distribution, conditions in self._draws:
+            if conditions and not _hold(conditions, assignment):
+                continue
+            if not has_path(document, path) or not distribution.contains(get_path(document, path)):
+                return None
+            value = distribution.to_optuna_value(get_path(document, path))
+            assignment[path] = distribution.from_optuna_value(value)
+        return assignment if self.is_allowed(assignment) and self._completed(assignment) == document else None
 
     def is_allowed(self, assignment: Mapping[str, Any]) -> bool:
         """Whether all constraints hold."""

@@ -584,6 +584,21 @@ TASKS = [
          "  scheduler: {name: asha, unit: evaluations, grace: 4}"), "search.scheduler", "at most 4 evaluations", good=PROMPT),
 ]  # fmt: skip
 
+BUDGET = [
+    _bad("unknown limit", *_line("  trials: 12", "  budget: {tim: 2h}"), "search.budget.tim: unknown key", "`time`?"),
+    _bad("no unit of time", *_line("  trials: 12", "  budget: {time: 2 fortnights}"), "search.budget.time: expected an amount such as `2h`", "'2 fortnights'"),
+    _bad("no time at all", *_line("  trials: 12", "  budget: {time: 0}"), "search.budget.time: expected a number > 0"),
+    _bad("energy in hours", *_line("  trials: 12", "  budget: {energy: 5h}"), "search.budget.energy: expected an amount such as `500Wh`"),
+    _bad("money without a price", *_line("  trials: 12", "  budget: {cost: 5}"), "search.budget.cost:", "resources.price_per_hour"),
+    _bad("hours of no GPU", *_line("  trials: 12", "  budget: {gpu_hours: 5}"), "search.budget.gpu_hours:", "resources.gpus_per_worker"),
+    _bad("a plateau of none", *_line("  trials: 12", "  budget: {plateau: {trials: 0}}"), "search.budget.plateau.trials: expected a number > 0"),
+    _bad("a plateau of no length", *_line("  trials: 12", "  budget: {plateau: {min_change: 0.1}}"), "search.budget.plateau", "trials"),
+    _bad("disk in hours", *_line("  keep: 1", "  max_disk: 5h"), "checkpoints.max_disk: expected an amount such as `20GB`"),
+    _bad("learning from W&B", *_line("  trials: 12", "  warm_start: [wandb:me/project]"), "search.warm_start.0", "`wandb:me/project`"),
+    _bad("learning from a number", *_line("  trials: 12", "  warm_start: [7]"), "search.warm_start.0"),
+    _bad("unknown key of learning", *_line("  trials: 12", "  warm_start: [{search: ./a, point: 3}]"), "search.warm_start.0.point: unknown key", "`points`?"),
+]  # fmt: skip
+
 GROUPS = {"task": TASKS, "unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
-          "scheduler": SCHEDULER, "start": START, "trainable": TRAINABLE, "workers": WORKERS}  # fmt: skip
+          "scheduler": SCHEDULER, "start": START, "trainable": TRAINABLE, "workers": WORKERS, "budget": BUDGET}  # fmt: skip
 BAD_SPECS = {f"{group}: {bad.name}": bad for group, bads in GROUPS.items() for bad in bads}

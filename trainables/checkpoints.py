@@ -85,11 +85,36 @@ class TrialDirectory:
                 shutil.rmtree(other, ignore_errors=True)
         return final
 
+    def adopt(self, checkpoint: Checkpoint, *, goes_on: bool) -> Path:
+        """Start from another trial's checkpoint. Its files are linked where the disk can, else copied: they are never
+        written to again, and stay when the other trial removes its own. Gives the folder.
+
+        Args:
+            checkpoint: Of the other trial.
+            goes_on: Whether training goes on from there, also where the other trial was at its end.
+        """
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        folder = self.checkpoints / f"evaluation-{checkpoint.report.progress.evaluation:05d}-adopted"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(checkpoint.path, folder, copy_function=_link)
+        report = checkpoint.report
+        if goes_on:
+            report = replace(report, progress=replace(report.progress, is_final=False))
+        _replace_text(self.checkpoints / _POINTER, json.dumps({"folder": folder.name, "report": report.to_json()}))
+        return folder
+
     def _recorded_attempt(self) -> int:
         try:
             return int((self.path / _ATTEMPT).read_text("utf-8"))
         except FileNotFoundError:
             return 0
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that has no links
+        shutil.copy2(source, target)
 
 
 def _replace_text(path: Path, text: str) -> None:

@@ -1,0 +1,245 @@
+"""Kills a real search with `kill -9` at random moments and compares what is left with one that nobody killed.
+
+    python benchmarks/kill_and_go_on.py --kills 20
+
+A tiny search with ASHA and TPE is run, some of its trials fail; then it is retried, extended and forked. The same is
+done twice: once undisturbed, once with kills spread over all four commands: at any moment from the start of the
+process to its end, of the driver or, every third time, of the process that trains. With one trial at a time, all
+numbers must be the same: suggestions, states, every value at every rung, and who stands for whom.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from analysis.records import SearchFiles, SearchRecord, read_records
+
+_SPEC = """
+name: walk
+trainable: walking:train
+config: {x: 0.5, length: 9}
+space: {config.x: {uniform: [0.0, 1.0]}}
+search:
+  algorithm: {name: tpe, startup_trials: 4}
+  metric: distance
+  mode: min
+  trials: 10
+  scheduler: {name: asha, unit: steps, grace: 1, reduction_factor: 3, max: 9}
+resources: {concurrent_trials: 1}
+checkpoints: {keep: 2}
+tracking: {wandb: {mode: disabled}}
+"""
+_FUNCTION = """
+import os, pathlib, tempfile, time
+
+HERE = pathlib.Path(__file__).parent
+
+def train(config, report):
+    done = int((report.checkpoint / "step").read_text()) if report.checkpoint else 0
+    for step in range(done + 1, config["length"] + 1):
+        with (HERE / "steps.log").open("a") as log:
+            log.write(f"{config['x']} {step} {os.getpid()}\\n")
+        time.sleep(0.25)
+        if step == 2 and config["x"] > 0.5 and (HERE / "flaky").exists():
+            raise OSError("the disk is full")
+        folder = pathlib.Path(tempfile.mkdtemp())
+        (folder / "step").write_text(str(step))
+        distance = abs(config["x"] - 0.3) + 1 / step
+        report({"distance": distance}, step=step, checkpoint=folder, is_final=step == config["length"])
+"""
+_TIMEOUT_SECONDS = 300
+
+
+@dataclass(kw_only=True)
+class Course:
+    """The four commands in one folder, disturbed or not."""
+
+    folder: Path
+    kills: int = 0
+    """How many in all."""
+    generator: random.Random = field(default_factory=random.Random)
+    usual: dict[str, float] = field(default_factory=dict)
+    """Seconds that each command takes when nobody disturbs it."""
+    killed: Counter[str] = field(default_factory=Counter)
+    """Kills so far, by command and by what was killed."""
+
+    def run(self) -> None:
+        """From the first command to the last."""
+        (self.folder / "walking.py").write_text(_FUNCTION)
+        (self.folder / "spec.yaml").write_text(_SPEC)
+        (self.folder / "flaky").touch()
+        shares = [self.kills - 3 * (self.kills // 5), *[self.kills // 5] * 3]
+        self._phase("run", ["run", "spec.yaml"], "searches/walk", shares[0])
+        (self.folder / "flaky").unlink()
+        self._phase("retry", ["retry", "searches/walk"], "searches/walk", shares[1])
+        longer = ["--trials", "12", "--set", "config.length=18", "--set", "search.scheduler.max=18"]
+        self._phase("extend", ["extend", "searches/walk", *longer], "searches/walk", shares[2])
+        narrower = _SPEC.replace("[0.0, 1.0]", "[0.1, 0.5]").replace("name: walk", "name: fork")
+        narrower = narrower.replace("length: 9", "length: 18").replace("max: 9", "max: 18")
+        (self.folder / "narrower.yaml").write_text(narrower.replace("trials: 10", "trials: 6"))
+        self._phase("fork", ["fork", "searches/walk", "narrower.yaml"], "searches/fork", shares[3])
+
+    def records(self) -> dict[str, SearchRecord]:
+        """Both searches as they were left."""
+        return {name: read_records(self.folder / "searches" / name) for name in ("walk", "fork")}
+
+    def steps(self) -> list[str]:
+        """Steps that were begun, `x step`, in order."""
+        log = self.folder / "steps.log"
+        return [line.rsplit(" ", 1)[0] for line in log.read_text().splitlines()]
+
+    def _phase(self, name: str, command: list[str], directory: str, kills: int) -> None:
+        for _ in range(kills):
+            # Most of this time goes into starting Ray; early and late kills meet the writing of files.
+            self._kill(self._start(command), name, after=self.generator.uniform(0.05, 0.9) * self.usual[name])
+            command = self._next(command, directory)
+        began = time.monotonic()
+        process = self._start(command)
+        shown, errors = process.communicate(timeout=_TIMEOUT_SECONDS)
+        if process.returncode != 0:
+            raise RuntimeError(f"`{' '.join(command)}` ended with {process.returncode}:\n{shown}\n{errors}")
+        self.usual.setdefault(name, time.monotonic() - began)
+
+    def _next(self, command: list[str], directory: str) -> list[str]:
+        """What a person would do after a kill: resume, or the same again where nothing had begun."""
+        files = SearchFiles(self.folder / directory)
+        if command[0] in ("run", "fork"):
+            if files.study.exists() and _has_study(files.study):
+                return ["resume", directory]
+            subprocess.run(["rm", "-rf", str(files.path)], check=True)
+            return command
+        if command[0] in ("retry", "extend") and f"command: {command[0]}" in files.spec.read_text():
+            return ["resume", directory]
+        return command
+
+    def _start(self, command: list[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "search.cli.main", *command],
+            cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def _kill(self, process: subprocess.Popen[str], name: str, *, after: float) -> None:
+        """Kill the driver, or what trains for it and then the driver, if it still runs then."""
+        try:
+            process.communicate(timeout=after)
+        except subprocess.TimeoutExpired:
+            if self.killed.total() % 3 == 2 and self._kill_trial(began=time.time() - after):
+                self.killed[f"{name}, trial"] += 1
+                time.sleep(self.generator.uniform(0.0, 2.0))
+            process.kill()
+            process.communicate()
+            self.killed[name] += 1
+
+    def _kill_trial(self, *, began: float) -> bool:
+        """Kill the process that wrote the last step, if this session started it."""
+        log = self.folder / "steps.log"
+        if not log.exists() or log.stat().st_mtime < began:
+            return False
+        pid = int(log.read_text().splitlines()[-1].split()[2])
+        try:
+            if Path(f"/proc/{pid}").stat().st_mtime < began - 1:
+                return False
+            os.kill(pid, signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        return True
+
+
+def facts_of(record: SearchRecord) -> list[dict[str, Any]]:
+    """What must not depend on kills: everything but times and places."""
+    return [
+        {
+            "number": trial.number,
+            "state": trial.state,
+            "params": trial.params,
+            "value": trial.value,
+            "rungs": trial.intermediate,
+            "error": trial.error,
+            "superseded_by": trial.superseded_by,
+            "origin": (trial.origin.kind, trial.origin.trial) if trial.origin else None,
+            "kept": trial.checkpoint is not None,
+        }
+        for trial in record.trials
+    ]
+
+
+def judge(plain: Course, disturbed: Course) -> list[str]:
+    """What differs, in words; nothing when all is well."""
+    wrong = []
+    for name, expected in plain.records().items():
+        found = disturbed.records()[name]
+        if len(found.trials) != len(expected.trials):
+            wrong.append(f"{name}: {len(found.trials)} trials instead of {len(expected.trials)}")
+        for one, other in zip(facts_of(found), facts_of(expected), strict=False):
+            wrong += [
+                f"{name}: trial {one['number']}: {key} is {one[key]}, not {other[key]}"
+                for key in one
+                if one[key] != other[key]
+            ]
+        for trial in found.trials:
+            rows = SearchFiles(found.directory).trial(trial.number).read_history()
+            evaluations = [row["evaluation"] for row in rows if "evaluation" in row]
+            if evaluations != list(range(1, len(evaluations) + 1)):
+                wrong.append(f"{name}: trial {trial.number} has the evaluations {evaluations}")
+        left = {path.name for path in (found.directory / "trials").iterdir()}
+        if strange := left - {str(trial.number) for trial in found.trials}:
+            wrong.append(f"{name}: folders of no trial: {sorted(strange)}")
+    if missing := set(plain.steps()) ^ set(disturbed.steps()):
+        wrong.append(f"steps that only one of them ran: {sorted(missing)[:5]}")
+    return wrong
+
+
+def _has_study(path: Path) -> bool:
+    import optuna
+
+    try:
+        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", skip_compatibility_check=True)
+        return bool(optuna.get_all_study_names(storage))
+    except Exception:  # its tables were not all made
+        return False
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Both courses and the verdict."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="leave the folders here")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="tunesmith-kills-") as scratch:
+        root = options.keep or Path(scratch)
+        courses: list[Course] = []
+        for name, kills in (("undisturbed", 0), ("killed", options.kills)):
+            folder = root / name
+            folder.mkdir(parents=True)
+            course = Course(folder=folder, kills=kills, generator=random.Random(options.seed))
+            course.usual = dict(courses[0].usual) if courses else {}
+            began = time.monotonic()
+            course.run()
+            print(f"{name}: {time.monotonic() - began:.0f} s, kills {json.dumps(course.killed)}", flush=True)
+            courses.append(course)
+        plain, disturbed = courses
+        wrong = judge(plain, disturbed)
+        repeated = sum((Counter(disturbed.steps()) - Counter(plain.steps())).values())
+        trials = sum(len(record.trials) for record in plain.records().values())
+        print(
+            f"{trials} trials, {len(plain.steps())} training steps; {disturbed.killed.total()} kills made "
+            f"{repeated} steps run twice, those in flight"
+        )
+        print("\n".join(wrong) if wrong else "verdict: no trial lost, none run twice, all rungs identical")
+        return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

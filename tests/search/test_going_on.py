@@ -1,0 +1,151 @@
+"""Failed trials run again, finished ones train for longer: what becomes of them in the record and on disk."""
+
+from pathlib import Path
+
+import pytest
+from recorded_searches import Session, planned
+
+from analysis.leaderboard import leaderboard
+from search.going_on import Extension, extend, retry
+from search.plan import Plan
+from search.revisions import read_revisions
+from spaces.errors import SpecError
+from trainables.checkpoints import TrialDirectory
+
+
+def _silent(words: str) -> None:
+    pass
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    return planned(tmp_path, checkpoints={"keep": 2})
+
+
+def test_a_failed_trial_is_run_again_under_a_new_number_from_its_last_checkpoint(plan: Plan) -> None:
+    session = Session(plan)
+    failed = session.fail("lost", evaluations=2)
+    retry(plan.files, say=_silent)
+    again = Session(plan)
+    (number,) = again.go_on()
+    assert number != failed
+    start = TrialDirectory(plan.files.trial(number).path).latest()
+    assert start is not None
+    assert start.report.progress.evaluation == 2
+    again.train_on(number, 0.5, first=3, length=4)
+    retried, new = again.record.trials
+    assert (retried.state, retried.superseded_by) == ("FAIL", number)
+    assert (new.state, new.params, new.value) == ("COMPLETE", retried.params, 0.5)
+    assert [row["evaluation"] for row in plan.files.trial(number).read_history()] == [1, 2, 3, 4]
+    assert list(new.intermediate) == [1000, 2000, 3000, 4000]
+
+
+def test_a_retried_failure_is_counted_and_ranked_once(plan: Plan) -> None:
+    session = Session(plan)
+    session.fail("error")
+    session.complete(0.7)
+    retry(plan.files, say=_silent)
+    again = Session(plan)
+    again.train_on(again.go_on()[0], 0.5, first=3, length=4)
+    record = again.record
+    assert {state: record.count(state) for state in ("COMPLETE", "FAIL", "RUNNING")} == {
+        "COMPLETE": 2, "FAIL": 0, "RUNNING": 0
+    }  # fmt: skip
+    assert [(entry.rank, entry.trial.number) for entry in leaderboard(record)] == [(1, 2), (2, 1), (None, 0)]
+
+
+def test_a_search_killed_on_the_way_adds_each_retry_once(plan: Plan) -> None:
+    session = Session(plan)
+    session.fail("lost")
+    retry(plan.files, say=_silent)
+    # As a kill between folder and row leaves it: a folder of a trial that never was.
+    plan.files.trial(1).checkpoints.mkdir(parents=True)
+    (plan.files.trial(1).path / "trial.yaml").write_text("number: 1\n")
+    for _ in range(3):
+        record = Session(plan).record
+    assert [(trial.number, trial.state) for trial in record.trials] == [(0, "FAIL"), (1, "RUNNING")]
+
+
+def test_what_diverged_is_retried_only_when_asked_for_and_from_its_start(plan: Plan) -> None:
+    session = Session(plan)
+    session.fail("diverged")
+    with pytest.raises(SpecError, match="diverge again"):
+        retry(plan.files, say=_silent)
+    retry(plan.files, kinds=["diverged"], say=_silent)
+    (number,) = Session(plan).go_on()
+    assert TrialDirectory(plan.files.trial(number).path).latest() is None
+
+
+def test_a_number_that_did_not_fail_and_an_unknown_kind_are_refused(plan: Plan) -> None:
+    session = Session(plan)
+    session.fail("error")
+    session.complete(0.5)
+    with pytest.raises(SpecError, match=r"trial 1 is no failed trial\. Failed, and not retried yet: 0"):
+        retry(plan.files, numbers=[1], say=_silent)
+    with pytest.raises(SpecError, match="Did you mean `lost`"):
+        retry(plan.files, kinds=["lots"], say=_silent)
+
+
+def test_more_trials_are_suggested_as_if_there_had_been_more_from_the_start(plan: Plan, tmp_path: Path) -> None:
+    session = Session(plan)
+    session.fail("error")
+    session.complete(0.5)
+    retry(plan.files, say=_silent)
+    extend(plan.files, Extension(overrides=["search.trials=9"]), say=_silent)
+    again = Session(plan)
+    again.train_on(again.go_on()[0], 0.4, first=3, length=4)
+    later = [again.next_params() for _ in range(3)]
+    plain = Session(planned(tmp_path / "uninterrupted"))
+    assert [plain.next_params() for _ in range(5)][2:] == later
+    assert again.plan.num_trials == 9
+
+
+def test_the_best_go_on_for_longer_from_links_to_their_checkpoints(plan: Plan) -> None:
+    session = Session(plan)
+    for loss in (0.5, 0.4, 0.3):
+        session.complete(loss)
+    extend(plan.files, Extension(overrides=["config.length=6"]), say=_silent)
+    again = Session(plan)
+    assert again.go_on() == [3, 4]
+    for number, loss in ((3, 0.1), (4, 0.2)):
+        start = TrialDirectory(plan.files.trial(number).path).latest()
+        assert start is not None
+        assert not start.report.progress.is_final
+        again.train_on(number, loss, first=5, length=6)
+    record = again.record
+    assert [(trial.state, trial.superseded_by) for trial in record.trials] == [
+        ("PRUNED", None), ("COMPLETE", 4), ("COMPLETE", 3), ("COMPLETE", None), ("COMPLETE", None)
+    ]  # fmt: skip
+    assert record.best is not None
+    assert (record.best.number, record.best.params) == (3, record.trials[2].params)
+    assert not plan.files.trial(2).checkpoints.exists()
+    assert record.trials[3].own_share == pytest.approx(1 / 3)
+
+
+def test_of_the_best_that_lost_their_checkpoints_the_extension_trains_the_rest_anew(plan: Plan) -> None:
+    session = Session(plan)
+    for loss in (0.5, 0.4, 0.3):
+        session.complete(loss)
+    extend(plan.files, Extension(overrides=["config.length=6"], top=3), say=_silent)
+    (revision,) = read_revisions(plan.files)
+    assert (revision.goes_on, revision.starts_anew) == ((2, 1), (0,))
+    assert revision.changes == {"config.length": 4}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("config.length=3", "longer training needs a larger number than 4, but got 3"),
+        ("search.trials=1", "there are 2 trials already, but got 1"),
+        ("search.seed=7", "tunesmith fork"),
+        ("search.trials=6", "nothing would change"),
+    ],
+)
+def test_what_is_no_extension_is_refused_and_leaves_the_spec_as_it_was(plan: Plan, override: str, message: str) -> None:
+    session = Session(plan)
+    session.complete(0.5)
+    session.complete(0.4)
+    before = plan.files.spec.read_text()
+    with pytest.raises(SpecError, match=message):
+        extend(plan.files, Extension(overrides=[override]), say=_silent)
+    assert plan.files.spec.read_text() == before
