@@ -63,6 +63,7 @@ class Entry:
             "checkpoint": trial.checkpoint,
             "error": trial.error,
             "failure": trial.failure,
+            "stopped_because": trial.stopped_because,
         }
 
 
@@ -103,6 +104,7 @@ def to_csv(entries: Sequence[Entry]) -> str:
         "tokens_per_second",
         "checkpoint",
         "error",
+        "stopped_because",
     ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")

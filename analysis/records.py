@@ -139,6 +139,9 @@ class TrialRecord:
     failure: FailureKind | None = None
     """What kind of failure that was. `out_of_memory` says of a configuration that it cannot run here."""
 
+    stopped_because: str | None = None
+    """Why it was stopped early, in a few words."""
+
     @property
     def last_value(self) -> float | None:
         """The objective at the last evaluation, of a trial in any state."""
@@ -169,6 +172,9 @@ class SearchRecord:
     """How it guesses, such as `majority class`."""
     unit: Literal["epochs", "steps", "tokens"] = "epochs"
     """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
+
+    notes: tuple[str, ...] = ()
+    """What the search has found out about itself, in sentences."""
 
     def count(self, state: TrialState) -> int:
         """Trials in `state`."""
@@ -212,6 +218,7 @@ def read_records(directory: Path) -> SearchRecord:
         currency=attributes.get("currency", "USD"),
         baseline=attributes.get("baseline", {}),
         baseline_name=attributes.get("baseline_name", ""),
+        notes=tuple(attributes.get("notes", ())),
         unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
     )
 
@@ -245,6 +252,7 @@ def _trial_record(trial: Any, *, gpus: float) -> TrialRecord:
         checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
         error=result.get("error"),
         failure=result.get("failure"),
+        stopped_because=result.get("stopped_because"),
     )
 
 

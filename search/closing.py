@@ -27,7 +27,14 @@ def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
                 )
             )
         parts.append(Text(""))
-    lines = [*_best(record), *_failures(record, directory), *_used(record), "", *_places(outcome, directory)]
+    lines = [
+        *_best(record),
+        *_failures(record, directory),
+        *record.notes,
+        *_used(record),
+        "",
+        *_places(outcome, directory),
+    ]
     parts += [Text(line) for line in lines]
     return Group(*parts)
 

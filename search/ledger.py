@@ -101,6 +101,11 @@ class Ledger:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [Proposal(number=trial.number, assignment=trial.user_attrs[ASSIGNMENT]) for trial in running]
 
+    def proposal(self, number: int) -> Proposal:
+        """What a trial was given last."""
+        trial = self._study.get_trials(deepcopy=False)[number]
+        return Proposal(number=number, assignment=trial.user_attrs[ASSIGNMENT])
+
     def report(self, number: int, report: TrialReport) -> None:
         """Record the objective at an evaluation. One that is recorded already is left as it is."""
         value = report.metrics.get(self._metric)

@@ -15,6 +15,7 @@ from analysis.leaderboard import show_value
 from analysis.records import SearchFiles
 from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
+from search.conditions import check_conditions
 from search.load import LoadedSpec, explain, line_of, models_in
 from search.spec import SearchSpec
 from search.start_points import check_start_points
@@ -133,6 +134,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
         _check_candidates(spec, space)
         _check_metric(spec)
+        _check_scheduler(spec)
         _check_resources(spec, space)
         _check_precision(spec, space)
         grid_size = _grid_size(spec, space)
@@ -347,6 +349,11 @@ def _check_metric(spec: SearchSpec) -> None:
             f"is `{spec.search.mode}`: leave it out.",
             path="search.mode",
         )
+
+
+def _check_scheduler(spec: SearchSpec) -> None:
+    known = TASKS[spec.task].metrics(spec.data) if spec.task is not None and spec.data is not None else None
+    check_conditions(spec.search.stop_trial_when, known)
 
 
 def _check_resources(spec: SearchSpec, space: Space) -> None:

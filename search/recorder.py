@@ -15,6 +15,7 @@ from search.progress import SearchProgress
 from search.tracking import Tracker
 from search.yaml_text import to_yaml
 from spaces.reports import Progress, Row, TrialFailure, TrialReport
+from trainables.checkpoints import TrialDirectory
 from trainables.metrics import Mode
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,10 @@ class Recorder:
         return self._ledger.ask()
 
     def start(self, proposal: Proposal) -> dict[str, Any]:
-        """Record that a trial starts, or starts again. Gives its document."""
+        """Record that a trial starts, starts again or goes on. Gives its document."""
+        if proposal.number in self._live:  # it has waited in this session
+            self._progress.trial_started(proposal.number, params=proposal.assignment)
+            return self._document_of(proposal)
         files = self._files.trial(proposal.number)
         document = self._document_of(proposal)
         history: list[Row] = []
@@ -95,6 +99,14 @@ class Recorder:
         self._tracker.start_trial(proposal.number, document, history=history)
         return document
 
+    def proposal(self, number: int) -> Proposal:
+        """What a trial goes on with."""
+        return self._ledger.proposal(number)
+
+    def pause(self, number: int) -> None:
+        """A trial waits; all that it reported is recorded."""
+        self._progress.trial_paused(number)
+
     def report(self, number: int, report: TrialReport) -> None:
         """Record an evaluation and the rows before it."""
         live = self._live[number]
@@ -108,16 +120,20 @@ class Recorder:
         self._ledger.report(number, report)
         self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))
 
-    def finish(self, number: int, *, is_complete: bool) -> None:
-        """A trial has ended: as planned, or stopped early."""
-        last = self._live[number].last
+    def finish(self, number: int, *, is_complete: bool, reason: str | None = None) -> None:
+        """A trial has ended: as planned, or stopped early for `reason`."""
+        if number not in self._live:  # it has waited since an earlier session
+            self.start(self.proposal(number))
+        last = self._live[number].last or self._recorded_last(number)
         value = last.metrics.get(self.metric) if last else None
         if last is None or value is None:
             missing = TrialFailure(kind="error", message=self._missing_metric(last))
             self.fail(number, missing, rows=[])
             return
         is_complete = is_complete or self._is_at_end(last.progress)
-        self._end(number, "COMPLETE" if is_complete else "PRUNED", value=value, error=None)
+        state: EndState = "COMPLETE" if is_complete else "PRUNED"
+        self._live[number].last = last
+        self._end(number, state, value=value, error=None, reason=None if is_complete else reason)
 
     def fail(self, number: int, failure: TrialFailure, *, rows: list[Row]) -> None:
         """A trial has failed: that is its result."""
@@ -135,6 +151,7 @@ class Recorder:
         value: float | None,
         error: str | None,
         failure: TrialFailure | None = None,
+        reason: str | None = None,
     ) -> None:
         last = self._live.pop(number).last
         checkpoint = last.checkpoint if last else None
@@ -142,6 +159,8 @@ class Recorder:
             shutil.rmtree(self._files.trial(loser).checkpoints, ignore_errors=True)
             checkpoint = None if loser == number else checkpoint
         result = _result_of(last) | {"checkpoint": checkpoint, "error": error}
+        if reason is not None:
+            result["stopped_because"] = reason
         if failure is not None:
             result["failure"] = failure.kind
             result["seconds"] = failure.seconds if failure.seconds is not None else result["seconds"]
@@ -155,7 +174,7 @@ class Recorder:
             key: item for key, item in flat.items() if key not in ("metrics", "clock", "usage") and item is not None
         }
         self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
-        self._progress.trial_ended(number, state, value, error)
+        self._progress.trial_ended(number, state, value, error or reason)
 
     def _losers(self, number: int, state: EndState, value: float | None) -> list[int]:
         """Trials whose checkpoints can go now that `number` has ended."""
@@ -180,6 +199,11 @@ class Recorder:
             if "evaluation" in row and isinstance(value, int | float):
                 self._ledger.report(number, _recorded_report(row, self.metric, float(value)))
         return rows
+
+    def _recorded_last(self, number: int) -> TrialReport | None:
+        """The last report of a trial that waits since an earlier session: it lies with its checkpoint."""
+        checkpoint = TrialDirectory(self._files.trial(number).path).latest()
+        return checkpoint.reported_again(None) if checkpoint else None
 
     def _missing_metric(self, last: TrialReport | None) -> str:
         if last is None:

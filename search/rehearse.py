@@ -12,8 +12,9 @@ from typing import Any
 
 from search.algorithms import AlgorithmConfig
 from search.lessons import EndState, Lessons
+from search.rules import CONTINUE
 from search.samplers import make_proposer
-from search.schedulers import CONTINUE, SCHEDULERS, NumberedScheduler
+from search.schedulers import SCHEDULERS
 from search.stopping import SchedulerConfig
 from search.tables import Curve, Table
 from spaces.space import Assignment, Space
@@ -108,10 +109,9 @@ class _Stage:
             make_proposer(script.space, script.algorithm, seed=seed, start_from=script.start_from),
             direction="minimize" if script.mode == "min" else "maximize",
         )
-        scheduler = SCHEDULERS[script.scheduler.name](
+        self._scheduler = SCHEDULERS[script.scheduler.name](
             script.scheduler, metric=script.metric, mode=script.mode, max_resource=longest
         )
-        self._scheduler = scheduler if isinstance(scheduler, NumberedScheduler) else None
         self._num_started = 0
         self._events: list[tuple[float, int, int]] = []
         self._running: dict[int, tuple[Assignment, Curve, float]] = {}
@@ -147,9 +147,7 @@ class _Stage:
         if not math.isfinite(value):
             self._end(number, index, "FAIL", now)
             return True
-        goes_on = CONTINUE
-        if self._scheduler is not None:
-            goes_on = self._scheduler.decide(number, resource=step, value=value)
+        goes_on = self._scheduler.decide(number, resource=step, value=value)
         is_last = index + 1 == len(curve.steps) or curve.steps[index + 1] > self._longest
         if is_last or goes_on != CONTINUE:
             self._end(number, index, "COMPLETE" if is_last else "PRUNED", now)

@@ -34,8 +34,7 @@ from spaces.errors import SpecError
 from trainables.data.card import DataCard
 
 if TYPE_CHECKING:
-    from ray.tune.schedulers import TrialScheduler
-
+    from search.schedulers import NumberedScheduler
     from search.searcher import AskTellSearcher
 
 _ALGORITHM = "sampler"
@@ -110,6 +109,7 @@ def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
 def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console) -> SearchOutcome:
     # ray is imported from here on only: what can fail without it has failed before
     set_environment()
+    from search.conducting import scheduler_of
     from search.tuner import tune_trials
 
     spec, files = plan.spec, plan.files
@@ -125,11 +125,11 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
-            searcher = _searcher(plan, _recorder(plan, study, algorithm, tracker, progress, before))
+            recorder = _recorder(plan, study, algorithm, tracker, progress, before)
+            scheduler = scheduler_of(plan, before, study, recorder, progress)
+            searcher = _searcher(plan, recorder, scheduler)
             progress.say("starting the first trials")
-            is_done = tune_trials(
-                searcher, _scheduler(plan, before), resources=spec.resources, num_concurrent=num_concurrent
-            )
+            is_done = tune_trials(searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
             record = _summarise(files, tracker, was_interrupted=not is_done)
     finally:
@@ -143,7 +143,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     )
 
 
-def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
+def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") -> "AskTellSearcher":
     from search.searcher import AskTellSearcher
     from trainables.trainable import TrialOrder
 
@@ -163,23 +163,7 @@ def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
             gpu_share=min(plan.spec.resources.gpus_per_worker or 1.0, 1.0),
         )
 
-    return AskTellSearcher(recorder, num_trials=plan.num_trials, make_order=make_order)
-
-
-def _scheduler(plan: Plan, before: SearchRecord) -> "TrialScheduler":
-    """The spec's scheduler, with the rungs as earlier sessions left them."""
-    from search.schedulers import SCHEDULERS, replay
-
-    spec = plan.spec
-    scheduler = SCHEDULERS[spec.search.scheduler.name](
-        spec.search.scheduler, metric=spec.metric, mode=spec.mode, max_resource=plan.max_resource
-    )
-    histories = [
-        (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
-        for trial in before.trials
-    ]
-    replay(scheduler, histories)
-    return scheduler
+    return AskTellSearcher(recorder, scheduler, num_trials=plan.num_trials, make_order=make_order)
 
 
 def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> AlgorithmConfig:

@@ -48,6 +48,10 @@ class SearchConfig(Section):
         SchedulerConfig, BeforeValidator(_name_as_mapping, json_schema_input_type=SchedulerName | SchedulerConfig)
     ] = SchedulerConfig()
     """A name, or a mapping with `name` and its arguments."""
+    stop_trial_when: tuple[str, ...] = ()
+    """Conditions that end a trial early, besides the scheduler: expressions over its metrics and `epochs`, `steps`,
+    `tokens`, `evaluations` and `seconds`, such as `eval/loss > 10 and epochs >= 1`. Checked at each report, for all
+    rows since the one before. Default: none."""
 
 
 class CheckpointsConfig(Section):

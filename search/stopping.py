@@ -13,6 +13,7 @@ SchedulerName = Literal["asha", "hyperband", "median", "patience", "none"]
 _ARGUMENTS = {
     "grace": ("asha", "hyperband", "median", "patience"),
     "reduction_factor": ("asha", "hyperband"),
+    "protect": ("asha", "hyperband"),
     "brackets": ("hyperband",),
     "min_trials": ("median",),
     "patience": ("patience",),
@@ -34,6 +35,9 @@ class SchedulerConfig(Section):
     """The first rung: no trial is stopped before this much training."""
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
     """asha, hyperband: at a rung about one in this many goes on; the next rung is this many times further."""
+    protect: bool = True
+    """asha, hyperband: let a few trials, the first five and every twentieth, train to their end whatever their rank, to
+    learn whether early ranks foretell final ones; where they do not, fewer trials are stopped, or none."""
     brackets: Annotated[int, Field(ge=2)] | None = None
     """hyperband: how many; bracket s has its first rung at grace x reduction_factor^s. Default: as many as fit."""
     min_trials: PositiveInt = 3

@@ -104,14 +104,14 @@ def test_a_resumed_trial_that_reports_again_gets_the_decision_it_got(name: str) 
 
 
 def test_asha_stops_a_bad_trial_at_the_first_rung() -> None:
-    scheduler = _scheduler("asha")
+    scheduler = _scheduler("asha", protect=False)
     for number in range(3):
         _report(scheduler, _trial(scheduler, number), 1, 0.1)
     assert _report(scheduler, _trial(scheduler, 3), 1, 0.9) == STOP
 
 
 def test_hyperband_gives_each_bracket_its_share_and_its_own_first_rung() -> None:
-    scheduler = _scheduler("hyperband", grace=1, reduction_factor=3)  # first rungs at 1 and 3 of 9
+    scheduler = _scheduler("hyperband", grace=1, reduction_factor=3, protect=False)  # first rungs at 1 and 3 of 9
     decisions = []
     for number in range(40):
         _report(scheduler, _trial(scheduler, number), 1, 0.1)
