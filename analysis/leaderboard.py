@@ -19,6 +19,8 @@ from analysis.records import SearchRecord, TrialRecord
 
 _STATE_STYLES = {"COMPLETE": "", "PRUNED": "dim", "FAIL": "red", "RUNNING": "cyan"}
 _STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "unfinished"}
+_CHANGED = "*"
+"""Marks a trial that went on from another one's checkpoint: its parameters are the last ones."""
 _MIN_HEADER_WIDTH = 8
 _ANY_WIDTH = 10_000
 _EXTRA: dict[str, Callable[[TrialRecord], str]] = {
@@ -64,6 +66,7 @@ class Entry:
             "error": trial.error,
             "failure": trial.failure,
             "stopped_because": trial.stopped_because,
+            "lineage": list(trial.lineage),
         }
 
 
@@ -142,7 +145,7 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
         value = trial.value if trial.state == "COMPLETE" else trial.last_value
         table.add_row(
             str(entry.rank or ""),
-            str(trial.number),
+            f"{trial.number}{_CHANGED if trial.lineage else ''}",
             "" if value is None else show_metric(value),
             _STATE_WORDS[trial.state],
             *(_narrow(trial.params.get(path, "")) for path in paths),

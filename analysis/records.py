@@ -141,6 +141,9 @@ class TrialRecord:
 
     stopped_because: str | None = None
     """Why it was stopped early, in a few words."""
+    lineage: tuple[dict[str, Any], ...] = ()
+    """When it went on from another trial's checkpoint: `at` (amount of training), `from_trial`, and the `params` that
+    it went on with. `params` of the trial are the last of them."""
 
     @property
     def last_value(self) -> float | None:
@@ -253,6 +256,7 @@ def _trial_record(trial: Any, *, gpus: float) -> TrialRecord:
         error=result.get("error"),
         failure=result.get("failure"),
         stopped_because=result.get("stopped_because"),
+        lineage=tuple(trial.user_attrs.get("lineage", ())),
     )
 
 

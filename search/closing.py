@@ -26,6 +26,8 @@ def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
                     style="dim",
                 )
             )
+        if any(trial.lineage for trial in record.trials):
+            parts.append(Text("* went on from another trial's checkpoint; shown are its last values", style="dim"))
         parts.append(Text(""))
     lines = [
         *_best(record),

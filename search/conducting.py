@@ -1,8 +1,6 @@
 """The scheduler of a search that runs: as earlier sessions left it, and with all that it says written down."""
 
 import logging
-from collections.abc import Mapping
-from typing import Any
 
 import optuna
 
@@ -12,7 +10,8 @@ from search.journal import JOURNAL_FILE, Journal
 from search.plan import Plan
 from search.progress import SearchProgress
 from search.recorder import Recorder
-from search.schedulers import SCHEDULERS, NumberedScheduler, replay
+from search.scheduler_checks import mutated_paths
+from search.schedulers import SCHEDULERS, Members, NumberedScheduler, replay
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,15 @@ def scheduler_of(
 ) -> NumberedScheduler:
     """The spec's scheduler, with the rungs as earlier sessions left them."""
     spec, config = plan.spec, plan.spec.search.scheduler
-    scheduler = SCHEDULERS[config.name](config, metric=spec.metric, mode=spec.mode, max_resource=plan.max_resource)
+    members = Members(
+        space=plan.space,
+        mutate=mutated_paths(spec, plan.space) if config.is_population else (),
+        seed=spec.search.seed,
+        first_assignment=lambda number: plan.space.from_optuna_params(study.get_trials(deepcopy=False)[number].params),
+    )
+    scheduler = SCHEDULERS[config.name](
+        config, metric=spec.metric, mode=spec.mode, max_resource=plan.max_resource, members=members
+    )
     journal = Journal(plan.files.path / JOURNAL_FILE)
     histories = [
         (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
@@ -42,10 +49,9 @@ def scheduler_of(
         notes.append(sentence)
         study.set_user_attr(NOTES, notes)
 
-    def journalled(event: Mapping[str, Any]) -> None:
-        journal.append(event)
-
     scheduler.on_news = note
+    scheduler.on_hand_overs = recorder.hand_over
     if config.name != "none":
-        scheduler.on_event = journalled
+        scheduler.on_event = journal.append
+    scheduler.repeat_hand_overs()
     return scheduler

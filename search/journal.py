@@ -1,7 +1,7 @@
 """What a scheduler was told, in the order it was told, so that a resumed search decides as it would have.
 
-The study keeps what each trial reported, but not which of two trials was first. Each event is a line of JSON. A line is written before its event is
-acted on; a line that a kill has torn is left out, for what it said is said again.
+The study keeps what each trial reported, but not which of two trials was first. Each event is a line of JSON, written
+before the event is acted on; a line that a kill has torn is left out, for what it said is said again.
 """
 
 import json

@@ -7,7 +7,7 @@ reason. Knows no ray, no folders of trials and no W&B.
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from spaces.space import Assignment, Space
 STUDY_FILE = "study.db"
 ASSIGNMENT, RESULT = "assignment", "result"
 """User attributes of a trial: what it was given, and what it cost and left behind."""
+LINEAGE = "lineage"
+"""User attribute of a trial that went on from others' checkpoints: one mapping each time, see `Recorder.hand_over`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,6 +107,16 @@ class Ledger:
         """What a trial was given last."""
         trial = self._study.get_trials(deepcopy=False)[number]
         return Proposal(number=number, assignment=trial.user_attrs[ASSIGNMENT])
+
+    def reassign(self, number: int, assignment: Assignment, *, lineage: Sequence[Mapping[str, Any]]) -> None:
+        """What a trial goes on with, and where that and its weights came from."""
+        trial = self._trial(number)
+        trial.set_user_attr(LINEAGE, [dict(each) for each in lineage])
+        trial.set_user_attr(ASSIGNMENT, assignment)
+
+    def lineage(self, number: int) -> list[dict[str, Any]]:
+        """Where a trial's weights came from, besides its own training."""
+        return list(self._study.get_trials(deepcopy=False)[number].user_attrs.get(LINEAGE, []))
 
     def report(self, number: int, report: TrialReport) -> None:
         """Record the objective at an evaluation. One that is recorded already is left as it is."""

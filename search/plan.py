@@ -15,8 +15,8 @@ from analysis.leaderboard import show_value
 from analysis.records import SearchFiles
 from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
-from search.conditions import check_conditions
 from search.load import LoadedSpec, explain, line_of, models_in
+from search.scheduler_checks import check_scheduler
 from search.spec import SearchSpec
 from search.start_points import check_start_points
 from search.yaml_text import Lines
@@ -134,7 +134,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
         _check_candidates(spec, space)
         _check_metric(spec)
-        _check_scheduler(spec)
+        check_scheduler(spec, space)
         _check_resources(spec, space)
         _check_precision(spec, space)
         grid_size = _grid_size(spec, space)
@@ -351,11 +351,6 @@ def _check_metric(spec: SearchSpec) -> None:
         )
 
 
-def _check_scheduler(spec: SearchSpec) -> None:
-    known = TASKS[spec.task].metrics(spec.data) if spec.task is not None and spec.data is not None else None
-    check_conditions(spec.search.stop_trial_when, known)
-
-
 def _check_resources(spec: SearchSpec, space: Space) -> None:
     # Worker groups run our own loop only.
     if spec.trainable is not None and spec.resources.workers != 1:
@@ -446,11 +441,13 @@ def _max_resource(spec: SearchSpec, space: Space) -> float | None:
             f"how many {scheduler.unit} a trial gets at most is not known before it runs: give it here.",
             path="search.scheduler.max",
         )
-    if scheduler.grace >= planned:
+    if (first := scheduler.first_decision) >= planned:
+        name = "interval" if scheduler.is_population else "grace"
+        so = "go on from another's checkpoint" if scheduler.is_population else "be stopped early"
         raise SpecError(
-            f"`grace < max` must hold, but got grace={scheduler.grace:g} and at most {planned:g} {scheduler.unit} a "
-            "trial: no trial would ever be stopped early.",
-            path="search.scheduler.grace",
+            f"`{name} < max` must hold, but got {name}={first:g} and at most {planned:g} {scheduler.unit} a "
+            f"trial: no trial would ever {so}.",
+            path=f"search.scheduler.{name}",
         )
     return planned
 

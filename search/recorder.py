@@ -5,20 +5,26 @@ Knows no ray. On a resumed or restarted trial, evaluations come again that are r
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from analysis.records import SearchFiles, SearchRecord
+from analysis.records import SearchFiles, SearchRecord, replace_text
 from search.ledger import EndState, Ledger, Proposal
 from search.progress import SearchProgress
+from search.rules import HandOver
 from search.tracking import Tracker
-from search.yaml_text import to_yaml
-from spaces.reports import Progress, Row, TrialFailure, TrialReport
+from search.yaml_text import parse_yaml, to_yaml
+from spaces.reports import Progress, Row, Scalar, TrialFailure, TrialReport
 from trainables.checkpoints import TrialDirectory
+from trainables.handover import hand_over
 from trainables.metrics import Mode
 
 log = logging.getLogger(__name__)
+
+_NO_CHECKPOINT = (
+    "it reported without a checkpoint, but this scheduler lets trials go on from theirs: hand one to each report"
+)
 
 
 @dataclass
@@ -51,6 +57,7 @@ class Recorder:
         trial_facts: dict[str, Any],
         record: SearchRecord,
         price_per_hour: float | None = None,
+        values_change: bool = False,
     ) -> None:
         self._files = files
         self._ledger = ledger
@@ -61,6 +68,7 @@ class Recorder:
         self._document_of = document_of
         self._trial_facts = trial_facts
         self._price_per_hour = price_per_hour
+        self._values_change = values_change
         self._live: dict[int, _Live] = {}
         self._kept: list[tuple[float, int]] = _already_kept(record)
         self.metric = metric
@@ -103,9 +111,31 @@ class Recorder:
         """What a trial goes on with."""
         return self._ledger.proposal(number)
 
-    def pause(self, number: int) -> None:
-        """A trial waits; all that it reported is recorded."""
-        self._progress.trial_paused(number)
+    def pause(self, number: int) -> bool:
+        """A trial waits; all that it reported is recorded. False, and the trial has failed, when it cannot go on."""
+        last = self._live[number].last
+        if last is not None and last.checkpoint is not None:
+            self._progress.trial_paused(number)
+            return True
+        self.fail(number, TrialFailure(kind="error", message=_NO_CHECKPOINT), rows=[])
+        return False
+
+    def hand_over(self, hand_overs: Sequence[HandOver]) -> None:
+        """Trials that wait go on from others' checkpoints. What was done already is done again, which changes nothing.
+
+        A trial's lineage has one entry each time: `at` (amount of training, in the scheduler's unit), `from_trial`,
+        and `params`, all values that it goes on with.
+        """
+        for one in hand_overs:
+            lineage = [each for each in self._ledger.lineage(one.receiver) if each["at"] < one.resource]
+            entry = {"at": one.resource, "from_trial": one.donor, "params": dict(one.assignment)}
+            donor, receiver = (TrialDirectory(self._files.trial(each).path) for each in (one.donor, one.receiver))
+            taken = hand_over(donor, receiver)
+            if one.receiver in self._live:
+                self._live[one.receiver].last_evaluation = taken.report.progress.evaluation
+            self._ledger.reassign(one.receiver, dict(one.assignment), lineage=[*lineage, entry])
+            self._write_document(one.receiver, lineage=[*lineage, entry])
+            self._progress.say(f"trial {one.receiver} goes on from trial {one.donor}")
 
     def report(self, number: int, report: TrialReport) -> None:
         """Record an evaluation and the rows before it."""
@@ -113,8 +143,9 @@ class Recorder:
         live.last = report
         if report.progress.evaluation > live.last_evaluation:
             live.last_evaluation = report.progress.evaluation
-            self._files.trial(number).append_history(report.rows)
-            self._tracker.log_rows(number, report.rows)
+            rows = self._with_values(number, report.rows)
+            self._files.trial(number).append_history(rows)
+            self._tracker.log_rows(number, rows)
             if report.samples:
                 self._files.trial(number).write_samples(report.samples)
         self._ledger.report(number, report)
@@ -199,6 +230,22 @@ class Recorder:
             if "evaluation" in row and isinstance(value, int | float):
                 self._ledger.report(number, _recorded_report(row, self.metric, float(value)))
         return rows
+
+    def _with_values(self, number: int, rows: list[Row]) -> list[Row]:
+        """Rows of a trial whose values change: each evaluation says what led to it."""
+        if not self._values_change:
+            return rows
+        values: Row = {
+            f"params/{path}": value if isinstance(value, Scalar) else str(value)
+            for path, value in self.proposal(number).assignment.items()
+        }
+        return [row | values if "evaluation" in row else row for row in rows]
+
+    def _write_document(self, number: int, *, lineage: list[dict[str, Any]]) -> None:
+        """trial.yaml keeps what the trial began with; its lineage says what came later."""
+        place = self._files.trial(number).document
+        content, _ = parse_yaml(place.read_text("utf-8"))
+        replace_text(place, to_yaml({**content, "lineage": lineage, "document": content["document"]}))
 
     def _recorded_last(self, number: int) -> TrialReport | None:
         """The last report of a trial that waits since an earlier session: it lies with its checkpoint."""

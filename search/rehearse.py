@@ -12,7 +12,7 @@ from typing import Any
 
 from search.algorithms import AlgorithmConfig
 from search.lessons import EndState, Lessons
-from search.rules import CONTINUE
+from search.rules import CONTINUE, PAUSE
 from search.samplers import make_proposer
 from search.schedulers import SCHEDULERS
 from search.stopping import SchedulerConfig
@@ -115,30 +115,53 @@ class _Stage:
         self._num_started = 0
         self._events: list[tuple[float, int, int]] = []
         self._running: dict[int, tuple[Assignment, Curve, float]] = {}
+        self._waiting: dict[int, tuple[Assignment, Curve, float, int]] = {}
         self._ended: list[RehearsedTrial] = []
         self._best: list[float | None] = []
 
     def play(self, repeat: int) -> Rehearsal:
         """From the first trial to the last."""
-        for _ in range(self._num_parallel):
-            self._start(0.0)
+        now = 0.0
+        self._start_all(now)
         while self._events:
             # At the same time the trial that started first reports first.
             now, number, index = heapq.heappop(self._events)
             if self._report(number, index, now):
-                self._start(now)
+                self._start_all(now)
+        for number in sorted(self._waiting):
+            self._running[number], index = self._waiting[number][:3], self._waiting[number][3]
+            self._end(number, index, "PRUNED", now)
         return Rehearsal(repeat=repeat, trials=self._ended, best=self._best)
 
-    def _start(self, now: float) -> None:
-        if self._num_started >= self._script.num_trials:
-            return
-        draft = self._lessons.draft()
+    def _start_all(self, now: float) -> None:
+        """Give every free worker a trial, as long as there is one."""
+        while len(self._running) < self._num_parallel and self._start(now):
+            pass
+
+    def _start(self, now: float) -> bool:
+        waited = self._scheduler.take_next()
+        draft = None
+        if waited is None and self._num_started < self._script.num_trials:
+            draft = self._lessons.draft()
+        if waited is None and draft is None:
+            self._scheduler.no_more_trials()
+            waited = self._scheduler.take_next(is_last_act=not self._running)
+        if waited is not None:
+            self._go_on(waited, now)
         if draft is None:
-            return
+            return waited is not None
         number, self._num_started = self._num_started, self._num_started + 1
         curve = self._curve_of(draft.assignment)
         self._running[number] = draft.assignment, curve, now
         heapq.heappush(self._events, (now + curve.seconds[0], number, 0))
+        return True
+
+    def _go_on(self, number: int, now: float) -> None:
+        """A trial that has waited goes on where it was: its clock stood still."""
+        assignment, curve, _, index = self._waiting.pop(number)
+        began = now - curve.seconds[index]
+        self._running[number] = assignment, curve, began
+        heapq.heappush(self._events, (began + curve.seconds[index + 1], number, index + 1))
 
     def _report(self, number: int, index: int, now: float) -> bool:
         """An evaluation of a running trial. Gives whether the trial ends with it."""
@@ -149,6 +172,9 @@ class _Stage:
             return True
         goes_on = self._scheduler.decide(number, resource=step, value=value)
         is_last = index + 1 == len(curve.steps) or curve.steps[index + 1] > self._longest
+        if goes_on == PAUSE and not is_last:
+            self._waiting[number] = (*self._running.pop(number), index)
+            return True
         if is_last or goes_on != CONTINUE:
             self._end(number, index, "COMPLETE" if is_last else "PRUNED", now)
             return True
@@ -157,6 +183,7 @@ class _Stage:
 
     def _end(self, number: int, index: int, state: EndState, now: float) -> None:
         assignment, curve, _ = self._running.pop(number)
+        self._scheduler.end(number)
         reported = index if state == "FAIL" else index + 1
         last = (int(curve.steps[reported - 1] * 1000), curve.values[reported - 1]) if reported else None
         value = last[1] if last else None

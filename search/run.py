@@ -207,6 +207,7 @@ def _recorder(
         },
         record=before,
         price_per_hour=spec.resources.price_per_hour,
+        values_change=spec.search.scheduler.is_population,
     )
 
 

@@ -17,12 +17,16 @@ from ray.tune.schedulers import (
 )
 
 from search.conditions import StopConditions
+from search.exploring import Bandit, Perturbation
+from search.pasha import Pasha
 from search.patience import Patience
+from search.population import Population
 from search.protected_rungs import ProtectedRungs
 from search.rank_prediction import RankPrediction
 from search.rules import CONTINUE, STOP, Decision, HandOver, PausingRule, Rule
 from search.stopping import SchedulerConfig
 from spaces.reports import TrialReport
+from spaces.space import Assignment, Space
 from trainables.metrics import Mode
 from trainables.trainable import REPORT, TrialOrder
 
@@ -120,7 +124,7 @@ class NumberedScheduler(FIFOScheduler):
         elif "ended" in event:
             self.end(event["ended"])
         elif self._pausing is not None and "goes_on" in event:
-            self._pausing.go_on(event["goes_on"])
+            self._go_on(self._pausing, event["goes_on"])
         elif self._pausing is not None and "hand_overs" in event:
             self._pausing.restore([HandOver(**each) for each in event["hand_overs"]])
 
@@ -152,8 +156,13 @@ class NumberedScheduler(FIFOScheduler):
         self._tell_news(rule)
         if number is not None:
             self.on_event({"goes_on": number})
-            rule.go_on(number)
+            self._go_on(rule, number)
         return number
+
+    def _go_on(self, rule: PausingRule, number: int) -> None:
+        rule.go_on(number)
+        # It will report the evaluation of its checkpoint again: that is no reason to wait again.
+        self._last[number] = (self._last[number][0], CONTINUE)
 
     def no_more_trials(self) -> None:
         """No new trial will start."""
@@ -173,6 +182,10 @@ class NumberedScheduler(FIFOScheduler):
     def _tell_news(self, rule: Rule) -> None:
         for sentence in rule.news():
             self.on_news(sentence)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its parts for a restore that we never ask for."""
+        return {}
 
     def _number_of(self, trial: Any) -> int:
         if trial.trial_id not in self._numbers:
@@ -234,14 +247,32 @@ class _MedianRule(MedianStoppingRule):
         return str(TrialScheduler.CONTINUE)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Members:
+    """What a population needs to know of its trials."""
+
+    space: Space
+    """Where their values come from."""
+    mutate: Sequence[str]
+    """The paths that change."""
+    seed: int
+    """Of the search."""
+    first_assignment: Callable[[int], Assignment]
+    """What a trial began with."""
+
+
 # --- builders --------------------------------------------------------------------------------------------
 
 
-def _asha(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float) -> NumberedScheduler:
+def _asha(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float, members: Members | None = None
+) -> NumberedScheduler:
     return NumberedScheduler(_brackets(config, metric, mode, max_resource, count=1), unit=config.unit, metric=metric)
 
 
-def _hyperband(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float) -> NumberedScheduler:
+def _hyperband(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float, members: Members | None = None
+) -> NumberedScheduler:
     # Tune draws a trial's bracket at random, from numpy's global state; here trials take turns by their number, so that
     # it is the same after an interruption. Shares as in HyperBand (Li et al. 2018, algorithm 1).
     count = config.num_brackets(max_resource)
@@ -279,7 +310,32 @@ def _brackets(config: SchedulerConfig, metric: str, mode: Mode, max_resource: fl
     return rules
 
 
-def _median(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None) -> NumberedScheduler:
+def _pasha(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float, members: Members | None = None
+) -> NumberedScheduler:
+    rule = Pasha(config, max_resource=max_resource, sign=_sign(mode))
+    return NumberedScheduler([rule], unit=config.unit, metric=metric)
+
+
+def _population(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None, members: Members | None = None
+) -> NumberedScheduler:
+    assert members is not None, "a population has members"
+    explorer = (Bandit if config.name == "pb2" else Perturbation)(members.space, config, mutate=members.mutate)
+    rule = Population(
+        config,
+        explorer=explorer,
+        first_assignment=members.first_assignment,
+        sign=_sign(mode),
+        seed=members.seed,
+        max_resource=max_resource,
+    )
+    return NumberedScheduler([rule], unit=config.unit, metric=metric)
+
+
+def _median(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None, members: Members | None = None
+) -> NumberedScheduler:
     tunes = _MedianRule(
         time_attr=config.unit, metric=metric, mode=mode, grace_period=config.grace,
         min_samples_required=config.min_trials, hard_stop=True,
@@ -288,11 +344,15 @@ def _median(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: f
     return NumberedScheduler([rule], unit=config.unit, metric=metric)
 
 
-def _patience(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None) -> NumberedScheduler:
+def _patience(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None, members: Members | None = None
+) -> NumberedScheduler:
     return NumberedScheduler([Patience(config, sign=_sign(mode))], unit=config.unit, metric=metric)
 
 
-def _none(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None) -> NumberedScheduler:
+def _none(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None, members: Members | None = None
+) -> NumberedScheduler:
     return NumberedScheduler([_TunesRule(FIFOScheduler(), config, metric=metric, words="")], unit=config.unit,
                              metric=metric)  # fmt: skip
 
@@ -300,6 +360,9 @@ def _none(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: flo
 SCHEDULERS: dict[str, Callable[..., NumberedScheduler]] = {
     "asha": _asha,
     "hyperband": _hyperband,
+    "pasha": _pasha,
+    "pbt": _population,
+    "pb2": _population,
     "median": _median,
     "patience": _patience,
     "none": _none,

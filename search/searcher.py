@@ -85,7 +85,8 @@ class AskTellSearcher(Searcher):
             if REPORT in result:
                 self._recorder.report(number, TrialReport.from_json(result[REPORT]))
             if not result.get(FINISHED) and self._scheduler.is_paused(number):
-                self._recorder.pause(number)
+                if not self._recorder.pause(number):
+                    self._scheduler.end(number)
                 return
             reason = None if result.get(FINISHED) else self._scheduler.why_stopped(number)
             self._recorder.finish(number, is_complete=bool(result.get(FINISHED)), reason=reason)

@@ -1,4 +1,4 @@
-"""Do early ranks foretell final ones, and what follows for a search: planted curves that cross, and ones that do not."""
+"""Do early ranks foretell final ones, and what follows for a search: curves that cross, and curves that do not."""
 
 import statistics
 from typing import Any
