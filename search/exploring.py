@@ -1,6 +1,7 @@
 """How a population changes values: PBT's perturbations and PB2's Gaussian process, Tune's code within our space."""
 
 import random
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from random import Random
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from ray.tune.schedulers import pb2, pbt
+from sklearn.exceptions import ConvergenceWarning
 
 from search.population import Observation
 from search.rules import HandOver
@@ -141,7 +143,10 @@ def _seeded(seed: int) -> Iterator[None]:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     try:
-        yield
+        with warnings.catch_warnings():
+            # Tune's kernel says at each fit how near its parameters are to their bounds.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            yield
     finally:
         random.setstate(before)
         np.random.set_state(before_numpy)
