@@ -72,11 +72,11 @@ class Pasha(PausingRule):
                 return found[0]
         return None
 
-    def go_on(self, number: int) -> None:
+    def go_on(self, number: int, *, to_the_end: bool = False) -> None:
         """It waits no longer."""
         level = self._paused.pop(number)
         self._left[level].add(number)
-        if level >= self._top:
+        if to_the_end:
             self._finalist = number
 
     def last_act(self) -> int | None:
@@ -86,8 +86,7 @@ class Pasha(PausingRule):
         for level in range(len(self._levels) - 2, -1, -1):
             waiting = [number for number, at in self._paused.items() if at == level]
             if waiting:
-                self._finalist = min(waiting, key=lambda number: (self._at[level][number], number))
-                return self._finalist
+                return min(waiting, key=lambda number: (self._at[level][number], number))
         return None
 
     def end(self, number: int) -> None:

@@ -112,7 +112,7 @@ class Population(PausingRule):
             self._end_round()
         return self._queue[0] if self._queue else None
 
-    def go_on(self, number: int) -> None:
+    def go_on(self, number: int, *, to_the_end: bool = False) -> None:
         """It waits no longer."""
         if not self._queue:  # a round without a hand-over leaves no other trace
             self._queue = sorted(self._waiting)

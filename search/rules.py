@@ -69,8 +69,8 @@ class PausingRule(Rule):
         """A waiting trial that may go on now; None when there is none yet."""
 
     @abstractmethod
-    def go_on(self, number: int) -> None:
-        """A trial waits no longer."""
+    def go_on(self, number: int, *, to_the_end: bool = False) -> None:
+        """A trial waits no longer; it may have been told to wait never again."""
 
     def last_act(self) -> int | None:
         """When all trials have started and none runs or goes on: a waiting one that trains to its end after all."""

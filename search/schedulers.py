@@ -124,7 +124,7 @@ class NumberedScheduler(FIFOScheduler):
         elif "ended" in event:
             self.end(event["ended"])
         elif self._pausing is not None and "goes_on" in event:
-            self._go_on(self._pausing, event["goes_on"])
+            self._go_on(self._pausing, event["goes_on"], to_the_end=event["to_the_end"])
         elif self._pausing is not None and "hand_overs" in event:
             self._pausing.restore([HandOver(**each) for each in event["hand_overs"]])
 
@@ -155,12 +155,12 @@ class NumberedScheduler(FIFOScheduler):
             self.on_hand_overs(hand_overs)
         self._tell_news(rule)
         if number is not None:
-            self.on_event({"goes_on": number})
-            self._go_on(rule, number)
+            self.on_event({"goes_on": number, "to_the_end": is_last_act})
+            self._go_on(rule, number, to_the_end=is_last_act)
         return number
 
-    def _go_on(self, rule: PausingRule, number: int) -> None:
-        rule.go_on(number)
+    def _go_on(self, rule: PausingRule, number: int, *, to_the_end: bool) -> None:
+        rule.go_on(number, to_the_end=to_the_end)
         # It will report the evaluation of its checkpoint again: that is no reason to wait again.
         self._last[number] = (self._last[number][0], CONTINUE)
 
