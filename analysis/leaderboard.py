@@ -20,6 +20,8 @@ from analysis.statistics import corrected_interval
 
 _STATE_STYLES = {"COMPLETE": "", "PRUNED": "dim", "FAIL": "red", "RUNNING": "cyan"}
 _STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "unfinished"}
+_CHANGED = "*"
+"""Marks a trial that went on from another one's checkpoint: its parameters are the last ones."""
 _MIN_HEADER_WIDTH = 8
 _ANY_WIDTH = 10_000
 _EXTRA: dict[str, Callable[[TrialRecord], str]] = {
@@ -68,6 +70,8 @@ class Entry:
             "failure": trial.failure,
             "superseded_by": trial.superseded_by,
             "origin": trial.origin.to_json() if trial.origin else None,
+            "stopped_because": trial.stopped_because,
+            "lineage": list(trial.lineage),
         }
 
 
@@ -123,6 +127,7 @@ def to_csv(entries: Sequence[Entry]) -> str:
         "tokens_per_second",
         "checkpoint",
         "error",
+        "stopped_because",
     ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
@@ -166,7 +171,7 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
         value = trial.value if trial.state == "COMPLETE" else trial.last_value
         table.add_row(
             str(entry.rank or ""),
-            str(trial.number),
+            f"{trial.number}{_CHANGED if trial.lineage else ''}",
             "" if value is None else show_metric(value),
             *([_half_width(entry)] if has_intervals else []),
             _state(trial),

@@ -145,10 +145,13 @@ class TrialRecord:
     """Folder of the last checkpoint, where it was kept."""
     error: str | None = None
     """Why it failed, in one line."""
-    stop_reason: str | None = None
-    """Why it was stopped early, where that is more than its rank at a rung."""
     failure: FailureKind | None = None
     """What kind of failure that was. `out_of_memory` says of a configuration that it cannot run here."""
+    stopped_because: str | None = None
+    """Why it was stopped early, in a few words."""
+    lineage: tuple[dict[str, Any], ...] = ()
+    """When it went on from another trial's checkpoint: `at` (amount of training), `from_trial`, and the `params` that
+    it went on with. `params` of the trial are the last of them."""
     stopped_by: str | None = None
     """`user` when a person has stopped it."""
     origin: Origin | None = None
@@ -200,6 +203,8 @@ class SearchRecord:
     seeds."""
     seconds: float = 0.0
     """Wall time of the search, interruptions left out."""
+    notes: tuple[str, ...] = ()
+    """What the search has found out about itself, in sentences."""
     ended_by: str | None = None
     """What ended it before all its trials were run: which budget."""
     unit: Literal["epochs", "steps", "tokens"] = "epochs"
@@ -261,6 +266,7 @@ def read_records(directory: Path) -> SearchRecord:
         **attributes.get("folds", {}),
         seconds=attributes.get("seconds", 0.0),
         ended_by=attributes.get("ended_by"),
+        notes=tuple(attributes.get("notes", ())),
         unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
     )
 
@@ -312,9 +318,10 @@ def _trial_record(trial: Any, *, metric: str, gpus: float) -> TrialRecord:
         checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
         error=result.get("error"),
         failure=result.get("failure"),
-        stop_reason=result.get("stop_reason"),
         stopped_by=result.get("stopped_by"),
         origin=Origin.from_attributes(trial.user_attrs),
+        stopped_because=result.get("stopped_because"),
+        lineage=tuple(trial.user_attrs.get("lineage", ())),
     )
 
 

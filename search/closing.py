@@ -29,8 +29,17 @@ def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
                     style="dim",
                 )
             )
+        if any(trial.lineage for trial in record.trials):
+            parts.append(Text("* went on from another trial's checkpoint; shown are its last values", style="dim"))
         parts.append(Text(""))
-    lines = [*_best(record), *_failures(record, directory), *_used(record), "", *_places(outcome, directory)]
+    lines = [
+        *_best(record),
+        *_failures(record, directory),
+        *record.notes,
+        *_used(record),
+        "",
+        *_places(outcome, directory),
+    ]
     parts += [Text(line) for line in lines]
     return Group(*parts)
 

@@ -7,7 +7,7 @@ reason. Knows no ray, no folders of trials and no W&B.
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ ASSIGNMENT, RESULT = "assignment", "result"
 """User attributes of a trial: what it was given, and what it cost and left behind."""
 WARM_POINTS = "warm_points"
 """User attribute of a study: points of other searches that come after those of the spec."""
+LINEAGE = "lineage"
+"""User attribute of a trial that went on from others' checkpoints: one mapping each time, see `Recorder.hand_over`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +112,21 @@ class Ledger:
         """Trials that an interrupted session left running, in order."""
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [Proposal(number=trial.number, assignment=trial.user_attrs[ASSIGNMENT]) for trial in running]
+
+    def proposal(self, number: int) -> Proposal:
+        """What a trial was given last."""
+        trial = self._study.get_trials(deepcopy=False)[number]
+        return Proposal(number=number, assignment=trial.user_attrs[ASSIGNMENT])
+
+    def reassign(self, number: int, assignment: Assignment, *, lineage: Sequence[Mapping[str, Any]]) -> None:
+        """What a trial goes on with, and where that and its weights came from."""
+        trial = self._trial(number)
+        trial.set_user_attr(LINEAGE, [dict(each) for each in lineage])
+        trial.set_user_attr(ASSIGNMENT, assignment)
+
+    def lineage(self, number: int) -> list[dict[str, Any]]:
+        """Where a trial's weights came from, besides its own training."""
+        return list(self._study.get_trials(deepcopy=False)[number].user_attrs.get(LINEAGE, []))
 
     def report(self, number: int, report: TrialReport) -> None:
         """Record the objective at an evaluation. One that is recorded already is left as it is."""

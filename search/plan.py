@@ -18,6 +18,7 @@ from search.auto import Situation, chosen
 from search.budget import check_budget
 from search.fold_checks import check_folds
 from search.load import LoadedSpec, explain, line_of, models_in
+from search.scheduler_checks import check_scheduler
 from search.spec import SearchSpec
 from search.start_points import check_start_points
 from search.yaml_text import Lines
@@ -136,6 +137,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         _check_candidates(spec, space)
         _check_metric(spec)
         check_folds(spec)
+        check_scheduler(spec, space)
         _check_resources(spec, space)
         _check_precision(spec, space)
         check_budget(spec.search.budget, spec.resources)
@@ -446,11 +448,13 @@ def _max_resource(spec: SearchSpec, space: Space) -> float | None:
             f"how many {scheduler.unit} a trial gets at most is not known before it runs: give it here.",
             path="search.scheduler.max",
         )
-    if scheduler.grace >= planned:
+    if (first := scheduler.first_decision) >= planned:
+        name = "interval" if scheduler.is_population else "grace"
+        so = "go on from another's checkpoint" if scheduler.is_population else "be stopped early"
         raise SpecError(
-            f"`grace < max` must hold, but got grace={scheduler.grace:g} and at most {planned:g} {scheduler.unit} a "
-            "trial: no trial would ever be stopped early.",
-            path="search.scheduler.grace",
+            f"`{name} < max` must hold, but got {name}={first:g} and at most {planned:g} {scheduler.unit} a "
+            f"trial: no trial would ever {so}.",
+            path=f"search.scheduler.{name}",
         )
     return planned
 

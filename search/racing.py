@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from analysis.statistics import Spread, corrected_t, wilcoxon
 from search.fold_sections import RacingConfig
+from spaces.folds import fold_values
+from spaces.reports import TrialReport
+from trainables.fold_sections import FoldsConfig
 from trainables.metrics import Mode
 
 # A spread that other trials had counts for no more than this against the trial's own.
@@ -37,19 +40,30 @@ class Beaten:
 class Race:
     """All trials of a search, by their values in each fold."""
 
-    def __init__(self, config: RacingConfig, *, mode: Mode, trainings: int, test_share: float) -> None:
+    def __init__(self, config: RacingConfig, folds: FoldsConfig, *, metric: str, mode: Mode) -> None:
         """
         Args:
             config: What the spec says.
-            mode: Which way values are better.
-            trainings: Folds or seeds of a whole trial.
-            test_share: Held-out documents over documents trained on; 0 for seeds.
+            folds: What every trial trains.
+            metric: The objective.
+            mode: Which way it is better.
         """
         self._config = config
+        self._metric = metric
         self._sign = 1.0 if mode == "min" else -1.0
-        self._trainings = trainings
-        self._test_share = test_share
+        self._kind = folds.kind
+        self._trainings = len(folds.runs)
+        self._test_share = folds.test_share
         self._values: dict[int, list[float]] = {}
+
+    def met_by(self, number: int, report: TrialReport) -> str | None:
+        """Note a report. Gives why the trial is out of the race, when this report ends a fold and it is."""
+        values = fold_values(report.metrics, self._metric)
+        self.note(number, values[: report.folds_ended])
+        if len(values) != report.folds_ended:
+            return None  # within a fold its value is not final
+        beaten = self.judge(number)
+        return beaten.in_words(self._kind) if beaten else None
 
     def note(self, number: int, values: Sequence[float]) -> None:
         """The values of trial `number` in the folds that it has ended."""

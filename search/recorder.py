@@ -4,7 +4,7 @@ Knows no ray. On a resumed or restarted trial, evaluations come again that are r
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,20 @@ from search.budget import Verdict
 from search.ledger import EndState, Ledger, Proposal
 from search.progress import SearchProgress
 from search.retention import Retention
+from search.rules import HandOver
 from search.spending import Spending
 from search.tracking import Tracker
-from search.yaml_text import to_yaml
-from spaces.reports import Progress, Row, TrialFailure, TrialReport
+from search.yaml_text import parse_yaml, to_yaml
+from spaces.reports import Progress, Row, Scalar, TrialFailure, TrialReport
+from trainables.checkpoints import TrialDirectory
+from trainables.handover import hand_over
 from trainables.metrics import Mode
 
 log = logging.getLogger(__name__)
+
+_NO_CHECKPOINT = (
+    "it reported without a checkpoint, but this scheduler lets trials go on from theirs: hand one to each report"
+)
 
 
 @dataclass
@@ -53,9 +60,9 @@ class Recorder:
         trial_facts: dict[str, Any],
         record: SearchRecord,
         price_per_hour: float | None = None,
-        stop_reasons: Mapping[int, str] | None = None,
         spending: Spending | None = None,
         max_checkpoint_bytes: float | None = None,
+        values_change: bool = False,
     ) -> None:
         self._files = files
         self._ledger = ledger
@@ -71,7 +78,7 @@ class Recorder:
         self._document_of = document_of
         self._trial_facts = trial_facts
         self._price_per_hour = price_per_hour
-        self._stop_reasons = {} if stop_reasons is None else stop_reasons  # filled while trials run
+        self._values_change = values_change
         self._live: dict[int, _Live] = {}
         self.metric = metric
         self.mode = mode
@@ -111,7 +118,10 @@ class Recorder:
         self._stopped_by[number] = by
 
     def start(self, proposal: Proposal) -> dict[str, Any]:
-        """Record that a trial starts, or starts again. Gives its document."""
+        """Record that a trial starts, starts again or goes on. Gives its document."""
+        if proposal.number in self._live:  # it has waited in this session
+            self._progress.trial_started(proposal.number, params=proposal.assignment)
+            return self._document_of(proposal)
         files = self._files.trial(proposal.number)
         document = self._document_of(proposal)
         # Also a trial that runs for the first time has a history where it goes on from another one.
@@ -128,14 +138,45 @@ class Recorder:
         self._tracker.start_trial(proposal.number, document, history=history)
         return document
 
+    def proposal(self, number: int) -> Proposal:
+        """What a trial goes on with."""
+        return self._ledger.proposal(number)
+
+    def pause(self, number: int) -> bool:
+        """A trial waits; all that it reported is recorded. False, and the trial has failed, when it cannot go on."""
+        last = self._live[number].last
+        if last is not None and last.checkpoint is not None:
+            self._progress.trial_paused(number)
+            return True
+        self.fail(number, TrialFailure(kind="error", message=_NO_CHECKPOINT), rows=[])
+        return False
+
+    def hand_over(self, hand_overs: Sequence[HandOver]) -> None:
+        """Trials that wait go on from others' checkpoints. What was done already is done again, which changes nothing.
+
+        A trial's lineage has one entry each time: `at` (amount of training, in the scheduler's unit), `from_trial`,
+        and `params`, all values that it goes on with.
+        """
+        for one in hand_overs:
+            lineage = [each for each in self._ledger.lineage(one.receiver) if each["at"] < one.resource]
+            entry = {"at": one.resource, "from_trial": one.donor, "params": dict(one.assignment)}
+            donor, receiver = (TrialDirectory(self._files.trial(each).path) for each in (one.donor, one.receiver))
+            taken = hand_over(donor, receiver)
+            if one.receiver in self._live:
+                self._live[one.receiver].last_evaluation = taken.report.progress.evaluation
+            self._ledger.reassign(one.receiver, dict(one.assignment), lineage=[*lineage, entry])
+            self._write_document(one.receiver, lineage=[*lineage, entry])
+            self._progress.say(f"trial {one.receiver} goes on from trial {one.donor}")
+
     def report(self, number: int, report: TrialReport) -> None:
         """Record an evaluation and the rows before it."""
         live = self._live[number]
         live.last = report
         if report.progress.evaluation > live.last_evaluation:
             live.last_evaluation = report.progress.evaluation
-            self._files.trial(number).append_history(report.rows)
-            self._tracker.log_rows(number, report.rows)
+            rows = self._with_values(number, report.rows)
+            self._files.trial(number).append_history(rows)
+            self._tracker.log_rows(number, rows)
             if report.samples:
                 self._files.trial(number).write_samples(report.samples)
         self._ledger.report(number, report)
@@ -145,16 +186,20 @@ class Recorder:
             self._retention.saved(number, Path(report.checkpoint))
         self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))
 
-    def finish(self, number: int, *, is_complete: bool) -> None:
-        """A trial has ended: as planned, or stopped early."""
-        last = self._live[number].last
+    def finish(self, number: int, *, is_complete: bool, reason: str | None = None) -> None:
+        """A trial has ended: as planned, or stopped early for `reason`."""
+        if number not in self._live:  # it has waited since an earlier session
+            self.start(self.proposal(number))
+        last = self._live[number].last or self._recorded_last(number)
         value = last.metrics.get(self.metric) if last else None
         if last is None or value is None:
             missing = TrialFailure(kind="error", message=self._missing_metric(last))
             self.fail(number, missing, rows=[])
             return
         is_complete = is_complete or self._is_at_end(last.progress)
-        self._end(number, "COMPLETE" if is_complete else "PRUNED", value=value, error=None)
+        state: EndState = "COMPLETE" if is_complete else "PRUNED"
+        self._live[number].last = last
+        self._end(number, state, value=value, error=None, reason=None if is_complete else reason)
 
     def fail(self, number: int, failure: TrialFailure, *, rows: list[Row]) -> None:
         """A trial has failed: that is its result."""
@@ -172,6 +217,7 @@ class Recorder:
         value: float | None,
         error: str | None,
         failure: TrialFailure | None = None,
+        reason: str | None = None,
     ) -> None:
         last = self._live.pop(number).last
         checkpoint = last.checkpoint if last else None
@@ -180,10 +226,10 @@ class Recorder:
         )
         checkpoint = checkpoint if is_kept else None
         result = _result_of(last) | {"checkpoint": checkpoint, "error": error}
-        if state == "PRUNED" and number in self._stop_reasons:
-            result["stop_reason"] = self._stop_reasons[number]
         if number in self._stopped_by:
             result["stopped_by"] = self._stopped_by.pop(number)
+        if reason is not None:
+            result["stopped_because"] = reason
         if failure is not None:
             result["failure"] = failure.kind
             result["seconds"] = failure.seconds if failure.seconds is not None else result["seconds"]
@@ -200,7 +246,7 @@ class Recorder:
             key: item for key, item in flat.items() if key not in ("metrics", "clock", "usage") and item is not None
         }
         self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
-        self._progress.trial_ended(number, state, value, error or result.get("stop_reason"))
+        self._progress.trial_ended(number, state, value, error or reason)
 
     def _recover_history(self, number: int) -> list[Row]:
         """The history up to its last evaluation, which the study then has too."""
@@ -214,6 +260,27 @@ class Recorder:
             if "evaluation" in row and isinstance(value, int | float):
                 self._ledger.report(number, _recorded_report(row, self.metric, float(value)))
         return rows
+
+    def _with_values(self, number: int, rows: list[Row]) -> list[Row]:
+        """Rows of a trial whose values change: each evaluation says what led to it."""
+        if not self._values_change:
+            return rows
+        values: Row = {
+            f"params/{path}": value if isinstance(value, Scalar) else str(value)
+            for path, value in self.proposal(number).assignment.items()
+        }
+        return [row | values if "evaluation" in row else row for row in rows]
+
+    def _write_document(self, number: int, *, lineage: list[dict[str, Any]]) -> None:
+        """trial.yaml keeps what the trial began with; its lineage says what came later."""
+        place = self._files.trial(number).document
+        content, _ = parse_yaml(place.read_text("utf-8"))
+        replace_text(place, to_yaml({**content, "lineage": lineage, "document": content["document"]}))
+
+    def _recorded_last(self, number: int) -> TrialReport | None:
+        """The last report of a trial that waits since an earlier session: it lies with its checkpoint."""
+        checkpoint = TrialDirectory(self._files.trial(number).path).latest()
+        return checkpoint.reported_again(None) if checkpoint else None
 
     def _missing_metric(self, last: TrialReport | None) -> str:
         if last is None:

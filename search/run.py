@@ -39,8 +39,7 @@ from spaces.errors import SpecError
 from trainables.data.card import DataCard
 
 if TYPE_CHECKING:
-    from ray.tune.schedulers import TrialScheduler
-
+    from search.schedulers import NumberedScheduler
     from search.searcher import AskTellSearcher
 
 _ALGORITHM = "sampler"
@@ -130,6 +129,7 @@ def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
 def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console) -> SearchOutcome:
     # ray is imported from here on only: what can fail without it has failed before
     set_environment()
+    from search.conducting import scheduler_of
     from search.tuner import tune_trials
 
     spec, files = plan.spec, plan.files
@@ -149,10 +149,9 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
-            reasons: dict[int, str] = {}
-            recorder = _recorder(plan, study, algorithm, tracker, progress, before, stop_reasons=reasons)
-            searcher = _searcher(plan, recorder)
-            scheduler = _scheduler(plan, before, reasons)
+            recorder = _recorder(plan, study, algorithm, tracker, progress, before)
+            scheduler = scheduler_of(plan, before, study, recorder, progress)
+            searcher = _searcher(plan, recorder, scheduler)
             progress.say("starting the first trials")
             is_done = tune_trials(
                 searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent, desk=desk
@@ -172,7 +171,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     )
 
 
-def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
+def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") -> "AskTellSearcher":
     from search.searcher import AskTellSearcher
     from trainables.trainable import TrialOrder
 
@@ -192,31 +191,7 @@ def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
             gpu_share=min(plan.spec.resources.gpus_per_worker or 1.0, 1.0),
         )
 
-    return AskTellSearcher(recorder, num_trials=plan.num_trials, make_order=make_order)
-
-
-def _scheduler(plan: Plan, before: SearchRecord, reasons: dict[int, str]) -> "TrialScheduler":
-    """The spec's scheduler, with rungs and races as earlier sessions left them. Writes down why it stops a trial."""
-    from search.racing import Race
-    from search.racing_scheduler import RacingScheduler
-    from search.schedulers import SCHEDULERS, replay
-
-    spec = plan.spec
-    scheduler = SCHEDULERS[spec.search.scheduler.name](
-        spec.search.scheduler, metric=spec.metric, mode=spec.mode, max_resource=plan.max_resource
-    )
-    histories = [
-        (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
-        for trial in before.current
-    ]
-    replay(scheduler, histories)
-    if spec.search.racing is None or spec.search.folds is None:
-        return scheduler
-    folds = spec.search.folds
-    race = Race(spec.search.racing, mode=spec.mode, trainings=spec.search.trainings, test_share=folds.test_share)
-    racing = RacingScheduler(scheduler, race, metric=spec.metric, kind=folds.kind, reasons=reasons)
-    racing.replay((trial.number, trial.fold_values) for trial in before.current)
-    return racing
+    return AskTellSearcher(recorder, scheduler, num_trials=plan.num_trials, make_order=make_order)
 
 
 def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> AlgorithmConfig:
@@ -235,8 +210,6 @@ def _recorder(
     tracker: Tracker,
     progress: SearchProgress,
     before: SearchRecord,
-    *,
-    stop_reasons: dict[int, str],
 ) -> Recorder:
     spec = plan.spec
 
@@ -262,11 +235,11 @@ def _recorder(
         },
         record=before,
         price_per_hour=spec.resources.price_per_hour,
-        stop_reasons=stop_reasons,
         spending=make_spending(
             spec, before, seconds_before=before.seconds, note=lambda seconds: study.set_user_attr(SECONDS, seconds)
         ),
         max_checkpoint_bytes=spec.checkpoints.max_disk,
+        values_change=spec.search.scheduler.is_population,
     )
 
 

@@ -1,4 +1,4 @@
-"""SCHEDULERS: when a trial is stopped early. Tune's rules, counting in the spec's unit of training.
+"""SCHEDULERS: when a trial is stopped early. Tune's rules and our own, counting in the spec's unit of training.
 
 Tune's schedulers know a trial by an id that ends with the process. Here a trial is known by its number in the study:
 after an interruption the rungs are as they were, for trials that ended and for trials that go on.
@@ -6,7 +6,7 @@ after an interruption the rungs are as they were, for trials that ended and for 
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ray.tune.schedulers import (
@@ -16,21 +16,31 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
+from search.conditions import StopConditions
+from search.exploring import Bandit, Perturbation
+from search.pasha import Pasha
+from search.patience import Patience
+from search.population import Population
+from search.protected_rungs import ProtectedRungs
+from search.racing import Race
+from search.rank_prediction import RankPrediction
+from search.rules import CONTINUE, STOP, Decision, HandOver, PausingRule, Rule
 from search.stopping import SchedulerConfig
+from spaces.reports import TrialReport
+from spaces.space import Assignment, Space
 from trainables.metrics import Mode
-from trainables.trainable import TrialOrder
+from trainables.trainable import REPORT, TrialOrder
 
 RungHistory = Mapping[float, float]
 """Amount of training, in the scheduler's unit -> objective."""
 _ROUNDING = 1e-3
 """The study keeps epochs in thousandths."""
-CONTINUE, STOP = str(TrialScheduler.CONTINUE), str(TrialScheduler.STOP)
 
 
 class NumberedScheduler(FIFOScheduler):
-    """Asks a rule of Tune's about trials by their numbers. What was decided once stays decided."""
+    """Asks rules about trials by their numbers. What was decided once stays decided."""
 
-    def __init__(self, rules: Sequence[FIFOScheduler], *, unit: str, metric: str, shares: Sequence[float] = ()) -> None:
+    def __init__(self, rules: Sequence[Rule], *, unit: str, metric: str, shares: Sequence[float] = ()) -> None:
         """
         Args:
             rules: One, or one for each bracket.
@@ -45,18 +55,38 @@ class NumberedScheduler(FIFOScheduler):
         self._metric = metric
         self._numbers: dict[str, int] = {}
         self._known: set[int] = set()
-        self._last: dict[int, tuple[float, str]] = {}
+        self._last: dict[int, tuple[float, Decision]] = {}
+        self._reasons: dict[int, str] = {}
+        self.conditions = StopConditions(())
+        """What ends a trial besides the rules."""
+        self.race: Race | None = None
+        """Between trials of several folds."""
+        self.on_event: Callable[[Mapping[str, Any]], None] = lambda event: None
+        """Told what `apply` needs to bring a fresh scheduler to where this one is, before it is acted on."""
+        self.on_news: Callable[[str], None] = lambda sentence: None
+        """Told what a person should know."""
+        self.on_hand_overs: Callable[[Sequence[HandOver]], None] = lambda hand_overs: None
+        """Told which trials go on from others' checkpoints, before any of them does. May be told again."""
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial starts, or goes on after an interruption."""
         self._know(self._number_of(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Whether the trial goes on after this evaluation."""
+        """Whether the trial goes on after this evaluation. For Tune one that pauses has ended, too."""
         number = self._number_of(trial)
         if self._unit not in result or self._metric not in result:
-            return CONTINUE
-        return self.decide(number, resource=result[self._unit], value=result[self._metric])
+            return str(TrialScheduler.CONTINUE)
+        reason = self._met_by(number, TrialReport.from_json(result[REPORT])) if REPORT in result else None
+        if reason is not None:
+            self._reasons[number] = reason
+            return str(TrialScheduler.STOP)
+        decision = self.decide(number, resource=result[self._unit], value=result[self._metric])
+        return str(TrialScheduler.CONTINUE if decision == CONTINUE else TrialScheduler.STOP)
+
+    def _met_by(self, number: int, report: TrialReport) -> str | None:
+        lost = self.race.met_by(number, report) if self.race else None
+        return self.conditions.met_by(report) or lost
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The last result of a trial; a failed one may lack all of it."""
@@ -68,34 +98,148 @@ class NumberedScheduler(FIFOScheduler):
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """The same."""
 
-    def decide(self, number: int, *, resource: float, value: float) -> str:
+    def decide(self, number: int, *, resource: float, value: float) -> Decision:
         """Whether trial `number` goes on with `value` after `resource`. An evaluation that comes again changes
         nothing: it gets the answer it got."""
         self._know(number)
         last = self._last.get(number)
         if last is not None and resource <= last[0]:
             return last[1] if last[0] - resource <= _ROUNDING else CONTINUE
+        self.on_event({"trial": number, "resource": resource, "value": value})
         rule = self._rule(number)
-        decision = str(rule.on_trial_result(None, _stand_in(number), {self._unit: resource, self._metric: value}))
+        decision = rule.decide(number, resource=resource, value=value)
         self._last[number] = (resource, decision)
+        if decision == STOP:
+            self._reasons[number] = rule.why(number)
+        self._tell_news(rule)
         return decision
+
+    def why_stopped(self, number: int) -> str | None:
+        """Why a trial was stopped, for a person; None when it was not."""
+        return self._reasons.get(number)
+
+    def end(self, number: int) -> None:
+        """A trial has ended for good."""
+        self.on_event({"ended": number})
+        self._know(number)
+        self._rule(number).end(number)
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Bring this scheduler a step further, to where another one was."""
+        if "trial" in event:
+            self.decide(event["trial"], resource=event["resource"], value=event["value"])
+        elif "ended" in event:
+            self.end(event["ended"])
+        elif self._pausing is not None and "goes_on" in event:
+            self._go_on(self._pausing, event["goes_on"], to_the_end=event["to_the_end"])
+        elif self._pausing is not None and "hand_overs" in event:
+            self._pausing.restore([HandOver(**each) for each in event["hand_overs"]])
+
+    # --- trials that wait -----------------------------------------------------------------------------------
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether trials may have to wait."""
+        return self._pausing is not None
+
+    def is_paused(self, number: int) -> bool:
+        """Whether a trial waits."""
+        return self._pausing is not None and self._pausing.is_paused(number)
+
+    @property
+    def paused(self) -> list[int]:
+        """The trials that wait."""
+        return [number for number in sorted(self._known) if self.is_paused(number)]
+
+    def take_next(self, *, is_last_act: bool = False) -> int | None:
+        """A waiting trial that goes on now. In the last act, when all else has ended, it trains to its end."""
+        rule = self._pausing
+        if rule is None:
+            return None
+        number = rule.last_act() if is_last_act else rule.next_paused()
+        if hand_overs := rule.hand_overs():
+            self.on_event({"hand_overs": [asdict(each) for each in hand_overs]})
+            self.on_hand_overs(hand_overs)
+        self._tell_news(rule)
+        if number is not None:
+            self.on_event({"goes_on": number, "to_the_end": is_last_act})
+            self._go_on(rule, number, to_the_end=is_last_act)
+        return number
+
+    def _go_on(self, rule: PausingRule, number: int, *, to_the_end: bool) -> None:
+        rule.go_on(number, to_the_end=to_the_end)
+        # It will report the evaluation of its checkpoint again: that is no reason to wait again.
+        self._last[number] = (self._last[number][0], CONTINUE)
+
+    def no_more_trials(self) -> None:
+        """No new trial will start."""
+        if self._pausing is not None:
+            self._pausing.has_all_trials = True
+
+    def repeat_hand_overs(self) -> None:
+        """After an interruption: those that a kill may have left half done."""
+        if self._pausing is not None and (open_ones := self._pausing.open_hand_overs()):
+            self.on_hand_overs(open_ones)
+
+    @property
+    def _pausing(self) -> PausingRule | None:
+        rule = self._rules[0]
+        return rule if isinstance(rule, PausingRule) else None
+
+    def _tell_news(self, rule: Rule) -> None:
+        for sentence in rule.news():
+            self.on_news(sentence)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its parts for a restore that we never ask for."""
+        return {}
 
     def _number_of(self, trial: Any) -> int:
         if trial.trial_id not in self._numbers:
             self._numbers[trial.trial_id] = TrialOrder.from_config(trial.config).number
         return self._numbers[trial.trial_id]
 
-    def _rule(self, number: int) -> FIFOScheduler:
+    def _rule(self, number: int) -> Rule:
         return self._rules[self._turns[number % len(self._turns)]]
 
     def _know(self, number: int) -> None:
         if number not in self._known:
             self._known.add(number)
-            self._rule(number).on_trial_add(None, _stand_in(number))
+            self._rule(number).add(number)
 
-    def debug_string(self) -> str:
-        """For Tune's own displays."""
-        return "; ".join(rule.debug_string() for rule in self._rules)
+
+# --- rules of Tune's -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _StandIn:
+    """What a rule of Tune's needs to know of a trial."""
+
+    trial_id: str
+
+
+class _TunesRule(Rule):
+    """A scheduler of Tune's, asked without its controller."""
+
+    def __init__(self, scheduler: FIFOScheduler, config: SchedulerConfig, *, metric: str, words: str) -> None:
+        self._scheduler = scheduler
+        self._unit = config.unit
+        self._metric = metric
+        self._words = words
+
+    def add(self, number: int) -> None:
+        """A trial starts."""
+        self._scheduler.on_trial_add(None, _stand_in(number))
+
+    def decide(self, number: int, *, resource: float, value: float) -> Decision:
+        """As Tune decides."""
+        result = {self._unit: resource, self._metric: value}
+        answer = self._scheduler.on_trial_result(None, _stand_in(number), result)
+        return CONTINUE if answer == TrialScheduler.CONTINUE else STOP
+
+    def why(self, number: int) -> str:
+        """In general words: Tune does not say more."""
+        return self._words
 
 
 class _MedianRule(MedianStoppingRule):
@@ -107,90 +251,146 @@ class _MedianRule(MedianStoppingRule):
         return str(super().on_trial_result(tune_controller, trial, result))
 
     def _on_insufficient_samples(self, tune_controller: Any, trial: Any, time: float) -> str:
-        return CONTINUE
+        return str(TrialScheduler.CONTINUE)
 
 
-class _PatienceRule(FIFOScheduler):
-    """A trial that has not got better for a while ends, unless none was ever better."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Members:
+    """What a population needs to know of its trials."""
 
-    def __init__(self, config: SchedulerConfig, *, metric: str, mode: Mode) -> None:
-        super().__init__()
-        self._config = config
-        self._metric = metric
-        self._sign = 1.0 if mode == "min" else -1.0
-        self._best: dict[str, tuple[float, float]] = {}
-
-    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Nothing to note."""
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Whether it goes on."""
-        resource, value = result[self._config.unit], self._sign * result[self._metric]
-        best, at = self._best.get(trial.trial_id, (float("inf"), resource))
-        if value < best - self._config.min_change:
-            self._best[trial.trial_id] = best, at = value, resource
-        self._best.setdefault(trial.trial_id, (best, at))
-        if resource < self._config.grace or resource - at < self._config.patience:
-            return CONTINUE
-        is_best = best <= min(other for other, _ in self._best.values())
-        return CONTINUE if is_best else STOP
+    space: Space
+    """Where their values come from."""
+    mutate: Sequence[str]
+    """The paths that change."""
+    seed: int
+    """Of the search."""
+    first_assignment: Callable[[int], Assignment]
+    """What a trial began with."""
 
 
-def _asha(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float) -> TrialScheduler:
-    return NumberedScheduler([_rungs(config, metric, mode, max_resource, 0)], unit=config.unit, metric=metric)
+# --- builders --------------------------------------------------------------------------------------------
 
 
-def _hyperband(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float) -> TrialScheduler:
+def _asha(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float, members: Members | None = None
+) -> NumberedScheduler:
+    return NumberedScheduler(_brackets(config, metric, mode, max_resource, count=1), unit=config.unit, metric=metric)
+
+
+def _hyperband(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float, members: Members | None = None
+) -> NumberedScheduler:
     # Tune draws a trial's bracket at random, from numpy's global state; here trials take turns by their number, so that
     # it is the same after an interruption. Shares as in HyperBand (Li et al. 2018, algorithm 1).
     count = config.num_brackets(max_resource)
-    rules = [_rungs(config, metric, mode, max_resource, bracket) for bracket in range(count)]
+    rules = _brackets(config, metric, mode, max_resource, count=count)
     shares = [count / (count - bracket) * config.reduction_factor ** (count - 1 - bracket) for bracket in range(count)]
     return NumberedScheduler(rules, unit=config.unit, metric=metric, shares=shares)
 
 
-def _rungs(
-    config: SchedulerConfig, metric: str, mode: Mode, max_resource: float, bracket: int
-) -> AsyncHyperBandScheduler:
-    return AsyncHyperBandScheduler(
-        time_attr=config.unit,
-        metric=metric,
-        mode=mode,
-        grace_period=config.grace * config.reduction_factor**bracket,  # any number works, epochs may be fractions
-        max_t=max_resource,
-        reduction_factor=config.reduction_factor,
-    )
+def _brackets(config: SchedulerConfig, metric: str, mode: Mode, max_resource: float, *, count: int) -> list[Rule]:
+    """One rule a bracket. What their rungs foretell is learned together."""
+    rungs = config.rungs(max_resource)
+    prediction = RankPrediction(rungs, max_resource=max_resource, unit=config.unit)
+    rules: list[Rule] = []
+    for bracket in range(count):
+        plain = _TunesRule(
+            AsyncHyperBandScheduler(
+                time_attr=config.unit,
+                metric=metric,
+                mode=mode,
+                grace_period=rungs[bracket],  # any number works, epochs may be fractions
+                max_t=max_resource,
+                reduction_factor=config.reduction_factor,
+            ),
+            config, metric=metric, words=f"not among the best 1/{config.reduction_factor:g} at its rung",
+        )  # fmt: skip
+        protected = ProtectedRungs(
+            plain,
+            rungs=rungs[bracket:],
+            reduction_factor=config.reduction_factor,
+            prediction=prediction,
+            max_resource=max_resource,
+            sign=_sign(mode),
+        )
+        rules.append(protected if config.protect else plain)
+    return rules
 
 
-def _median(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None) -> TrialScheduler:
-    rule = _MedianRule(
-        time_attr=config.unit, metric=metric, mode=mode, grace_period=config.grace,
-        min_samples_required=config.min_trials, hard_stop=True,
-    )  # fmt: skip
+def _pasha(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float, members: Members | None = None
+) -> NumberedScheduler:
+    rule = Pasha(config, max_resource=max_resource, sign=_sign(mode))
     return NumberedScheduler([rule], unit=config.unit, metric=metric)
 
 
-def _patience(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None) -> TrialScheduler:
-    return NumberedScheduler([_PatienceRule(config, metric=metric, mode=mode)], unit=config.unit, metric=metric)
+def _population(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None, members: Members | None = None
+) -> NumberedScheduler:
+    assert members is not None, "a population has members"
+    explorer = (Bandit if config.name == "pb2" else Perturbation)(members.space, config, mutate=members.mutate)
+    rule = Population(
+        config,
+        explorer=explorer,
+        first_assignment=members.first_assignment,
+        sign=_sign(mode),
+        seed=members.seed,
+        max_resource=max_resource,
+    )
+    return NumberedScheduler([rule], unit=config.unit, metric=metric)
 
 
-def _none(config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None) -> TrialScheduler:
-    return FIFOScheduler()
+def _median(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None, members: Members | None = None
+) -> NumberedScheduler:
+    tunes = _MedianRule(
+        time_attr=config.unit, metric=metric, mode=mode, grace_period=config.grace,
+        min_samples_required=config.min_trials, hard_stop=True,
+    )  # fmt: skip
+    rule = _TunesRule(tunes, config, metric=metric, words="worse than the median of the others so far")
+    return NumberedScheduler([rule], unit=config.unit, metric=metric)
 
 
-SCHEDULERS: dict[str, Callable[..., TrialScheduler]] = {
+def _patience(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None, members: Members | None = None
+) -> NumberedScheduler:
+    return NumberedScheduler([Patience(config, sign=_sign(mode))], unit=config.unit, metric=metric)
+
+
+def _none(
+    config: SchedulerConfig, *, metric: str, mode: Mode, max_resource: float | None, members: Members | None = None
+) -> NumberedScheduler:
+    return NumberedScheduler([_TunesRule(FIFOScheduler(), config, metric=metric, words="")], unit=config.unit,
+                             metric=metric)  # fmt: skip
+
+
+SCHEDULERS: dict[str, Callable[..., NumberedScheduler]] = {
     "asha": _asha,
     "hyperband": _hyperband,
+    "pasha": _pasha,
+    "pbt": _population,
+    "pb2": _population,
     "median": _median,
     "patience": _patience,
     "none": _none,
 }
 
 
-def replay(scheduler: TrialScheduler, histories: Iterable[tuple[int, RungHistory]]) -> None:
-    """Give a fresh scheduler what trials of an interrupted search reported, those that go on included."""
-    if not isinstance(scheduler, NumberedScheduler):
-        return
+def replay(
+    scheduler: NumberedScheduler,
+    histories: Iterable[tuple[int, RungHistory]],
+    *,
+    events: Iterable[Mapping[str, Any]] = (),
+) -> None:
+    """Give a fresh scheduler what trials of an interrupted search reported, those that go on included.
+
+    Args:
+        scheduler: It knows nothing yet.
+        histories: What the study holds, by trial.
+        events: What the scheduler before it was told, in that order. What the study holds beyond them comes after.
+    """
+    for event in events:
+        scheduler.apply(event)
     for number, history in histories:
         for resource, value in sorted(history.items()):
             scheduler.decide(number, resource=resource, value=value)
@@ -209,11 +409,8 @@ def _turns(shares: Sequence[float]) -> list[int]:
     return turns
 
 
-@dataclass(frozen=True, slots=True)
-class _StandIn:
-    """What a rule of Tune's needs to know of a trial."""
-
-    trial_id: str
+def _sign(mode: Mode) -> float:
+    return 1.0 if mode == "min" else -1.0
 
 
 def _stand_in(number: int) -> Any:

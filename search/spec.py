@@ -58,6 +58,10 @@ class SearchConfig(Repetition):
         Annotated[WarmStartConfig, BeforeValidator(as_warm_start, json_schema_input_type=str | WarmStartConfig)], ...
     ] = ()
     """Other searches to learn from: their folders, or mappings with `search` and how."""
+    stop_trial_when: tuple[str, ...] = ()
+    """Conditions that end a trial early, besides the scheduler: expressions over its metrics and `epochs`, `steps`,
+    `tokens`, `evaluations` and `seconds`, such as `eval/loss > 10 and epochs >= 1`. Checked at each report, for all
+    rows since the one before. Default: none."""
 
 
 class CheckpointsConfig(Section):

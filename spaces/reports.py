@@ -91,7 +91,7 @@ class TrialFailure:
     """Why a trial has no result. A failure is a result too: it is recorded and told to the sampler."""
 
     kind: FailureKind
-    """`diverged`: a loss became NaN or infinite. `lost`: its process died and was not brought back."""
+    """`diverged`: a loss became NaN or infinite, or blew up. `lost`: its process died and was not brought back."""
     message: str
     """One line for a person."""
     details: str = ""

@@ -409,6 +409,20 @@ class StoppingConfig(Section):
     """A smaller change than this is no improvement."""
     metric: str | None = None
     """What must improve. Default: the task's first metric."""
+    diverged_above: Annotated[float, Field(ge=0.0)] = 3.0
+    """A trial has failed, as diverged, when its training and its evaluation loss are this many times the loss of
+    guessing without a model (or of the first evaluation, where that is not known) at three evaluations in a row, none
+    of them its best. 0: only when a loss is no number."""
+
+    @model_validator(mode="after")
+    def _leaves_room_to_learn(self) -> "StoppingConfig":
+        if 0 < self.diverged_above <= 1:
+            raise SpecError(
+                f"`diverged_above > 1` must hold, but got {self.diverged_above:g}: every trial begins by guessing. 0 "
+                "switches the guard off.",
+                path="diverged_above",
+            )
+        return self
 
 
 class RegularizationConfig(Section):

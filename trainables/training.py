@@ -22,6 +22,7 @@ from trainables.distributed import (
     parameters_hash,
     prove_equal,
 )
+from trainables.divergence import DivergenceGuard
 from trainables.freezing import GradualUnfreezing
 from trainables.memory import Batches
 from trainables.models import build_model
@@ -74,6 +75,9 @@ def build_trainer(
         evaluations_done=resume_from.report.progress.evaluation if resume_from else 0,
         attempt=directory.attempt if directory else 1,
         patience=patience_of(trial, resume_from=resume_from),
+        guard=DivergenceGuard(
+            trial.stopping.diverged_above, card=data.card, resume_from=resume_from.path if resume_from else None
+        ),
         ranks=ranks,
     )  # fmt: skip
     arguments = training_arguments(trial, output=output, batches=log.batches)

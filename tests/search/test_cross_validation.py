@@ -148,9 +148,9 @@ def test_a_stopped_trial_says_whom_it_lost_to(raced: Raced) -> None:
     directory, done = raced
     stopped = read_records(directory).trials[1]
     assert stopped.state == "PRUNED"
-    assert stopped.stop_reason is not None
-    assert stopped.stop_reason.startswith("worse than trial 0 by")
-    assert stopped.stop_reason in done.stdout
+    assert stopped.stopped_because is not None
+    assert stopped.stopped_because.startswith("worse than trial 0 by")
+    assert stopped.stopped_because in done.stdout
 
 
 @pytest.mark.ray

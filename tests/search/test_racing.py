@@ -6,12 +6,14 @@ import pytest
 
 from search.fold_sections import RacingConfig
 from search.racing import Race
+from spaces.reports import Progress, TrialReport
+from trainables.fold_sections import FoldsConfig
 
 GOOD = [0.50, 0.52, 0.48, 0.51, 0.49]
 
 
 def race(*, mode: str = "min", trainings: int = 5, **config: object) -> Race:
-    return Race(RacingConfig.model_validate(config), mode=mode, trainings=trainings, test_share=1 / (trainings - 1))
+    return Race(RacingConfig.model_validate(config), FoldsConfig(folds=trainings), metric="loss", mode=mode)
 
 
 def test_a_much_worse_trial_is_out_after_two_folds() -> None:
@@ -115,3 +117,17 @@ def test_a_worse_trial_costs_few_folds() -> None:
                 trained += ended
                 break
     assert trained / 100 < 1.5
+
+
+def report(*values: float, ended: int) -> TrialReport:
+    metrics = {"loss": sum(values) / len(values)} | {f"fold/{index}/loss": each for index, each in enumerate(values)}
+    return TrialReport(progress=Progress(step=1, epoch=1, tokens=1, evaluation=1), metrics=metrics, folds_ended=ended)
+
+
+def test_a_trial_is_judged_between_its_folds_only() -> None:
+    racing = race()
+    assert racing.met_by(0, report(*GOOD, ended=5)) is None
+    assert racing.met_by(1, report(0.80, 0.82, 0.9, ended=2)) is None, "its third fold runs"
+    said = racing.met_by(1, report(0.80, 0.82, 0.81, ended=3))
+    assert said is not None
+    assert said.startswith("worse than trial 0 by 0.31 on 3 folds (p = ")
