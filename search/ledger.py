@@ -7,7 +7,7 @@ reason. Knows no ray, no folders of trials and no W&B.
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -173,9 +173,10 @@ def open_ledger(
     *,
     step_of: Callable[[Progress], int],
     algorithm: AlgorithmConfig,
+    start_from: Sequence[Mapping[str, Any]] = (),
 ) -> Ledger:
-    """The ledger of `study`, suggesting as `algorithm` does."""
-    proposer = make_proposer(space, algorithm, seed=spec.search.seed, start_from=spec.search.start_from)
+    """The ledger of `study`, suggesting as `algorithm` does, the points of `start_from` first."""
+    proposer = make_proposer(space, algorithm, seed=spec.search.seed, start_from=start_from)
     return Ledger(study, proposer=proposer, metric=spec.metric, step_of=step_of)
 
 

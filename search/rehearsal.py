@@ -144,5 +144,5 @@ def _script(plan: Plan, name: str, request: Request) -> Script:
         mode=spec.mode,
         num_trials=plan.num_trials,
         max_resource=plan.max_resource,
-        start_from=spec.search.start_from,
+        start_from=plan.start_points(),
     )

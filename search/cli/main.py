@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from search.cli import cache, machine, rehearsing, results, running, specs
+from search.cli import cache, machine, presets, rehearsing, results, running, specs
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("trial")(running.trial)
 app.command("rehearse")(rehearsing.rehearse)
 app.command("resume")(running.resume)
 app.command("leaderboard")(results.leaderboard)
+app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
 app.add_typer(cache.app, name="cache")
