@@ -18,6 +18,7 @@ from search.auto import Situation, chosen
 from search.first_guesses import FirstGuess, first_guesses
 from search.load import LoadedSpec, explain, line_of, models_in
 from search.presets import AppliedPreset
+from search.priors import check_priors
 from search.spec import DEFAULT_TRIALS, SearchSpec
 from search.start_points import check_start_points
 from search.yaml_text import Lines
@@ -92,7 +93,12 @@ class Plan:
 
     def situation(self, *, num_parallel: int = 1) -> Situation:
         """What `auto` looks at."""
-        return Situation(num_trials=self.num_trials, grid_size=self.grid_size, num_parallel=num_parallel)
+        return Situation(
+            num_trials=self.num_trials,
+            grid_size=self.grid_size,
+            num_parallel=num_parallel,
+            has_priors=self.space.has_priors,
+        )
 
     def step_of(self, progress: Progress) -> int:
         """The step at which the study records an evaluation: the unit of the scheduler, whole numbers."""
@@ -161,6 +167,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         _check_precision(spec, space)
         grid_size = _grid_size(spec, space)
         num_trials = _num_trials(spec, grid_size)
+        check_priors(spec.search.algorithm, space)
         check_start_points(spec, space, num_trials=num_trials)
         return Plan(
             spec=spec,

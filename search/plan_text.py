@@ -100,7 +100,9 @@ def describe(parameter: Parameter) -> str:
     condition = " and ".join(
         f"{path} is {' or '.join(show_value(value) for value in allowed)}" for path, allowed in parameter.when
     )
-    return _range(parameter.distribution) + (f", when {condition}" if condition else "")
+    prior = parameter.prior
+    belief = f", best believed near {show_value(prior.value)} ({prior.confidence} confidence)" if prior else ""
+    return _range(parameter.distribution) + belief + (f", when {condition}" if condition else "")
 
 
 def _range(distribution: Distribution) -> str:

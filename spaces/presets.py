@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import yaml
 
 from spaces.errors import SpecError, did_you_mean
 
-SCALING_LAWS = "scaling_laws"
+SCALING_LAWS: Final = "scaling_laws"
 """In place of points: first guesses are computed from the size of the model and of its data."""
 
 

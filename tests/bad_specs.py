@@ -584,6 +584,16 @@ TASKS = [
          "  scheduler: {name: asha, unit: evaluations, grace: 4}"), "search.scheduler", "at most 4 evaluations", good=PROMPT),
 ]  # fmt: skip
 
-GROUPS = {"task": TASKS, "unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
+BELIEFS = [
+    _bad("unknown preset", *_line("  training.per_device_train_batch_size:", "  preset: bert-finetun\n  training.per_device_train_batch_size:"),
+         "space.preset: there is no preset `bert-finetun`", "`bert-finetune`?"),
+    _bad("preset of another model", "space:\n", "space:\n  preset: bert-finetune  # here\n", "space.preset: `bert-finetune` is for an encoder such as BERT, pretrained"),
+    _bad("prior beyond its range", *_rate("    log_uniform: [1e-4, 3e-2]\n    prior: 1"), "space.training.learning_rate: `prior` must lie from 0.0001 to 0.03"),
+    _bad("confidence without a prior", *_rate("    log_uniform: [1e-4, 3e-2]\n    confidence: high"), "space.training.learning_rate: `confidence` is that of a `prior`"),
+    _bad("laws of a classifier", *_line("  trials: 12", "  start_from: scaling_laws"), "search.start_from: scaling laws", "`task: causal_lm`"),
+    _bad("mup without a base", *_line("  architecture: bert", "  architecture: bert\n  parametrization: mup"), "model.parametrization.base: `mup` needs the widths"),
+]  # fmt: skip
+
+GROUPS = {"task": TASKS, "belief": BELIEFS, "unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
           "scheduler": SCHEDULER, "start": START, "trainable": TRAINABLE, "workers": WORKERS}  # fmt: skip
 BAD_SPECS = {f"{group}: {bad.name}": bad for group, bads in GROUPS.items() for bad in bads}
