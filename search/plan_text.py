@@ -187,7 +187,8 @@ def _algorithm(plan: Plan) -> str:
     else:
         words = f"{chosen_as}, seed {plan.spec.search.seed}"
     if algorithm.startup_trials is not None:
-        words += f", the first {algorithm.startup_trials} {algorithm.startup.replace('_', '-')}"
+        how = "by turns from the priors and random" if plan.space.has_priors else algorithm.startup.replace("_", "-")
+        words += f", the first {algorithm.startup_trials} {how}"
     if isinstance(plan.spec.search.start_from, str):
         words += f", starting from {_first_guesses(plan)}"
     elif plan.spec.search.start_from:

@@ -585,8 +585,7 @@ TASKS = [
 ]  # fmt: skip
 
 BELIEFS = [
-    _bad("unknown preset", *_line("  training.per_device_train_batch_size:", "  preset: bert-finetun\n  training.per_device_train_batch_size:"),
-         "space.preset: there is no preset `bert-finetun`", "`bert-finetune`?"),
+    _bad("unknown preset", "space:\n", "space:\n  preset: bert-finetun  # here\n", "space.preset: there is no preset `bert-finetun`", "`bert-finetune`?"),
     _bad("preset of another model", "space:\n", "space:\n  preset: bert-finetune  # here\n", "space.preset: `bert-finetune` is for an encoder such as BERT, pretrained"),
     _bad("prior beyond its range", *_rate("    log_uniform: [1e-4, 3e-2]\n    prior: 1"), "space.training.learning_rate: `prior` must lie from 0.0001 to 0.03"),
     _bad("confidence without a prior", *_rate("    log_uniform: [1e-4, 3e-2]\n    confidence: high"), "space.training.learning_rate: `confidence` is that of a `prior`"),
