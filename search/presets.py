@@ -20,6 +20,7 @@ from trainables.sizes import has_known_size
 
 _KEY = "preset"
 _WHERE = f"space.{_KEY}"
+_LORA = "lora"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,6 +147,9 @@ def _check_model(preset: Preset, raw: Mapping[str, Any]) -> None:
             f"`{preset.name}` trains all weights, which wants far lower learning rates than `model.adapter`: leave "
             "one of them out."
         )
+    method = adapter.get("method", _LORA) if isinstance(adapter := model.get("adapter"), dict) else _LORA
+    if preset.adapter and method != _LORA:
+        raise SpecError(f"`{preset.name}` is for `{_LORA}`, but the method of `model.adapter` is `{method}`.")
     kind = str(architecture) if architecture is not None else _pretrained_type(str(pretrained))
     if kind and not _is_of_kind(kind, preset.models):
         raise SpecError(f"{wanted}, but {given} is a {kind}.")

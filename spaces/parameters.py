@@ -48,7 +48,7 @@ def parse_parameter(path: str, entry: Any) -> Parameter:
 
 def _without_belief(entry: Any) -> tuple[Any, dict[str, Any]]:
     """An entry of `space` without its prior, and the prior's arguments."""
-    if not isinstance(entry, Mapping) or entry.get("prior") is None:
+    if not isinstance(entry, Mapping) or "prior" not in entry:
         return entry, {}
     belief = {"value": entry["prior"], "confidence": entry.get("confidence", "medium")}
     return {key: value for key, value in entry.items() if key not in ("prior", "confidence")}, belief

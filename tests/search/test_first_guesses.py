@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import optuna
 import pytest
 
 from search.first_guesses import nearest
 from search.load import load_spec
 from search.plan import Plan, make_plan
+from search.run import _settled_points
 from spaces.errors import SpecError
 from spaces.parameters import parse_parameter
 from spaces.scaling_laws import SCALING_LAWS, Training
@@ -70,6 +72,13 @@ def test_without_prepared_data_epochs_have_no_tokens_yet(monkeypatch: pytest.Mon
     assert plan.first_guesses() is None
     with pytest.raises(SpecError, match=r"search.start_from: how many tokens"):
         plan.start_points()
+
+
+def test_points_are_settled_once_whatever_is_known_later() -> None:
+    study = optuna.create_study()
+    first = _settled_points(plan_of(), study)
+    assert first == plan_of().start_points()
+    assert _settled_points(plan_of("training.max_steps=10"), study) == first
 
 
 @pytest.mark.parametrize(

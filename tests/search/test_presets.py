@@ -106,8 +106,7 @@ def test_settings_are_those_of_the_preset_unless_the_spec_has_its_own() -> None:
 
 
 def test_settings_that_go_together_go_together() -> None:
-    plan = plan_of("training.lr_scheduler_type=linear", text=FITTING["gpt-pretrain"].replace("bert-fine", "gpt-pre"
-                   ).replace("gpt-pretune", "gpt-pretrain"))  # fmt: skip
+    plan = plan_of("space.preset=gpt-pretrain", "training.lr_scheduler_type=linear", text=FITTING["gpt-pretrain"])
     assert not plan.document["training"].get("lr_scheduler_kwargs")
 
 
@@ -137,6 +136,7 @@ def test_a_preset_says_nothing_of_a_space_without_one() -> None:
             "an encoder such as BERT, pretrained, but pretrained `./decoder` is a gpt2",
         ),
         (["model.adapter.method=lora"], "trains all weights"),
+        (["space.preset=lora-finetune", "model.adapter.method=ia3"], "is for `lora`, but the method of .* is `ia3`"),
         (["space.preset=rnn-lm", "task=causal_lm"], "an rnn, lstm or gru, from scratch, but the model is pretrained"),
         (["space.preset=rnn-lm", "task=causal_lm", "model={architecture: gpt2}"], "`gpt2` from scratch is a gpt2"),
     ],
