@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 WIDTHS = (64, 128, 256)
-RATES = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
+RATES = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032)
 SCHEMES = ("standard", "mup")
 METRIC = "eval/bits_per_byte"
 _HEAD_WIDTH = 16
