@@ -482,7 +482,7 @@ SCHEDULER = [
 
 START = [
     _bad("not a list", *_line("  trials: 12", "  start_from: {training.learning_rate: 1e-3}"),
-         "search.start_from: expected a list"),
+         "search.start_from: expected `scaling_laws` or a list"),
     _bad("not searched", *_line("  trials: 12", "  start_from: [{training.learning_rat: 1e-3}]"),
          "search.start_from.0:", "`training.learning_rat` is not searched", "`training.learning_rate`?"),
     _bad("outside", *_line("  trials: 12", "  start_from: [{training.learning_rate: 1}]"),
