@@ -211,9 +211,10 @@ def open_ledger(
     *,
     step_of: Callable[[Progress], int],
     algorithm: AlgorithmConfig,
+    start_from: Sequence[Mapping[str, Any]] = (),
 ) -> Ledger:
-    """The ledger of `study`, suggesting as `algorithm` does."""
-    points = (*spec.search.start_from, *study.user_attrs.get(WARM_POINTS, ()))
+    """The ledger of `study`, suggesting as `algorithm` does, the points of `start_from` and of other searches first."""
+    points = (*start_from, *study.user_attrs.get(WARM_POINTS, ()))
     proposer = make_proposer(space, algorithm, seed=spec.search.seed, start_from=points)
     return Ledger(study, proposer=proposer, metric=spec.metric, step_of=step_of)
 

@@ -16,10 +16,13 @@ from analysis.records import SearchFiles
 from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
 from search.budget import check_budget
+from search.first_guesses import FirstGuess, first_guesses
 from search.fold_checks import check_folds
 from search.load import LoadedSpec, explain, line_of, models_in
+from search.presets import AppliedPreset
+from search.priors import check_priors
 from search.scheduler_checks import check_scheduler
-from search.spec import SearchSpec
+from search.spec import DEFAULT_TRIALS, SearchSpec
 from search.start_points import check_start_points
 from search.yaml_text import Lines
 from spaces.distributions import Choice, Distribution
@@ -48,7 +51,6 @@ from trainables.tasks.registry import TASKS
 from trainables.training_checks import check_needs_no_gpu
 from trainables.user_functions import check_trainable
 
-DEFAULT_TRIALS = 20
 _SECTIONS = {
     "model": ModelConfig, "data": DataConfig, "stopping": StoppingConfig, "regularization": RegularizationConfig,
 }  # fmt: skip
@@ -78,6 +80,8 @@ class Plan:
     """Whether every evaluation ends an epoch."""
     files: SearchFiles
     """Where the search will lie."""
+    preset: AppliedPreset | None = None
+    """What a preset has given to the spec."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -92,7 +96,12 @@ class Plan:
 
     def situation(self, *, num_parallel: int = 1) -> Situation:
         """What `auto` looks at."""
-        return Situation(num_trials=self.num_trials, grid_size=self.grid_size, num_parallel=num_parallel)
+        return Situation(
+            num_trials=self.num_trials,
+            grid_size=self.grid_size,
+            num_parallel=num_parallel,
+            has_priors=self.space.has_priors,
+        )
 
     def step_of(self, progress: Progress) -> int:
         """The step at which the study records an evaluation: the unit of the scheduler, whole numbers."""
@@ -115,6 +124,27 @@ class Plan:
     def is_at_end(self, progress: Progress) -> bool:
         """Whether a trial has had all the training that any trial gets."""
         return self.max_resource is not None and progress.resource(self.spec.search.scheduler.unit) >= self.max_resource
+
+    def first_guesses(self) -> list[FirstGuess] | None:
+        """`start_from: scaling_laws`: a point from each law; None while the tokens of the data are not known."""
+        return first_guesses(self.spec, self.space, self.document, card=self.cached_data())
+
+    def start_points(self) -> list[dict[str, Any]]:
+        """The points that are tried first; those of scaling laws once the data is prepared.
+
+        Raises:
+            SpecError: it is not, and its size is needed.
+        """
+        if not isinstance(self.spec.search.start_from, str):
+            return list(self.spec.search.start_from)
+        found = self.first_guesses()
+        if found is None:
+            raise SpecError(
+                "how many tokens there are is known once the data is prepared, by a first `run` or `trial`: until "
+                "then give points of your own, or none (`[]`).",
+                path="search.start_from",
+            )
+        return [guess.point for guess in found][: self.num_trials]
 
     def cached_data(self) -> DataCard | None:
         """Sizes of the data, if it was prepared before."""
@@ -143,6 +173,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         check_budget(spec.search.budget, spec.resources)
         grid_size = _grid_size(spec, space)
         num_trials = _num_trials(spec, grid_size)
+        check_priors(spec.search.algorithm, space)
         check_start_points(spec, space, num_trials=num_trials)
         return Plan(
             spec=spec,
@@ -152,6 +183,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
             max_resource=_max_resource(spec, space),
             has_whole_epochs=_has_whole_epochs(spec, space),
             files=SearchFiles(Path(spec.storage).expanduser().resolve() / spec.name),
+            preset=loaded.preset,
         )
     except SpecError as error:
         raise _with_line(error, loaded.lines) from None

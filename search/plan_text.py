@@ -16,6 +16,7 @@ from search.algorithms import FINITE, with_startup_trials
 from search.auto import chosen
 from search.budget_text import budget_text
 from search.plan import Plan
+from search.presets import AppliedPreset
 from spaces.distributions import Choice, Distribution
 from spaces.errors import SpecError
 from spaces.space import Parameter
@@ -37,6 +38,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "name": spec.name,
         "task": spec.task or spec.trainable,
         "model": _model(plan),
+        "preset": plan.preset.name if plan.preset else None,
         "objective": {"metric": spec.metric, "mode": spec.mode},
         "algorithm": spec.search.algorithm.name,
         "scheduler": spec.search.scheduler.name,
@@ -67,6 +69,8 @@ def plan_text(plan: Plan) -> RenderableType:
     lines.add_row("task", f"{task}, {facts['model']}" if facts["model"] else task)
     lines.add_row("data", _data(plan))
     lines.add_row("objective", f"{spec.metric}, {'smaller' if spec.mode == 'min' else 'larger'} is better")
+    if plan.preset is not None:
+        lines.add_row("preset", _preset(plan.preset))
     lines.add_row("algorithm", _algorithm(plan))
     lines.add_row("scheduler", _scheduler(plan))
     at_once = facts["concurrent_trials"]
@@ -100,7 +104,9 @@ def describe(parameter: Parameter) -> str:
     condition = " and ".join(
         f"{path} is {' or '.join(show_value(value) for value in allowed)}" for path, allowed in parameter.when
     )
-    return _range(parameter.distribution) + (f", when {condition}" if condition else "")
+    prior = parameter.prior
+    belief = f", best believed near {show_value(prior.value)} ({prior.confidence} confidence)" if prior else ""
+    return _range(parameter.distribution) + belief + (f", when {condition}" if condition else "")
 
 
 def _range(distribution: Distribution) -> str:
@@ -185,12 +191,31 @@ def _algorithm(plan: Plan) -> str:
     else:
         words = f"{chosen_as}, seed {plan.spec.search.seed}"
     if algorithm.startup_trials is not None:
-        words += f", the first {algorithm.startup_trials} {algorithm.startup.replace('_', '-')}"
-    if plan.spec.search.start_from:
+        how = "by turns from the priors and random" if plan.space.has_priors else algorithm.startup.replace("_", "-")
+        words += f", the first {algorithm.startup_trials} {how}"
+    if isinstance(plan.spec.search.start_from, str):
+        words += f", starting from {_first_guesses(plan)}"
+    elif plan.spec.search.start_from:
         words += f", starting from {len(plan.spec.search.start_from)} given points"
     if algorithm.name in FINITE or plan.grid_size is None:
         return words
     return f"{words}; the space has {plan.grid_size} points"
+
+
+def _first_guesses(plan: Plan) -> str:
+    found = plan.first_guesses()
+    if found is None:
+        return "first guesses by scaling laws, made once the data is prepared"
+    return "first guesses by scaling laws: " + "; ".join(guess.words for guess in found)
+
+
+def _preset(preset: AppliedPreset) -> str:
+    words = preset.name
+    if preset.settings:
+        words += f", sets {', '.join(f'{path} {show_value(value)}' for path, value in preset.settings.items())}"
+    if preset.left_out:
+        words += f"; without {', '.join(preset.left_out)}, which the spec says itself"
+    return words
 
 
 def _scheduler(plan: Plan) -> str:

@@ -103,7 +103,7 @@ class RandomProposer:
         """A draw that meets the constraints and was not drawn before."""
         if self._points.are_exhausted(study):
             return None
-        draft = _draw_new(self._space, Random(seed_of(self._seed, turn_of(trial))), self._points.taken(study))
+        draft = draw_new(self._space, Random(seed_of(self._seed, turn_of(trial))), self._points.taken(study))
         if draft is not None:
             self._points.taken(study).add(draft.key)
         return draft
@@ -153,7 +153,7 @@ class SamplerProposer:
                     return neighbour
                 break
         # It insists on a forbidden region, or on one where all was run: leave it.
-        return _draw_new(self._space, Random(trial_seed), taken)
+        return draw_new(self._space, Random(trial_seed), taken)
 
 
 class StartedProposer:
@@ -172,10 +172,9 @@ class StartedProposer:
         """Point number n for turn number n, while there is one."""
         if turn_of(trial) >= len(self._points):
             return self._inner.propose(study, trial)
-        generator, taken = Random(seed_of(self._seed, turn_of(trial))), self._taken.taken(study)
-        draft = self._completed(self._points[turn_of(trial)], generator, taken) or _draw_new(
-            self._space, generator, taken
-        )
+        turn, taken = turn_of(trial), self._taken.taken(study)
+        generator = Random(seed_of(self._seed, turn))
+        draft = self._completed(self._points[turn], generator, taken) or draw_new(self._space, generator, taken)
         if draft is not None:
             taken.add(draft.key)
         return draft
@@ -215,10 +214,10 @@ def seed_of(seed: int, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
 
 
-def _draw_new(space: Space, generator: Random, taken: set[str]) -> Draft | None:
-    """A random draft that is not taken; None when none was found."""
+def draw_new(space: Space, generator: Random, taken: set[str], *, believing: bool = False) -> Draft | None:
+    """A random draft that is not taken, or one from the priors; None when none was found."""
     for _ in range(_MODEL_ATTEMPTS):
-        assignment = space.sample(generator)
+        assignment = space.sample(generator, believing=believing)
         if key_of(assignment) not in taken:
             return given_draft(space, assignment)
     if not space.is_finite or space.grid_size(constrained=False) > _MOST_POINTS_LISTED:

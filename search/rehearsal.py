@@ -14,6 +14,7 @@ from search.algorithms import AlgorithmConfig, AlgorithmName
 from search.load import LoadedSpec, load_spec
 from search.own_tables import table_of_search
 from search.plan import Plan, make_plan
+from search.priors import check_priors
 from search.regret import regret_text
 from search.rehearse import Rehearsal, Script
 from search.repeats import Repeats, play_all
@@ -133,9 +134,9 @@ def _script(plan: Plan, name: str, request: Request) -> Script:
             f"there is no algorithm `{name}`.{did_you_mean(name, known)} Known: {', '.join(known)}.", path="--algorithm"
         )
     own = spec.search.algorithm
-    algorithm = plan.resolved_algorithm(
-        own if own.name == name else AlgorithmConfig(name=name), num_parallel=request.num_parallel
-    )
+    wanted = own if own.name == name else AlgorithmConfig(name=name)
+    check_priors(wanted, plan.space)
+    algorithm = plan.resolved_algorithm(wanted, num_parallel=request.num_parallel)
     return Script(
         space=plan.space,
         algorithm=algorithm,
@@ -144,6 +145,6 @@ def _script(plan: Plan, name: str, request: Request) -> Script:
         mode=spec.mode,
         num_trials=plan.num_trials,
         max_resource=plan.max_resource,
-        start_from=spec.search.start_from,
+        start_from=plan.start_points(),
         budget=spec.search.budget,
     )

@@ -46,6 +46,8 @@ _ALGORITHM = "sampler"
 """Attribute of the study: the algorithm and its arguments."""
 ENDED_BY = "ended_by"
 """Attribute of the study: which budget ended the search before all its trials were run."""
+_START_POINTS = "start_from"
+"""Attribute of the study: the points that scaling laws gave."""
 _VERSIONS_OF = ("tunesmith", "torch", "transformers", "datasets", "ray", "optuna", "wandb")
 
 
@@ -203,6 +205,15 @@ def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> 
     return algorithm
 
 
+def _settled_points(plan: Plan, study: optuna.Study) -> list[dict[str, Any]]:
+    """The points that come first. Guesses from the size of the data are made once, when it is prepared."""
+    if not isinstance(plan.spec.search.start_from, str):
+        return plan.start_points()
+    if (recorded := study.user_attrs.get(_START_POINTS)) is None:
+        study.set_user_attr(_START_POINTS, recorded := plan.start_points())
+    return list(recorded)
+
+
 def _recorder(
     plan: Plan,
     study: optuna.Study,
@@ -218,7 +229,14 @@ def _recorder(
 
     return Recorder(
         plan.files,
-        open_ledger(study, spec, plan.space, step_of=plan.step_of, algorithm=algorithm),
+        open_ledger(
+            study,
+            spec,
+            plan.space,
+            step_of=plan.step_of,
+            algorithm=algorithm,
+            start_from=_settled_points(plan, study),
+        ),
         tracker,
         progress,
         metric=spec.metric,
@@ -305,6 +323,7 @@ def _write_spec(plan: Plan) -> SearchIdentity:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
         "versions": {name: version(name) for name in _VERSIONS_OF},
+        **({"preset": plan.preset.name} if plan.preset is not None else {}),
     }
     replace_text(plan.files.spec, to_yaml({**resolved, RECORDED: recorded}))
     return SearchIdentity(name=plan.spec.name, fingerprint=fingerprint, directory=plan.files.path)

@@ -25,6 +25,9 @@ from trainables.metrics import MODES, Mode
 from trainables.task_sections import PreferenceConfig, PromptConfig, check_sections
 from trainables.tasks.registry import TASKS
 
+DEFAULT_TRIALS = 20
+"""Of a search that says nothing of its length, unless it is a grid."""
+
 
 def _name_as_mapping(value: Any) -> Any:
     """`tpe` is short for `{name: tpe}`."""
@@ -44,8 +47,10 @@ class SearchConfig(Repetition):
     """`min` or `max`. Default: follows from the metric."""
     trials: PositiveInt | None = None
     """How many trials. Default: all points of a grid; 20 otherwise."""
-    start_from: tuple[dict[str, Any], ...] = ()
-    """Points that are tried first, such as `[{training.learning_rate: 3e-4}]`. What a point leaves out is drawn."""
+    start_from: Literal["scaling_laws"] | tuple[dict[str, Any], ...] = ()
+    """Points that are tried first, such as `[{training.learning_rate: 3e-4}]`. What a point leaves out is drawn.
+    `scaling_laws`: a point from each of the published laws, for pretraining. Default: those of `space.preset`, or
+    none."""
     seed: NonNegativeInt = 0
     """Seed of the suggestions. Trials have their own, `training.seed`."""
     scheduler: Annotated[

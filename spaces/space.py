@@ -56,6 +56,10 @@ class Space:
         self._draws = tuple(
             (parameter.path, parameter.distribution, self._conditions[parameter.path]) for parameter in self.parameters
         )
+        self._believed = tuple(
+            (parameter.path, parameter.prior or parameter.distribution, self._conditions[parameter.path])
+            for parameter in self.parameters
+        )
 
     @classmethod
     def parse(
@@ -113,6 +117,11 @@ class Space:
         """Whether a grid can list all assignments."""
         return all(parameter.distribution.num_values is not None for parameter in self.parameters)
 
+    @property
+    def has_priors(self) -> bool:
+        """Whether the user believes something of where the best values lie."""
+        return any(parameter.prior is not None for parameter in self.parameters)
+
     def to_optuna(self) -> dict[str, Any]:
         """Path -> Optuna distribution, for all parameters, active or not."""
         return {path: parameter.distribution.to_optuna() for path, parameter in self._by_path.items()}
@@ -143,8 +152,12 @@ class Space:
 
     # --- one of it ---
 
-    def sample(self, rng: Random) -> Assignment:
+    def sample(self, rng: Random, *, believing: bool = False) -> Assignment:
         """An allowed assignment drawn at random. Its lists and mappings are shared: copy before changing them.
+
+        Args:
+            rng: Draws.
+            believing: Draw parameters that have a prior from it.
 
         Raises:
             SpecError: 10,000 draws in a row broke a constraint.
@@ -152,7 +165,7 @@ class Space:
         broken: Counter[str] = Counter()
         for _ in range(_MAX_REJECTIONS):
             assignment: Assignment = {}
-            for path, distribution, conditions in self._draws:
+            for path, distribution, conditions in self._believed if believing else self._draws:
                 if not conditions or _hold(conditions, assignment):
                     assignment[path] = distribution.sample(rng)
             if (constraint := self.violated(assignment)) is None:

@@ -482,7 +482,7 @@ SCHEDULER = [
 
 START = [
     _bad("not a list", *_line("  trials: 12", "  start_from: {training.learning_rate: 1e-3}"),
-         "search.start_from: expected a list"),
+         "search.start_from: expected `scaling_laws` or a list"),
     _bad("not searched", *_line("  trials: 12", "  start_from: [{training.learning_rat: 1e-3}]"),
          "search.start_from.0:", "`training.learning_rat` is not searched", "`training.learning_rate`?"),
     _bad("outside", *_line("  trials: 12", "  start_from: [{training.learning_rate: 1}]"),
@@ -599,6 +599,15 @@ BUDGET = [
     _bad("unknown key of learning", *_line("  trials: 12", "  warm_start: [{search: ./a, point: 3}]"), "search.warm_start.0.point: unknown key", "`points`?"),
 ]  # fmt: skip
 
-GROUPS = {"task": TASKS, "unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
+BELIEFS = [
+    _bad("unknown preset", "space:\n", "space:\n  preset: bert-finetun  # here\n", "space.preset: there is no preset `bert-finetun`", "`bert-finetune`?"),
+    _bad("preset of another model", "space:\n", "space:\n  preset: bert-finetune  # here\n", "space.preset: `bert-finetune` is for an encoder such as BERT, pretrained"),
+    _bad("prior beyond its range", *_rate("    log_uniform: [1e-4, 3e-2]\n    prior: 1"), "space.training.learning_rate: `prior` must lie from 0.0001 to 0.03"),
+    _bad("confidence without a prior", *_rate("    log_uniform: [1e-4, 3e-2]\n    confidence: high"), "space.training.learning_rate: `confidence` is that of a `prior`"),
+    _bad("laws of a classifier", *_line("  trials: 12", "  start_from: scaling_laws"), "search.start_from: scaling laws", "`task: causal_lm`"),
+    _bad("mup without a base", *_line("  architecture: bert", "  architecture: bert\n  parametrization: mup"), "model.parametrization.base: `mup` needs the widths"),
+]  # fmt: skip
+
+GROUPS = {"task": TASKS, "belief": BELIEFS, "unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
           "scheduler": SCHEDULER, "start": START, "trainable": TRAINABLE, "workers": WORKERS, "budget": BUDGET}  # fmt: skip
 BAD_SPECS = {f"{group}: {bad.name}": bad for group, bads in GROUPS.items() for bad in bads}

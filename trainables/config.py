@@ -23,6 +23,7 @@ from trainables.model_sections import (
     AdapterConfig,
     FreezeConfig,
     InitializationConfig,
+    ParametrizationConfig,
     QuantizationConfig,
     UnfreezeConfig,
     scheme_as_mapping,
@@ -94,6 +95,12 @@ class ModelConfig(Section):
         ),
     ] = InitializationConfig()
     """From scratch: how random weights are drawn. A scheme, or a mapping with `scheme` and its arguments."""
+    parametrization: Annotated[
+        ParametrizationConfig,
+        BeforeValidator(scheme_as_mapping, json_schema_input_type=Literal["standard", "mup"] | ParametrizationConfig),
+    ] = ParametrizationConfig()
+    """From scratch: how weights and learning rates follow the width. A scheme, or a mapping with `scheme` and
+    `base`."""
     adapter: AdapterConfig | None = None
     """Train a small addition to the pretrained weights instead of themselves. Default: all weights train."""
     quantization: QuantizationConfig | None = None
@@ -121,6 +128,8 @@ class ModelConfig(Section):
                     raise SpecError(f"`{name}` needs `pretrained`: {reason}.")
         elif self.initialization != InitializationConfig():
             raise SpecError("`initialization` draws random weights, but `pretrained` brings its own.")
+        elif self.parametrization.scheme != "standard":
+            raise SpecError("`parametrization` is about random weights, but `pretrained` brings its own.")
         return self
 
     @model_validator(mode="after")
