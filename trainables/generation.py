@@ -37,6 +37,7 @@ def generate(
             produced = model.generate(
                 input_ids=inputs["input_ids"],
                 **({} if is_recurrent else {"attention_mask": inputs["attention_mask"]}),
+                **_cache_of(model),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
                 num_beams=1,
@@ -59,6 +60,18 @@ def room_to_generate(model: "PreTrainedModel", prompt_length: int) -> int:
     """How many tokens may follow a prompt before the model runs out of positions; at least one."""
     positions = positions_of(model)
     return sys.maxsize if positions is None else max(1, positions - prompt_length)
+
+
+def _cache_of(model: "PreTrainedModel") -> dict[str, Any]:
+    """A cache that grows with the layers that ask for it, where a decoder has more of them than its encoder:
+    transformers 5.23 makes room for as many as the encoder has."""
+    config = model.config
+    decoder_layers = getattr(config, "num_decoder_layers", getattr(config, "decoder_layers", None))
+    if not config.is_encoder_decoder or decoder_layers in (None, config.num_hidden_layers):
+        return {}
+    from transformers import DynamicCache, EncoderDecoderCache
+
+    return {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}
 
 
 def _padded(tokenizer: "PreTrainedTokenizerBase", batch: list[dict[str, Any]], *, side: str) -> Any:

@@ -246,3 +246,10 @@ def test_the_encoder_alone_has_its_own_layers(tmp_path: Path) -> None:
     del document["data"]["tokenizer"]
     with pytest.raises(SpecError, match="has 2 layers, but 3 are to be frozen"):
         check_trial(TrialConfig.model_validate(document))
+
+
+@pytest.mark.parametrize("architecture", ["t5", "bart"])
+def test_a_decoder_that_is_deeper_than_its_encoder_generates(tmp_path: Path, architecture: str) -> None:
+    ran = run(pairs(tmp_path, architecture=architecture, config=SHAPES[architecture], max_steps=1))
+    assert ran.failure is None
+    assert "eval/rougeL" in ran.metrics[-1]
