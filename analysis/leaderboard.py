@@ -15,6 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from analysis.pareto import front_of_each
 from analysis.records import SearchRecord, TrialRecord
 from analysis.statistics import corrected_interval
 
@@ -37,9 +38,12 @@ class Entry:
     """One line of the leaderboard."""
 
     rank: int | None
-    """1 for the best finished trial; None for a trial that did not finish."""
+    """1 for the best finished trial; None for a trial that did not finish. With several objectives the front: 1 for
+    trials that no other is better than in every respect."""
     trial: TrialRecord
     """The trial."""
+    objectives: tuple[str, ...] = ()
+    """Names of all objectives, of a search that has several."""
     interval: tuple[float, float] | None = None
     """Where the objective's mean lies with 95% confidence, of a finished trial of several folds or seeds."""
 
@@ -53,6 +57,7 @@ class Entry:
             "value": trial.value if trial.state == "COMPLETE" else trial.last_value,
             "interval": list(self.interval) if self.interval else None,
             "fold_values": list(trial.fold_values) or None,
+            "values": dict(zip(self.objectives, trial.values, strict=False)) if self.objectives else None,
             "params": trial.params,
             "steps": trial.steps,
             "epochs": trial.epochs,
@@ -88,13 +93,20 @@ def leaderboard(record: SearchRecord, *, top: int | None = None) -> list[Entry]:
         return (group, length, sign * value if value is not None else 0.0, trial.number)
 
     ordered = sorted(record.trials, key=key)
+    ranked = [trial for trial in ordered if trial.state == "COMPLETE" and trial.superseded_by is None]
+    ranks = {trial.number: rank for rank, trial in enumerate(ranked, start=1)}
+    if record.objectives:
+        fronts = front_of_each([trial.values for trial in ranked], record.objectives)
+        ranks = {trial.number: front for trial, front in zip(ranked, fronts, strict=True)}
+        ordered.sort(key=lambda trial: ranks.get(trial.number, len(ordered)))  # stable: by the first objective within
     return [
         Entry(
-            rank=index + 1 if trial.state == "COMPLETE" and trial.superseded_by is None else None,
+            rank=ranks.get(trial.number),
             trial=trial,
             interval=_interval(trial, record),
+            objectives=tuple(objective.name for objective in record.objectives),
         )
-        for index, trial in enumerate(ordered[:top])
+        for trial in ordered[:top]
     ]
 
 
@@ -109,11 +121,13 @@ def to_csv(entries: Sequence[Entry]) -> str:
     paths = _paths(entries)
     most = max((len(entry.trial.fold_values) for entry in entries), default=0)
     folds = [f"fold_{index}" for index in range(most)]
+    others = list(entries[0].objectives[1:]) if entries else []
     columns = [
         "rank",
         "number",
         "state",
         "value",
+        *others,
         *(["interval_low", "interval_high", *folds] if folds else []),
         *paths,
         "steps",
@@ -135,7 +149,8 @@ def to_csv(entries: Sequence[Entry]) -> str:
     for entry in entries:
         params = {path: _cell(value) for path, value in entry.trial.params.items()}
         low, high = entry.interval or (None, None)
-        own = {"interval_low": low, "interval_high": high, **dict(zip(folds, entry.trial.fold_values, strict=False))}
+        own: dict[str, float | None] = dict(zip(others, entry.trial.values[1:], strict=False))
+        own |= {"interval_low": low, "interval_high": high, **dict(zip(folds, entry.trial.fold_values, strict=False))}
         cells = entry.to_json() | params | own
         writer.writerow({name: "" if value is None else value for name, value in cells.items()})
     return buffer.getvalue()
@@ -156,7 +171,10 @@ def to_table(entries: Sequence[Entry], record: SearchRecord, *, width: int) -> T
 def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[str]) -> Table:
     paths = _paths(entries)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in ("rank", "trial", record.metric):
+    for name in ("front" if record.objectives else "rank", "trial", record.metric):
+        table.add_column(_folded(name), justify="right", no_wrap=True)
+    others = [objective.name for objective in record.objectives[1:]]
+    for name in others:
         table.add_column(_folded(name), justify="right", no_wrap=True)
     has_intervals = any(entry.interval for entry in entries)
     if has_intervals:
@@ -173,6 +191,7 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
             str(entry.rank or ""),
             f"{trial.number}{_CHANGED if trial.lineage else ''}",
             "" if value is None else show_metric(value),
+            *(_other_objectives(trial, len(others))),
             *([_half_width(entry)] if has_intervals else []),
             _state(trial),
             *(_narrow(trial.params.get(path, "")) for path in paths),
@@ -180,6 +199,10 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
             style="bold green" if entry.rank == 1 else _STATE_STYLES[trial.state],
         )
     return table
+
+
+def _other_objectives(trial: TrialRecord, count: int) -> list[str]:
+    return [show_metric(value) for value in trial.values[1:]] or [""] * count
 
 
 def _half_width(entry: Entry) -> str:

@@ -13,11 +13,11 @@ from typing import Any, Literal
 from analysis.lineage import LENGTHENED_AT, Origin, lineage
 from spaces.errors import SpecError
 from spaces.folds import FoldKind, fold_values
+from spaces.objectives import Mode, Objective
 from spaces.reports import FailureKind, Row
 from spaces.usage import TrialUsage
 
 TrialState = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
-Mode = Literal["min", "max"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,8 @@ class TrialRecord:
     """COMPLETE trained to its end; PRUNED was stopped early; FAIL has an error; RUNNING runs or was interrupted."""
     value: float | None
     """The objective at the last evaluation of a COMPLETE trial, else None."""
+    values: tuple[float, ...] = ()
+    """All objectives of a COMPLETE trial, `value` first; empty where the search has only one."""
     params: dict[str, Any]
     """Dotted path -> value, for what the space varies and this trial has."""
     intermediate: dict[int, float]
@@ -184,6 +186,8 @@ class SearchRecord:
     """The objective."""
     mode: Mode
     """Which way it is better."""
+    objectives: tuple[Objective, ...] = ()
+    """All that the search optimises, the one above first; empty where there is only one."""
     trials: list[TrialRecord]
     """All trials, by number."""
     num_planned: int | None
@@ -224,7 +228,7 @@ class SearchRecord:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The best COMPLETE trial; the earlier one of equals."""
+        """The best COMPLETE trial by the first objective; the earlier one of equals."""
         done = [trial for trial in self.current if trial.state == "COMPLETE" and trial.value is not None]
         sign = 1 if self.mode == "min" else -1
         return min(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
@@ -250,12 +254,16 @@ def read_records(directory: Path) -> SearchRecord:
     study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
     attributes = study.user_attrs
     gpus = float(attributes.get("gpus_per_trial", 0.0))
-    metric = (study.metric_names or ["value"])[0]
+    modes: list[Mode] = ["min" if direction.name == "MINIMIZE" else "max" for direction in study.directions]
+    names = study.metric_names or ["value"]
+    objectives = tuple(Objective(name=name, mode=mode) for name, mode in zip(names, modes, strict=True))
+    metric = names[0]
     return SearchRecord(
         name=study.study_name,
         directory=directory,
         metric=metric,
-        mode="min" if study.direction.name == "MINIMIZE" else "max",
+        mode=modes[0],
+        objectives=objectives if len(objectives) > 1 else (),
         trials=_related(
             [_trial_record(trial, metric=metric, gpus=gpus) for trial in study.get_trials(deepcopy=False)], attributes
         ),
@@ -299,10 +307,12 @@ def _trial_record(trial: Any, *, metric: str, gpus: float) -> TrialRecord:
     result = trial.user_attrs.get("result", {})
     checkpoint = result.get("checkpoint")
     seconds = result.get("seconds")
+    values = tuple(trial.values) if trial.state.name == "COMPLETE" else ()
     return TrialRecord(
         number=trial.number,
         state=trial.state.name,
-        value=trial.value if trial.state.name == "COMPLETE" else None,
+        value=values[0] if values else None,
+        values=values if len(values) > 1 else (),
         params=trial.user_attrs.get("assignment", trial.params),
         intermediate=dict(sorted(trial.intermediate_values.items())),
         steps=result.get("steps"),

@@ -57,7 +57,8 @@ def _best(record: SearchRecord) -> list[str]:
     best = record.best
     if best is None or best.value is None:
         return ["No trial finished, so there is no best configuration."]
-    lines = [f"Best: trial {best.number}, {record.metric} {show_metric(best.value)}"]
+    lines = _front(record) if record.objectives else []
+    lines += [f"Best: trial {best.number}, {record.metric} {show_metric(best.value)}"]
     lines += [f"  {path}: {show_value(value)}" for path, value in best.params.items()]
     others = [trial for trial in record.current if trial.state == "COMPLETE" and trial.value is not None]
     if len(others) > 1:
@@ -72,6 +73,18 @@ def _best(record: SearchRecord) -> list[str]:
             better = best.metrics[name] < value if mode == "min" else best.metrics[name] > value
             reached = f"the best trial has {show_metric(best.metrics[name])}{'' if better else ', which is NOT better'}"
             lines.append(f"Baseline ({record.baseline_name}): {name} {show_metric(value)}; {reached}")
+    return lines
+
+
+def _front(record: SearchRecord) -> list[str]:
+    """The trials that no other is better than in every respect."""
+    front = [entry.trial for entry in leaderboard(record) if entry.rank == 1]
+    count = f"{len(front)} trial{'s' if len(front) > 1 else ''}"
+    lines = [f"Front: {count} that no other is better than in every respect"]
+    for trial in front:
+        named = zip(record.objectives, trial.values, strict=True)
+        told = "  ".join(f"{objective.name} {show_metric(value)}" for objective, value in named)
+        lines.append(f"  trial {trial.number}: {told}")
     return lines
 
 

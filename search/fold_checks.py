@@ -17,6 +17,12 @@ def check_folds(spec: SearchSpec) -> None:
             "different ones: use a scheduler without rungs, or no patience.",
             path="stopping.patience",
         )
+    if spec.search.scheduler.lets_trials_wait:
+        raise SpecError(
+            f"`{spec.search.scheduler.name}` lets trials go on from a checkpoint, but each of the {trainings} has its "
+            "own: use `asha`, or no folds.",
+            path="search.scheduler.name",
+        )
     racing = spec.search.racing
     if racing is not None and racing.min_folds >= len(folds.runs):
         raise SpecError(

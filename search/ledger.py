@@ -60,7 +60,7 @@ class Ledger:
         self._study = study
         self._lessons = Lessons(
             proposer,
-            direction="minimize" if study.direction.name == "MINIMIZE" else "maximize",
+            directions=["minimize" if each.name == "MINIMIZE" else "maximize" for each in study.directions],
             history=history,
             notes=_notes(study),
             superseded=related.superseded,
@@ -139,16 +139,24 @@ class Ledger:
         """Record an intermediate value at `step`, unless there is one."""
         trial = self._trial(number)
         if step not in self._reported[number]:
-            trial.report(value, step)
+            # Not by `Trial.report`, which a study of several objectives refuses.
+            self._study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
             self._reported[number][step] = value
 
-    def finish(self, number: int, *, state: EndState, value: float | None, result: Mapping[str, Any]) -> None:
-        """Tell how trial `number` ended. `value` is its objective, for COMPLETE only."""
-        self._trial(number).set_user_attr(RESULT, dict(result))
-        value = value if state == "COMPLETE" else None
-        self._study.tell(number, value, state=TrialState[state])
+    def finish(
+        self, number: int, *, state: EndState, values: Sequence[float] | None, result: Mapping[str, Any]
+    ) -> None:
+        """Tell how trial `number` ended. `values` are its objectives, for COMPLETE only."""
+        trial = self._trial(number)
+        trial.set_user_attr(RESULT, dict(result))
+        told = list(values) if state == "COMPLETE" and values is not None else None
         last = max(self._reported.pop(number).items(), default=None)
-        self._lessons.finish(number, state=state, value=value, last=last)
+        if len(self._study.directions) > 1 and told is None:
+            # `tell` would make an early-stopped trial's last value its result, and there is one objective in it only.
+            self._study._storage.set_trial_state_values(trial._trial_id, TrialState[state])
+        else:
+            self._study.tell(number, told, state=TrialState[state])
+        self._lessons.finish(number, state=state, values=told, last=last)
         self._open.pop(number)
 
     def _trial(self, number: int) -> Trial:
@@ -179,11 +187,13 @@ def _notes(study: optuna.Study) -> dict[str, Any]:
 
 def create_study(directory: Path, spec: SearchSpec, *, attributes: Mapping[str, Any]) -> optuna.Study:
     """A new study in `directory`."""
-    direction = "minimize" if spec.mode == "min" else "maximize"
-    study = optuna.create_study(storage=_storage(directory), study_name=spec.name, direction=direction)
+    directions = ["minimize" if objective.mode == "min" else "maximize" for objective in spec.objectives]
+    study = optuna.create_study(storage=_storage(directory), study_name=spec.name, directions=directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([spec.metric])  # so that optuna-dashboard names the objective
+        study.set_metric_names(
+            [objective.name for objective in spec.objectives]
+        )  # so that optuna-dashboard names the objective
     for name, value in attributes.items():
         study.set_user_attr(name, value)
     return study

@@ -5,7 +5,7 @@ diverges. Here each trial that ended is told in the way its sampler learns from;
 happened. Samplers read the whole history at each suggestion: in memory that costs nothing. Knows no database.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import optuna
@@ -26,7 +26,7 @@ class Lessons:
         self,
         proposer: Proposer,
         *,
-        direction: Direction,
+        directions: Sequence[Direction],
         history: Iterable[FrozenTrial] = (),
         notes: Mapping[str, Any] | None = None,
         superseded: Collection[int] = (),
@@ -36,21 +36,23 @@ class Lessons:
         """
         Args:
             proposer: What chooses.
-            direction: Of the objective.
+            directions: Of each objective.
             history: Trials that there were before, by number.
             notes: What the sampler wrote into the study then.
             superseded: Numbers of trials that teach nothing: a later one stands for them.
             shortened: Numbers of finished trials that had less training than trials have now.
             num_suggested: How many of them a sampler suggested. Default: all.
         """
-        self._study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=0))
+        self._study = optuna.create_study(directions=list(directions), sampler=RandomSampler(seed=0))
         self._storage = self._study._storage
         self._proposer = proposer
-        self._sign = 1.0 if direction == "minimize" else -1.0
+        self._signs = [1.0 if direction == "minimize" else -1.0 for direction in directions]
+        # With several objectives a sampler learns from what has all of them: the others are told the worst of each.
+        self._ranks_stopped = proposer.ranks_stopped_trials and len(self._signs) == 1
         self._ids: list[int] = []
         self._waiting: list[int] = []
         self._best: float | None = None
-        self._worst: float | None = None
+        self._worst: list[float] | None = None
         for name, note in (notes or {}).items():
             self._storage.set_study_system_attr(self._study._study_id, name, note)
         self._study_again(list(history), superseded=superseded, shortened=shortened)
@@ -92,52 +94,60 @@ class Lessons:
         return {name: mark for name, mark in attributes.items() if not name.startswith(("tpe:", TURN))}
 
     def finish(
-        self, number: int, *, state: EndState, value: float | None, last: tuple[int, float] | None = None
+        self,
+        number: int,
+        *,
+        state: EndState,
+        values: Sequence[float] | None,
+        last: tuple[int, float] | None = None,
     ) -> None:
         """How trial `number` ended.
 
         Args:
             number: The trial.
             state: COMPLETE, PRUNED (stopped early) or FAIL.
-            value: The objective, for COMPLETE.
-            last: Step and objective of the last evaluation, where there was one.
+            values: The objectives, for COMPLETE.
+            last: Step and first objective of the last evaluation, where there was one.
         """
         if not self._proposer.learns:
             return
         trial_id = self._ids[number]
-        if state == "COMPLETE" and value is not None:
-            self._note(value)
-            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [value])
+        if state == "COMPLETE" and values is not None:
+            self._note(values)
+            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, list(values))
             self._tell_waiting()
-        elif self._proposer.ranks_stopped_trials:
+        elif self._ranks_stopped:
             # A trial that was stopped without a value ranks behind all others, which is what a failure is to be.
             if state == "PRUNED" and last is not None:
                 self._storage.set_trial_intermediate_value(trial_id, *last)
             self._storage.set_trial_state_values(trial_id, TrialState.PRUNED)
-        elif state == "PRUNED" and last is not None:
-            self._note(last[1], may_be_best=False)
+        elif state == "PRUNED" and last is not None and len(self._signs) == 1:
+            self._note([last[1]], may_be_best=False)
             self._tell_stopped(trial_id, last[1])
         elif self._worst is not None:
-            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [self._worst])
+            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, self._worst)
         else:
             self._waiting.append(trial_id)
 
     def _tell_stopped(self, trial_id: int, value: float) -> None:
         # It has seen less training than finished ones: its value may not look better than theirs.
-        worse = value if self._best is None else self._sign * max(self._sign * value, self._sign * self._best)
+        (sign,) = self._signs
+        worse = value if self._best is None else sign * max(sign * value, sign * self._best)
         self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [worse])
 
-    def _note(self, value: float, *, may_be_best: bool = True) -> None:
-        signed = self._sign * value
-        if may_be_best and (self._best is None or signed < self._sign * self._best):
-            self._best = value
-        if self._worst is None or signed > self._sign * self._worst:
-            self._worst = value
+    def _note(self, values: Sequence[float], *, may_be_best: bool = True) -> None:
+        if may_be_best and (self._best is None or self._signs[0] * values[0] < self._signs[0] * self._best):
+            self._best = values[0]
+        before = self._worst or list(values)
+        self._worst = [
+            sign * max(sign * worst, sign * value)
+            for sign, worst, value in zip(self._signs, before, values, strict=True)
+        ]
 
     def _tell_waiting(self) -> None:
         """Failures that came before anything had a value count as running until now; that keeps others away, too."""
         for trial_id in self._waiting:
-            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [self._worst])
+            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, self._worst)
         self._waiting.clear()
 
     def _study_again(
@@ -162,7 +172,7 @@ class Lessons:
                 continue
             last = max(trial.intermediate_values.items(), default=None)
             if trial.number in shortened:
-                self.finish(trial.number, state="PRUNED", value=None, last=last)
+                self.finish(trial.number, state="PRUNED", values=None, last=last)
                 continue
-            value = trial.value if trial.state == TrialState.COMPLETE else None
-            self.finish(trial.number, state=trial.state.name, value=value, last=last)
+            values = trial.values if trial.state == TrialState.COMPLETE else None
+            self.finish(trial.number, state=trial.state.name, values=values, last=last)

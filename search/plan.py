@@ -19,6 +19,7 @@ from search.budget import check_budget
 from search.first_guesses import FirstGuess, first_guesses
 from search.fold_checks import check_folds
 from search.load import LoadedSpec, explain, line_of, models_in
+from search.objective_checks import check_objectives
 from search.presets import AppliedPreset
 from search.priors import check_priors
 from search.scheduler_checks import check_scheduler
@@ -42,7 +43,6 @@ from trainables.config import (
 )
 from trainables.data.card import DataCard
 from trainables.huggingface import architecture, training_argument_fields
-from trainables.metrics import MODES
 from trainables.model_checks import check_pretrained_field
 from trainables.preparation import cached_card
 from trainables.sharding import check_sharding_resources
@@ -165,7 +165,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         _check_paths(spec)
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
         _check_candidates(spec, space)
-        _check_metric(spec)
+        check_objectives(spec)
         check_folds(spec)
         check_scheduler(spec, space)
         _check_resources(spec, space)
@@ -370,24 +370,6 @@ def _errors_in(document: dict[str, Any]) -> list[SpecError]:
     except SpecError as error:
         return [error]
     return []
-
-
-def _check_metric(spec: SearchSpec) -> None:
-    if spec.task is None or spec.data is None:
-        return
-    known = TASKS[spec.task].metrics(spec.data)
-    if spec.metric not in known:
-        raise SpecError(
-            f"{spec.task} has no metric `{spec.metric}`.{did_you_mean(spec.metric, known)} Known: {', '.join(known)}.",
-            path="search.metric",
-        )
-    better = MODES[spec.metric]
-    if spec.search.mode is not None and spec.search.mode != better:
-        raise SpecError(
-            f"`{spec.metric}` is better when it is {'smaller' if better == 'min' else 'larger'}, but mode "
-            f"is `{spec.search.mode}`: leave it out.",
-            path="search.mode",
-        )
 
 
 def _check_resources(spec: SearchSpec, space: Space) -> None:

@@ -17,6 +17,7 @@ from search.auto import chosen
 from search.budget_text import budget_text
 from search.plan import Plan
 from search.presets import AppliedPreset
+from search.spec import SearchConfig
 from spaces.distributions import Choice, Distribution
 from spaces.errors import SpecError
 from spaces.space import Parameter
@@ -40,6 +41,8 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "model": _model(plan),
         "preset": plan.preset.name if plan.preset else None,
         "objective": {"metric": spec.metric, "mode": spec.mode},
+        "objectives": [{"metric": objective.name, "mode": objective.mode} for objective in spec.objectives],
+        "folds": spec.search.folds.model_dump() if spec.search.folds else None,
         "algorithm": spec.search.algorithm.name,
         "scheduler": spec.search.scheduler.name,
         "rungs": rungs(plan),
@@ -68,7 +71,11 @@ def plan_text(plan: Plan) -> RenderableType:
     task = _below_here(facts["task"])
     lines.add_row("task", f"{task}, {facts['model']}" if facts["model"] else task)
     lines.add_row("data", _data(plan))
-    lines.add_row("objective", f"{spec.metric}, {'smaller' if spec.mode == 'min' else 'larger'} is better")
+    for index, each in enumerate(spec.objectives):
+        better = "smaller" if each.mode == "min" else "larger"
+        lines.add_row("objective" if index == 0 else "", f"{each.name}, {better} is better")
+    if spec.search.folds is not None:
+        lines.add_row("each trial", _folds(spec.search))
     if plan.preset is not None:
         lines.add_row("preset", _preset(plan.preset))
     lines.add_row("algorithm", _algorithm(plan))
@@ -92,6 +99,22 @@ def plan_text(plan: Plan) -> RenderableType:
     for path, expression in spec.derive.items():
         parts.append(Text(f"derived     {path} = {expression}"))
     return Group(*parts)
+
+
+def _folds(search: SearchConfig) -> str:
+    """How often a trial trains, and what may stop it between."""
+    cross_validation, parts = search.cross_validation, []
+    if cross_validation is not None:
+        repeated = f", {cross_validation.repeats} times" if cross_validation.repeats > 1 else ""
+        parts.append(f"{cross_validation.folds} folds{repeated}")
+    if search.seeds > 1:
+        parts.append(f"{search.seeds} seeds")
+    words = f"{search.trainings} trainings: {' x '.join(parts)}"
+    if search.racing is not None:
+        words += f"; a race at level {search.racing.level:g} stops what is worse"
+    if cross_validation is not None and cross_validation.outer_folds is not None:
+        words += f"; nested, in {cross_validation.outer_folds} searches"
+    return words
 
 
 def _below_here(task: str) -> str:

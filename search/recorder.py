@@ -6,7 +6,6 @@ Knows no ray. On a resumed or restarted trial, evaluations come again that are r
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from analysis.records import SearchFiles, SearchRecord, replace_text
@@ -18,10 +17,10 @@ from search.rules import HandOver
 from search.spending import Spending
 from search.tracking import Tracker
 from search.yaml_text import parse_yaml, to_yaml
+from spaces.objectives import Objective, values_of
 from spaces.reports import Progress, Row, Scalar, TrialFailure, TrialReport
 from trainables.checkpoints import TrialDirectory
 from trainables.handover import hand_over
-from trainables.metrics import Mode
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +51,7 @@ class Recorder:
         tracker: Tracker,
         progress: SearchProgress,
         *,
-        metric: str,
-        mode: Mode,
+        objectives: Sequence[Objective],
         keep_checkpoints: int,
         is_at_end: Callable[[Progress], bool],
         document_of: Callable[[Proposal], dict[str, Any]],
@@ -70,7 +68,7 @@ class Recorder:
         self._progress = progress
         self._spending = spending
         self._retention = Retention(
-            files, keep=keep_checkpoints, mode=mode, record=record, max_bytes=max_checkpoint_bytes
+            files, keep=keep_checkpoints, mode=objectives[0].mode, record=record, max_bytes=max_checkpoint_bytes
         )
         self._retention.clean_up(record)
         self._stopped_by: dict[int, str] = {}
@@ -80,8 +78,9 @@ class Recorder:
         self._price_per_hour = price_per_hour
         self._values_change = values_change
         self._live: dict[int, _Live] = {}
-        self.metric = metric
-        self.mode = mode
+        self._objectives = objectives
+        self.metric = objectives[0].name
+        self.mode = objectives[0].mode
 
     @property
     def num_trials(self) -> int:
@@ -183,7 +182,8 @@ class Recorder:
         if self._spending:
             self._spending.reported(number, report)
         if report.checkpoint is not None:
-            self._retention.saved(number, Path(report.checkpoint))
+            # All of them: folds have one each.
+            self._retention.saved(number, self._files.trial(number).checkpoints)
         self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))
 
     def finish(self, number: int, *, is_complete: bool, reason: str | None = None) -> None:
@@ -235,7 +235,17 @@ class Recorder:
             result["seconds"] = failure.seconds if failure.seconds is not None else result["seconds"]
         if self._price_per_hour is not None and result["seconds"] is not None:
             result["cost"] = result["seconds"] / 3600 * self._price_per_hour
-        self._ledger.finish(number, state=state, value=value, result=result)
+        values = None
+        if state == "COMPLETE":
+            measured = values_of(self._objectives, result)
+            missing = next((name for name, each in measured.items() if each is None), None)
+            if missing is None:
+                values = [each for each in measured.values() if each is not None]
+            else:
+                state, value = "FAIL", None
+                error = f"`{missing}` could not be measured here: take it out of `search.metric`"
+                result |= {"error": error, "failure": "error"}
+        self._ledger.finish(number, state=state, values=values, result=result)
         self._retention.sweep()
         if self._spending:
             self._spending.ended(number, state, value=value, result=result)

@@ -110,7 +110,7 @@ class _Stage:
         self._longest = longest
         self._lessons = Lessons(
             make_proposer(script.space, script.algorithm, seed=seed, start_from=script.start_from),
-            direction="minimize" if script.mode == "min" else "maximize",
+            directions=["minimize" if script.mode == "min" else "maximize"],
         )
         self._scheduler = SCHEDULERS[script.scheduler.name](
             script.scheduler, metric=script.metric, mode=script.mode, max_resource=longest
@@ -203,7 +203,8 @@ class _Stage:
         reported = index if state == "FAIL" else index + 1
         last = (int(curve.steps[reported - 1] * 1000), curve.values[reported - 1]) if reported else None
         value = last[1] if last else None
-        self._lessons.finish(number, state=state, value=value if state == "COMPLETE" else None, last=last)
+        told = [value] if state == "COMPLETE" and value is not None else None
+        self._lessons.finish(number, state=state, values=told, last=last)
         self._ended.append(
             RehearsedTrial(
                 number=number, params=assignment, value=value, steps=curve.steps[index], state=state, time=now

@@ -12,6 +12,7 @@ from search.stopping import SchedulerConfig, SchedulerName
 from search.units import Bytes
 from search.warm_start import WarmStartConfig, as_warm_start
 from spaces.errors import SpecError
+from spaces.objectives import TRIAL_MODES, Objective
 from trainables.config import (
     DataConfig,
     ModelConfig,
@@ -41,10 +42,11 @@ class SearchConfig(Repetition):
         AlgorithmConfig, BeforeValidator(_name_as_mapping, json_schema_input_type=AlgorithmName | AlgorithmConfig)
     ] = AlgorithmConfig()
     """A name, or a mapping with `name` and its arguments."""
-    metric: str | None = None
-    """What is optimised, such as `eval/loss`. Default: the task's first metric."""
-    mode: Mode | None = None
-    """`min` or `max`. Default: follows from the metric."""
+    metric: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """What is optimised, such as `eval/loss`. Default: the task's first metric. A list asks for all that nothing beats
+    in every respect: metrics, and what a trial takes, such as `[eval/loss, trial/tokens_per_second]`."""
+    mode: Mode | tuple[Mode, ...] | None = None
+    """`min` or `max`; with several metrics one for each. Default: follows from the metric."""
     trials: PositiveInt | None = None
     """How many trials. Default: all points of a grid; 20 otherwise."""
     start_from: Literal["scaling_laws"] | tuple[dict[str, Any], ...] = ()
@@ -172,17 +174,29 @@ class SearchSpec(Section):
         return self
 
     @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All that is optimised, the one that trials report first."""
+        given = self.search.metric
+        names = given if isinstance(given, tuple) else (self.metric,)
+        modes = self.search.mode if isinstance(self.search.mode, tuple) else (self.search.mode,) * len(names)
+        return tuple(
+            Objective(name=name, mode=mode or self._natural_mode(name)) for name, mode in zip(names, modes, strict=True)
+        )
+
+    @property
     def metric(self) -> str:
-        """The objective's name."""
+        """The name of the first objective."""
         if self.search.metric is not None:
-            return self.search.metric
+            return self.search.metric if isinstance(self.search.metric, str) else self.search.metric[0]
         assert self.task is not None, "a trainable names its metric"
         assert self.data is not None, "a task has data"
         return TASKS[self.task].metrics(self.data)[0]
 
     @property
     def mode(self) -> Mode:
-        """Which way the objective is better."""
-        if self.search.mode is not None:
-            return self.search.mode
-        return MODES.get(self.metric, "min") if self.task else "min"
+        """Which way the first objective is better."""
+        return self.objectives[0].mode
+
+    def _natural_mode(self, name: str) -> Mode:
+        known = TRIAL_MODES | MODES if self.task else TRIAL_MODES
+        return known.get(name, "min")

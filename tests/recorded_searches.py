@@ -19,6 +19,7 @@ from search.run import resolved_spec
 from search.spending import make_spending
 from search.tracker import NullTracker
 from search.yaml_text import to_yaml
+from spaces.objectives import Objective
 from spaces.reports import FailureKind, Progress, TrialFailure, TrialReport
 from trainables.checkpoints import TrialDirectory
 
@@ -72,8 +73,7 @@ class Session:
             ),
             NullTracker(),
             SearchProgress(metric="loss", mode="min", num_trials=9, console=Console(file=io.StringIO())),
-            metric=spec.metric,
-            mode=spec.mode,
+            objectives=[Objective(name=spec.metric, mode=spec.mode)],
             keep_checkpoints=spec.checkpoints.keep,
             is_at_end=plan.is_at_end,
             document_of=lambda proposal: plan.space.apply(proposal.assignment),

@@ -153,3 +153,11 @@ def _with_known_loss(model: "PreTrainedModel", task: Task) -> "PreTrainedModel":
     if task.head == "CAUSAL_LM" and model.loss_type is None:
         model.loss_type = "ForCausalLM"
     return model
+
+
+def num_parameters(model: "PreTrainedModel") -> tuple[int, int]:
+    """Weights of a model as it is loaded: all, and those that train. Shared ones count once."""
+    if hasattr(model, "get_nb_trainable_parameters"):  # of an adapter's: it knows what lies packed in 4 bits
+        trainable, everything = model.get_nb_trainable_parameters()
+        return int(everything), int(trainable)
+    return int(model.num_parameters()), int(model.num_parameters(only_trainable=True))

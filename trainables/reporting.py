@@ -72,6 +72,7 @@ class ReportingCallback(TrainerCallback):
         self._evaluations = evaluations_done
         self._attempt = attempt
         self._evaluated_step = -1
+        self._latency_ms: float | None = None
         self._pending: TrialReport | None = None
         self.read_samples: Callable[[], Sequence[Mapping[str, str]]] = tuple
         """Gives what the model said in the last evaluation."""
@@ -145,6 +146,8 @@ class ReportingCallback(TrainerCallback):
             if name.startswith("eval_") and name not in _SPEED_NAMES
         }
         seconds = named.pop("eval/runtime", 0.0)
+        examples_per_second = metrics.get("eval_samples_per_second")
+        self._latency_ms = 1000 / examples_per_second if examples_per_second else None
         if not math.isfinite(named[EVAL_LOSS]):
             raise diverged(EVAL_LOSS, named[EVAL_LOSS], step=state.global_step)
         lost = self._guard.why_lost(train_loss=self._train_loss, eval_loss=named[EVAL_LOSS])
@@ -206,7 +209,13 @@ class ReportingCallback(TrainerCallback):
         }  # fmt: skip
 
     def _usage(self) -> TrialUsage:
-        speed = {"tokens_per_second": self._pace.tokens_per_second, "mfu": self._pace.mfu}
+        speed = {
+            "tokens_per_second": self._pace.tokens_per_second,
+            "mfu": self._pace.mfu,
+            "latency_ms": self._latency_ms,
+        }
+        if self._log.num_parameters is not None:
+            speed["parameters"], speed["trainable_parameters"] = self._log.num_parameters
         known = {name: value for name, value in speed.items() if value is not None}
         usage = together(self._ranks.gather(self._log.monitor.usage()))
         return self._log.batches.noted_in(replace(usage, **known))  # type: ignore[arg-type]  # floats

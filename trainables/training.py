@@ -25,7 +25,7 @@ from trainables.distributed import (
 from trainables.divergence import DivergenceGuard
 from trainables.freezing import GradualUnfreezing
 from trainables.memory import Batches
-from trainables.models import build_model
+from trainables.models import build_model, num_parameters
 from trainables.preparation import PreparedData
 from trainables.ranks import ALONE, Ranks
 from trainables.reporting import ReportingCallback
@@ -69,6 +69,7 @@ def build_trainer(
     """The Trainer of one trial, model included."""
     task = TASKS[trial.task]
     model = build_model(task, trial.model, data=trial.data, card=data.card, tokenizer=data.tokenizer)
+    log.num_parameters = num_parameters(model)
     reporter = ReportingCallback(
         report, log=log, directory=directory, card=data.card, derived=task.derived_metrics,
         tokenizer_directory=data.directory / "tokenizer",

@@ -50,7 +50,7 @@ def run(ledger: Ledger, number: int) -> list[dict[str, Any]]:
     for proposal in itertools.islice(iter(ledger.ask, None), number):
         assert proposal is not None
         found.append(proposal.assignment)
-        ledger.finish(proposal.number, state="COMPLETE", value=distance(proposal.assignment), result={})
+        ledger.finish(proposal.number, state="COMPLETE", values=[distance(proposal.assignment)], result={})
     return found
 
 
@@ -103,7 +103,7 @@ def test_a_finite_space_is_searched_to_its_end(name: str) -> None:
     found = []
     while (proposal := ledger.ask()) is not None:
         found.append(proposal.assignment["a.size"])
-        ledger.finish(proposal.number, state="COMPLETE", value=1.0, result={})
+        ledger.finish(proposal.number, state="COMPLETE", values=[1.0], result={})
     assert found[0] == 32
     assert sorted(found) == list(range(8, 65, 8))  # type: ignore[type-var]  # numbers
 

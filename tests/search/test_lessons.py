@@ -34,7 +34,7 @@ class Watcher:
 
 def _lessons(*, ranks_stopped_trials: bool = False, direction: Any = "minimize", trials: int = 4) -> Any:
     watcher = Watcher(ranks_stopped_trials=ranks_stopped_trials)
-    lessons = Lessons(watcher, direction=direction)
+    lessons = Lessons(watcher, directions=[direction])
     for _ in range(trials):
         lessons.draft()
     return lessons, watcher
@@ -43,32 +43,32 @@ def _lessons(*, ranks_stopped_trials: bool = False, direction: Any = "minimize",
 @pytest.mark.parametrize(("direction", "worst"), [("minimize", 5.0), ("maximize", 1.0)])
 def test_a_failure_is_told_as_the_worst_value_so_far(direction: str, worst: float) -> None:
     lessons, watcher = _lessons(direction=direction)
-    lessons.finish(0, state="COMPLETE", value=1.0)
-    lessons.finish(1, state="COMPLETE", value=5.0)
-    lessons.finish(2, state="FAIL", value=None, last=(3, 0.1))
+    lessons.finish(0, state="COMPLETE", values=[1.0])
+    lessons.finish(1, state="COMPLETE", values=[5.0])
+    lessons.finish(2, state="FAIL", values=None, last=(3, 0.1))
     assert watcher.told[2] == ("COMPLETE", worst)
 
 
 def test_a_failure_before_any_value_counts_as_running_until_there_is_one() -> None:
     lessons, watcher = _lessons()
-    lessons.finish(0, state="FAIL", value=None)
+    lessons.finish(0, state="FAIL", values=None)
     assert watcher.told[0] == ("RUNNING", None)
-    lessons.finish(1, state="COMPLETE", value=2.0)
+    lessons.finish(1, state="COMPLETE", values=[2.0])
     assert watcher.told[0] == ("COMPLETE", 2.0)
 
 
 def test_a_stopped_trial_never_looks_better_than_the_best_finished_one() -> None:
     lessons, watcher = _lessons()
-    lessons.finish(0, state="COMPLETE", value=1.0)
-    lessons.finish(1, state="PRUNED", value=None, last=(1, 0.5))
-    lessons.finish(2, state="PRUNED", value=None, last=(1, 3.0))
+    lessons.finish(0, state="COMPLETE", values=[1.0])
+    lessons.finish(1, state="PRUNED", values=None, last=(1, 0.5))
+    lessons.finish(2, state="PRUNED", values=None, last=(1, 3.0))
     assert watcher.told[1:3] == [("COMPLETE", 1.0), ("COMPLETE", 3.0)]
 
 
 def test_a_model_that_ranks_stopped_trials_gets_them_with_their_value_and_failures_without() -> None:
     lessons, watcher = _lessons(ranks_stopped_trials=True)
-    lessons.finish(0, state="PRUNED", value=None, last=(3, 0.5))
-    lessons.finish(1, state="FAIL", value=None, last=(9, 0.1))
+    lessons.finish(0, state="PRUNED", values=None, last=(3, 0.5))
+    lessons.finish(1, state="FAIL", values=None, last=(9, 0.1))
     assert watcher.study is not None
     stopped, failed = watcher.study.trials[:2]
     assert (stopped.state, stopped.intermediate_values) == (TrialState.PRUNED, {3: 0.5})
@@ -87,10 +87,10 @@ def test_an_interrupted_search_learns_the_same_from_its_database(ranks_stopped_t
     for _ in range(7):
         database.ask(fixed_distributions={"x": FloatDistribution(0, 1)})
     for number, state, value, last in ends:
-        lessons.finish(number, state=state, value=value, last=last)
+        lessons.finish(number, state=state, values=None if value is None else [value], last=last)
         if last is not None:
             optuna.Trial(database, database.trials[number]._trial_id).report(last[1], last[0])
         database.tell(number, value, state=TrialState[state])
     resumed = Watcher(ranks_stopped_trials=ranks_stopped_trials)
-    Lessons(resumed, direction="minimize", history=database.trials).draft()
+    Lessons(resumed, directions=["minimize"], history=database.trials).draft()
     assert resumed.told[:7] == straight.told

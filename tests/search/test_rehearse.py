@@ -92,7 +92,7 @@ def test_a_rehearsal_proposes_what_the_ledger_of_a_search_proposes(name: str) ->
         assert proposal is not None
         proposed.append(proposal.assignment)
         value = _curve(_x(proposal.assignment)).values[-1]
-        ledger.finish(proposal.number, state="COMPLETE", value=value, result={})
+        ledger.finish(proposal.number, state="COMPLETE", values=None if value is None else [value], result={})
     assert [trial.params for trial in _play(name, trials=trials).trials] == proposed
 
 
