@@ -71,7 +71,7 @@ class Session:
                 self.study, spec, plan.space, step_of=plan.step_of, algorithm=plan.resolved_algorithm()
             ),
             NullTracker(),
-            SearchProgress(metric="loss", mode="min", num_trials=9, console=Console(file=io.StringIO())),
+            SearchProgress(metric=spec.metric, mode=spec.mode, num_trials=9, console=Console(file=io.StringIO())),
             metric=spec.metric,
             mode=spec.mode,
             keep_checkpoints=spec.checkpoints.keep,
@@ -114,8 +114,9 @@ class Session:
         progress = Progress(
             step=evaluation, epoch=float(evaluation), tokens=0, evaluation=evaluation, is_final=is_final
         )
-        row = {"step": evaluation, "epoch": float(evaluation), "tokens": 0, "evaluation": evaluation, "loss": loss}
-        made = TrialReport(progress=progress, metrics={"loss": loss}, rows=[row], seconds=10.0 * evaluation)
+        metrics = {self.plan.spec.metric: loss}
+        row = {"step": evaluation, "epoch": float(evaluation), "tokens": 0, "evaluation": evaluation, **metrics}
+        made = TrialReport(progress=progress, metrics=metrics, rows=[row], seconds=10.0 * evaluation)
         checkpoint = directory.commit(folder, made)
         self.recorder.report(
             number,
