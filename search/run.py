@@ -24,7 +24,7 @@ from cluster.resources import concurrent_trials
 from search.algorithms import AlgorithmConfig
 from search.continuations import carry_out
 from search.control import ControlDesk
-from search.inheritance import find_inheritance, write_inheritance
+from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
 from search.plan import Plan, make_plan
@@ -87,7 +87,7 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
     with conducting(files):
         identity = _write_spec(plan)
         study = create_study(files.path, plan.spec, attributes=_study_attributes(plan))
-        write_inheritance(inheritance, study, plan.space)
+        write_inheritance(inheritance, study, plan.space, files)
         return _conduct(plan, identity, address=address, console=console)
 
 
@@ -114,6 +114,11 @@ def resume_search(
         if revise is not None:
             revise(files)
         plan, identity = recorded_plan(files)
+        if plan.spec.search.warm_start and not is_whole(open_study(files.path)):
+            raise SpecError(
+                f"`{directory}` was interrupted before it had taken over what other searches know: remove it and run "
+                "it anew."
+            )
         return _conduct(plan, identity, address=address, console=console)
 
 
