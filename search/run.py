@@ -27,6 +27,7 @@ from search.control import ControlDesk
 from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
+from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
 from search.recorder import Recorder
@@ -86,6 +87,7 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
     files.path.mkdir(parents=True, exist_ok=True)
     with conducting(files):
         identity = _write_spec(plan)
+        pin_checkpoints(resolved_spec(plan.spec), files)
         study = create_study(files.path, plan.spec, attributes=_study_attributes(plan))
         write_inheritance(inheritance, study, plan.space, files)
         return _conduct(plan, identity, address=address, console=console)

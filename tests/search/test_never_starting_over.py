@@ -151,7 +151,7 @@ def test_a_target_ends_a_search_and_a_better_one_goes_on_where_it_ended(walk: Pa
 def test_a_limit_that_is_reached_leaves_what_runs_to_go_on_with_more(walk: Path, tunesmith: Run) -> None:
     arguments = ["--set", "search.budget.cost=4", "--set", "search.trials=2", "--set", "config.length=40"]
     ended = tunesmith("run", "spec.yaml", *arguments)
-    assert "Ended by search.budget.cost: 4 of money are used" in ended.stdout, ended.stderr
+    assert "Ended by search.budget.cost: 4 USD are used" in ended.stdout, ended.stderr
     assert _record(walk).count("RUNNING") == 2
     begun = len(_steps(walk))
     assert begun < 80
