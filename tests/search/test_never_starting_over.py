@@ -12,7 +12,7 @@ from conftest import Run, command
 
 from analysis.records import SearchFiles, SearchRecord, read_records
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # several searches in a row, also on a busy machine
 
 SPEC = """
 name: walk
