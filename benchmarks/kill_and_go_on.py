@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records import SearchFiles, SearchRecord, read_records
+from search.inheritance import is_whole
+from search.ledger import open_study
 
 _SPEC = """
 name: walk
@@ -101,8 +103,14 @@ class Course:
 
     def _phase(self, name: str, command: list[str], directory: str, kills: int) -> None:
         for _ in range(kills):
-            # Most of this time goes into starting Ray; early and late kills meet the writing of files.
-            self._kill(self._start(command), name, after=self.generator.uniform(0.05, 0.9) * self.usual[name])
+            process = self._start(command)
+            if self.killed.total() % 2:
+                # Most of the time goes into starting Ray: every other kill waits until something trains.
+                self._wait_for_a_step(process)
+                after = self.generator.uniform(0.0, 4.0)
+            else:
+                after = self.generator.uniform(0.05, 0.9) * self.usual[name]
+            self._kill(process, name, after=after)
             command = self._next(command, directory)
         began = time.monotonic()
         process = self._start(command)
@@ -111,11 +119,17 @@ class Course:
             raise RuntimeError(f"`{' '.join(command)}` ended with {process.returncode}:\n{shown}\n{errors}")
         self.usual.setdefault(name, time.monotonic() - began)
 
+    def _wait_for_a_step(self, process: subprocess.Popen[str]) -> None:
+        log = self.folder / "steps.log"
+        before = log.stat().st_size if log.exists() else 0
+        while process.poll() is None and (not log.exists() or log.stat().st_size == before):
+            time.sleep(0.02)
+
     def _next(self, command: list[str], directory: str) -> list[str]:
         """What a person would do after a kill: resume, or the same again where nothing had begun."""
         files = SearchFiles(self.folder / directory)
         if command[0] in ("run", "fork"):
-            if files.study.exists() and _has_study(files.study):
+            if files.study.exists() and _is_whole(files.path):
                 return ["resume", directory]
             subprocess.run(["rm", "-rf", str(files.path)], check=True)
             return command
@@ -200,12 +214,9 @@ def judge(plain: Course, disturbed: Course) -> list[str]:
     return wrong
 
 
-def _has_study(path: Path) -> bool:
-    import optuna
-
+def _is_whole(path: Path) -> bool:
     try:
-        storage = optuna.storages.RDBStorage(f"sqlite:///{path}", skip_compatibility_check=True)
-        return bool(optuna.get_all_study_names(storage))
+        return is_whole(open_study(path))
     except Exception:  # its tables were not all made
         return False
 

@@ -111,6 +111,8 @@ class Account:
     mode: Mode
     rates: Mapping[Limit, float]
     """What a second of a trial takes of each limit."""
+    currency: str = "USD"
+    """Of `cost`."""
     stops_early: bool = False
     """Whether a scheduler may stop trials: then the next one is expected to take what they take on average."""
     spent: dict[Limit, float] = field(default_factory=dict)
@@ -190,7 +192,7 @@ class Account:
         used = self.used(now=now) if limits else {}
         for name, limit in limits.items():
             if used[name] >= limit:
-                return f"search.budget.{name}: {show_amount(name, limit)} are used"
+                return f"search.budget.{name}: {self._show(name, limit)} are used"
         return None
 
     def verdict(self, *, now: float) -> Verdict:
@@ -237,8 +239,8 @@ class Account:
             left = limit - used[name] - committed
             if each > left:
                 return (
-                    f"search.budget.{name}: a trial takes about {show_amount(name, each)}, and "
-                    f"{show_amount(name, max(0.0, left))} of {show_amount(name, limit)} are left"
+                    f"search.budget.{name}: a trial takes about {self._show(name, each)}, and "
+                    f"{self._show(name, max(0.0, left))} of {self._show(name, limit)} are left"
                 )
         return None
 
@@ -251,12 +253,15 @@ class Account:
             return None
         return f"search.budget.plateau: {plateau.trials} trials in a row were no better than {before:g}"
 
+    def _show(self, name: Limit, amount: float) -> str:
+        return show_amount(name, amount, currency=self.currency)
+
     def _spend(self, name: Limit, amount: float) -> None:
         self.spent[name] = self.spent.get(name, 0.0) + amount
 
 
-def show_amount(name: Limit, amount: float) -> str:
+def show_amount(name: Limit, amount: float, *, currency: str) -> str:
     """An amount of a limit for a person."""
     if name == "time":
         return show_seconds(amount)
-    return f"{amount:.3g} {'GPU-hours' if name == 'gpu_hours' else 'Wh' if name == 'energy' else 'of money'}"
+    return f"{amount:.3g} {'GPU-hours' if name == 'gpu_hours' else 'Wh' if name == 'energy' else currency}"

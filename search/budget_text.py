@@ -5,14 +5,11 @@ from collections.abc import Mapping
 
 from cluster.resources import ResourcesConfig
 from search.budget import BudgetConfig, Limit, rates_of, show_amount
-from search.units import show_seconds
 
 
-def budget_text(budget: BudgetConfig, *, mode: str) -> str:
+def budget_text(budget: BudgetConfig, *, mode: str, currency: str) -> str:
     """All that may end the search early, in one line."""
-    parts = [
-        show_seconds(limit) if name == "time" else show_amount(name, limit) for name, limit in budget.limits.items()
-    ]
+    parts = [show_amount(name, limit, currency=currency) for name, limit in budget.limits.items()]
     if budget.target is not None:
         parts.append(f"{'at most' if mode == 'min' else 'at least'} {budget.target:g} reached")
     if budget.plateau is not None:
@@ -36,12 +33,12 @@ def affordable_trials(
     return found
 
 
-def affordable_text(affordable: Mapping[Limit, int], budget: BudgetConfig, *, num_trials: int) -> str:
+def affordable_text(affordable: Mapping[Limit, int], budget: BudgetConfig, *, num_trials: int, currency: str) -> str:
     """What the budget affords, for a person."""
     if not affordable:
         return ""
     name = min(affordable, key=affordable.__getitem__)
-    limit = show_amount(name, budget.limits[name])
+    limit = show_amount(name, budget.limits[name], currency=currency)
     if affordable[name] == 0:
         return f"search.budget.{name}: not one trial fits into {limit} when nothing stops it early."
     if affordable[name] >= num_trials:

@@ -16,13 +16,13 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from analysis.lineage import ORIGIN, Origin
-from analysis.records import SearchFiles, SearchRecord, TrialRecord, read_records
+from analysis.records import SearchFiles, SearchRecord, TrialRecord, read_records, replace_text
 from search.drafts import given_draft, key_of
 from search.ledger import ASSIGNMENT, RESULT, WARM_POINTS
 from search.load import load_spec
 from search.plan import Plan, make_plan
 from search.warm_start import WarmStartConfig
-from search.yaml_text import parse_yaml
+from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
 from spaces.space import Assignment, Space
@@ -76,12 +76,12 @@ def find_inheritance(plan: Plan) -> Inheritance:
     return Inheritance(evidence=list(evidence.values()), points=new[:rest], words=words)
 
 
-def write_inheritance(inheritance: Inheritance, study: optuna.Study, space: Space) -> None:
-    """Put it into a new study."""
-    study.set_user_attr(WARM_POINTS, list(inheritance.points))
-    for each in inheritance.evidence:
+def write_inheritance(inheritance: Inheritance, study: optuna.Study, space: Space, files: SearchFiles) -> None:
+    """Put it into a new search. The last thing that is written are the points: with them it is whole."""
+    for number, each in enumerate(inheritance.evidence):
         draft = given_draft(space, each.assignment)
         trial = each.trial
+        _write_document(files, number, each, draft.assignment)
         origin = Origin(kind="inherited", trial=trial.number, search=str(each.search))
         study.add_trial(
             create_trial(
@@ -93,6 +93,24 @@ def write_inheritance(inheritance: Inheritance, study: optuna.Study, space: Spac
                 user_attrs={ASSIGNMENT: draft.assignment, RESULT: _result(trial), ORIGIN: origin.to_json()},
             )
         )
+    study.set_user_attr(WARM_POINTS, list(inheritance.points))
+
+
+def is_whole(study: optuna.Study) -> bool:
+    """Whether all that a new search starts with was written."""
+    return WARM_POINTS in study.user_attrs
+
+
+def _write_document(files: SearchFiles, number: int, each: Evidence, assignment: Assignment) -> None:
+    """trial.yaml and the history, as its own search has them: the trial can be run again from here, too."""
+    own, other = files.trial(number), SearchFiles(each.search).trial(each.trial.number)
+    own.path.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        content = parse_yaml(other.document.read_text("utf-8"))[0]
+        replace_text(
+            own.document, to_yaml({**content, "number": number, "params": assignment, "search": files.path.name})
+        )
+    own.rewrite_history(other.read_history())
 
 
 def _from_search(plan: Plan, wanted: WarmStartConfig) -> tuple[list[Evidence], list[Assignment], str]:
@@ -133,11 +151,10 @@ def _plan_of(directory: Path) -> Plan:
 
 def _document(before: Plan, trial: TrialRecord) -> dict[str, Any]:
     """As the trial ran: what is written beside it, else what its search makes of it."""
-    file = before.files.trial(trial.number).document
-    if trial.origin is None or trial.origin.kind != "inherited":
-        with contextlib.suppress(FileNotFoundError):
-            document: dict[str, Any] = parse_yaml(file.read_text("utf-8"))[0]["document"]
-            return document
+    with contextlib.suppress(FileNotFoundError):
+        text = before.files.trial(trial.number).document.read_text("utf-8")
+        document: dict[str, Any] = parse_yaml(text)[0]["document"]
+        return document
     return before.space.apply(trial.params)
 
 

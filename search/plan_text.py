@@ -82,7 +82,7 @@ def plan_text(plan: Plan) -> RenderableType:
     lines.add_row("scheduler", _scheduler(plan))
     at_once = facts["concurrent_trials"]
     lines.add_row("trials", f"{plan.num_trials}, {at_once} at once here" if at_once else f"{plan.num_trials}")
-    if budget := budget_text(spec.search.budget, mode=spec.mode):
+    if budget := budget_text(spec.search.budget, mode=spec.mode, currency=spec.resources.currency):
         lines.add_row("ends early by", budget)
     lines.add_row("resources", _resources(plan))
     lines.add_row("W&B", _wandb(plan))

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 from analysis.records import SearchFiles, SearchRecord, TrialState
+from search.pins import is_pinned
 from spaces.reports import FailureKind
 from trainables.metrics import Mode
 
@@ -114,6 +115,8 @@ class Retention:
 
     def _free(self, number: int) -> None:
         self._sizes.pop(number, None)
+        if is_pinned(self._files.trial(number).path):
+            return  # it counts no longer as this search's, but another one still starts from it
         shutil.rmtree(self._files.trial(number).checkpoints, ignore_errors=True)
 
 

@@ -24,9 +24,10 @@ from cluster.resources import concurrent_trials
 from search.algorithms import AlgorithmConfig
 from search.continuations import carry_out
 from search.control import ControlDesk
-from search.inheritance import find_inheritance, write_inheritance
+from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
+from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
 from search.recorder import Recorder
@@ -87,8 +88,9 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
     files.path.mkdir(parents=True, exist_ok=True)
     with conducting(files):
         identity = _write_spec(plan)
+        pin_checkpoints(resolved_spec(plan.spec), files)
         study = create_study(files.path, plan.spec, attributes=_study_attributes(plan))
-        write_inheritance(inheritance, study, plan.space)
+        write_inheritance(inheritance, study, plan.space, files)
         return _conduct(plan, identity, address=address, console=console)
 
 
@@ -115,6 +117,11 @@ def resume_search(
         if revise is not None:
             revise(files)
         plan, identity = recorded_plan(files)
+        if plan.spec.search.warm_start and not is_whole(open_study(files.path)):
+            raise SpecError(
+                f"`{directory}` was interrupted before it had taken over what other searches know: remove it and run "
+                "it anew."
+            )
         return _conduct(plan, identity, address=address, console=console)
 
 

@@ -114,6 +114,7 @@ def empty_account(spec: SearchSpec, *, mode: Mode | None = None) -> Account:
         budget=spec.search.budget,
         mode=mode or spec.mode,
         rates=rates_of(spec.resources),
+        currency=spec.resources.currency,
         stops_early=spec.search.scheduler.name != "none",
     )
 

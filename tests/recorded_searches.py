@@ -19,7 +19,6 @@ from search.run import resolved_spec
 from search.spending import make_spending
 from search.tracker import NullTracker
 from search.yaml_text import to_yaml
-from spaces.objectives import Objective
 from spaces.reports import FailureKind, Progress, TrialFailure, TrialReport
 from trainables.checkpoints import TrialDirectory
 
@@ -72,8 +71,8 @@ class Session:
                 self.study, spec, plan.space, step_of=plan.step_of, algorithm=plan.resolved_algorithm()
             ),
             NullTracker(),
-            SearchProgress(metric="loss", mode="min", num_trials=9, console=Console(file=io.StringIO())),
-            objectives=[Objective(name=spec.metric, mode=spec.mode)],
+            SearchProgress(metric=spec.metric, mode=spec.mode, num_trials=9, console=Console(file=io.StringIO())),
+            objectives=spec.objectives,
             keep_checkpoints=spec.checkpoints.keep,
             is_at_end=plan.is_at_end,
             document_of=lambda proposal: plan.space.apply(proposal.assignment),
@@ -114,8 +113,9 @@ class Session:
         progress = Progress(
             step=evaluation, epoch=float(evaluation), tokens=0, evaluation=evaluation, is_final=is_final
         )
-        row = {"step": evaluation, "epoch": float(evaluation), "tokens": 0, "evaluation": evaluation, "loss": loss}
-        made = TrialReport(progress=progress, metrics={"loss": loss}, rows=[row], seconds=10.0 * evaluation)
+        metrics = {self.plan.spec.metric: loss}
+        row = {"step": evaluation, "epoch": float(evaluation), "tokens": 0, "evaluation": evaluation, **metrics}
+        made = TrialReport(progress=progress, metrics=metrics, rows=[row], seconds=10.0 * evaluation)
         checkpoint = directory.commit(folder, made)
         self.recorder.report(
             number,

@@ -90,7 +90,10 @@ def check(
         probed = _probe(plan)
         found_text = probe_text(probed, currency=plan.spec.resources.currency)
         screen().print("", found_text, highlight=False, soft_wrap=True)
-        affords = affordable_text(_affordable(plan, probed), plan.spec.search.budget, num_trials=plan.num_trials)
+        affords = affordable_text(
+            _affordable(plan, probed), plan.spec.search.budget, num_trials=plan.num_trials,
+            currency=plan.spec.resources.currency,
+        )  # fmt: skip
         if affords:
             screen().print(affords, highlight=False, soft_wrap=True)
 

@@ -150,10 +150,10 @@ def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
 
 def test_the_plan_says_what_ends_a_search_and_how_many_trials_that_affords() -> None:
     budget = BudgetConfig.model_validate({"time": "2h", "cost": 3.0, "target": 0.9})
-    assert budget_text(budget, mode="max") == "2 h, or 3 of money, or at least 0.9 reached"
+    assert budget_text(budget, mode="max", currency="EUR") == "2 h, or 3 EUR, or at least 0.9 reached"
     resources = ResourcesConfig(price_per_hour=2.0)
     affordable = affordable_trials(budget, resources, trial_seconds=600.0, num_parallel=2)
     assert affordable == {"time": 24, "cost": 9}
-    words = affordable_text(affordable, budget, num_trials=20)
-    assert words == "search.budget.cost: 3 of money afford about 9 of the 20 trials."
-    assert affordable_text(affordable, budget, num_trials=9) == "The budget affords all 9 trials."
+    words = affordable_text(affordable, budget, num_trials=20, currency="EUR")
+    assert words == "search.budget.cost: 3 EUR afford about 9 of the 20 trials."
+    assert affordable_text(affordable, budget, num_trials=9, currency="EUR") == "The budget affords all 9 trials."

@@ -1,6 +1,7 @@
 """Failed trials run again, finished ones train for longer: what becomes of them in the record and on disk."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recorded_searches import Session, planned
@@ -149,3 +150,104 @@ def test_what_is_no_extension_is_refused_and_leaves_the_spec_as_it_was(plan: Pla
     with pytest.raises(SpecError, match=message):
         extend(plan.files, Extension(overrides=[override]), say=_silent)
     assert plan.files.spec.read_text() == before
+
+
+def _classifier(folder: Path, **training: Any) -> Plan:
+    """The plan of a search for the best classifier, which trains 4 epochs."""
+    tiny = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    sections = {
+        "trainable": None,
+        "config": {},
+        "task": "sequence_classification",
+        "model": {"architecture": "bert", "config": tiny},
+        "data": {"source": {"builtin": "stdlib-docstrings"}, "tokenizer": {"train": "bpe", "vocab_size": 300}},
+        "training": {"num_train_epochs": 4} | training,
+        "space": {"training.learning_rate": {"log_uniform": [1e-4, 1e-2]}},
+        "search": {"trials": 6, "algorithm": "random"},
+    }
+    return planned(folder, **sections)
+
+
+LONGER = ["training.num_train_epochs=6"]
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+def test_a_schedule_that_knows_its_end_is_refused_by_name_and_says_what_can_be_done(
+    tmp_path: Path, schedule: str
+) -> None:
+    plan = _classifier(tmp_path, lr_scheduler_type=schedule)
+    Session(plan).complete(0.5)
+    with pytest.raises(
+        SpecError, match=f"trial 0 cannot go on .* `{schedule}` falls to 0 .*--anew.*--inexact"
+    ) as refused:
+        extend(plan.files, Extension(overrides=LONGER), say=_silent)
+    assert refused.value.path == "training.lr_scheduler_type"
+    assert read_revisions(plan.files) == []
+
+
+@pytest.mark.parametrize(("manner", "starts_at"), [("inexact", 4), ("anew", None)])
+def test_by_name_it_goes_on_all_the_same_or_begins_anew(tmp_path: Path, manner: Any, starts_at: int | None) -> None:
+    plan = _classifier(tmp_path)
+    Session(plan).complete(0.5)
+    extend(plan.files, Extension(overrides=LONGER, manner=manner), say=_silent)
+    (number,) = Session(plan).go_on()
+    start = TrialDirectory(plan.files.trial(number).path).latest()
+    assert (start.report.progress.evaluation if start else None) == starts_at
+    assert "num_train_epochs: 6" in plan.files.trial(number).document.read_text()
+
+
+def test_with_a_constant_rate_training_goes_on_and_an_unfinished_trial_trains_as_long(tmp_path: Path) -> None:
+    plan = _classifier(tmp_path, lr_scheduler_type="constant_with_warmup", warmup_steps=10)
+    session = Session(plan)
+    session.complete(0.5)
+    unfinished = session.start()
+    session.report(unfinished, 1, 0.9)
+    extend(plan.files, Extension(overrides=LONGER), say=_silent)
+    again = Session(plan)
+    assert again.go_on() == [unfinished, 2]
+    for number in (unfinished, 2):
+        assert "num_train_epochs: 6" in plan.files.trial(number).document.read_text()
+
+
+def test_before_training_anew_it_must_be_known_which_are_the_best(tmp_path: Path) -> None:
+    plan = _classifier(tmp_path)
+    session = Session(plan)
+    session.complete(0.5)
+    session.start()
+    with pytest.raises(SpecError, match=r"trial 1 .* did not finish: `tunesmith resume` first"):
+        extend(plan.files, Extension(overrides=LONGER, manner="anew"), say=_silent)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.max_steps=100"], "says how long it trains in another way"),
+        (["training.learning_rate=0.1"], "tunesmith fork"),
+        (["training.num_train_epochs=2"], "larger number than 4, but got 2"),
+    ],
+)
+def test_a_task_is_extended_by_its_own_length_only(tmp_path: Path, overrides: list[str], message: str) -> None:
+    plan = _classifier(tmp_path)
+    Session(plan).complete(0.5)
+    with pytest.raises(SpecError, match=message):
+        extend(plan.files, Extension(overrides=overrides), say=_silent)
+
+
+def test_asking_who_trains_for_longer_without_longer_training_is_refused(plan: Plan) -> None:
+    Session(plan).complete(0.5)
+    with pytest.raises(SpecError, match="give a longer training, too"):
+        extend(plan.files, Extension(overrides=["search.trials=9"], top=2), say=_silent)
+
+
+def test_a_trial_that_failed_before_the_extension_is_retried_from_its_start(plan: Plan) -> None:
+    session = Session(plan)
+    failed = session.fail("lost")
+    session.complete(0.5)
+    extend(plan.files, Extension(overrides=["config.length=6"]), say=_silent)
+    again = Session(plan)
+    again.train_on(again.go_on()[0], 0.4, first=5, length=6)
+    retry(plan.files, say=_silent)
+    later = Session(plan)
+    (number,) = later.go_on()
+    assert later.record.trials[failed].superseded_by == number
+    assert TrialDirectory(plan.files.trial(number).path).latest() is None

@@ -36,7 +36,7 @@ def _new(folder: Path, earlier: Session, *, how: dict[str, Any] | None = None, *
 def _begun(plan: Plan) -> tuple[Session, Inheritance]:
     found = find_inheritance(plan)
     session = Session(plan)
-    write_inheritance(found, session.study, plan.space)
+    write_inheritance(found, session.study, plan.space, plan.files)
     return Session(plan), found
 
 
@@ -54,6 +54,16 @@ def test_in_a_narrower_space_the_trials_within_it_count_and_are_ranked(tmp_path:
     assert len([entry for entry in leaderboard(record) if entry.rank]) == 1 + sum(
         earlier.record.trials[number].state == "COMPLETE" for number in within
     )
+
+
+def test_evidence_can_be_run_again_and_inherited_again(tmp_path: Path, earlier: Session) -> None:
+    session, found = _begun(_new(tmp_path / "new", earlier))
+    document = session.files.trial(0).document.read_text()
+    assert "number: 0" in document
+    assert str(found.evidence[0].assignment["config.x"])[:6] in document
+    assert len(session.files.trial(0).read_history()) == 4
+    _, again = _begun(_new(tmp_path / "newer", session))
+    assert [each.assignment for each in again.evidence] == [each.assignment for each in found.evidence]
 
 
 def test_a_parameter_that_begins_to_vary_keeps_the_trials_that_had_its_old_value(

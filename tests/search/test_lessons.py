@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.drafts import Draft
 from search.lessons import Lessons
+from search.proposers import turn_of
 
 
 class Watcher:
@@ -94,3 +95,48 @@ def test_an_interrupted_search_learns_the_same_from_its_database(ranks_stopped_t
     resumed = Watcher(ranks_stopped_trials=ranks_stopped_trials)
     Lessons(resumed, directions=["minimize"], history=database.trials).draft()
     assert resumed.told[:7] == straight.told
+
+
+def _history(*values: float) -> list[FrozenTrial]:
+    """Trials that finished with these values, in order."""
+    study = optuna.create_study()
+    for value in values:
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE, value=value, params={"x": 0.5}, distributions={"x": FloatDistribution(0, 1)},
+                intermediate_values={2: value},
+            )
+        )  # fmt: skip
+    return study.get_trials()
+
+
+def test_a_trial_for_which_a_later_one_stands_teaches_nothing() -> None:
+    watcher = Watcher(ranks_stopped_trials=True)
+    Lessons(watcher, direction="minimize", history=_history(1.0, 2.0), superseded={0: 5}).draft()
+    assert watcher.told[:2] == [("FAIL", None), ("COMPLETE", 2.0)]
+
+
+@pytest.mark.parametrize(("ranks", "told"), [(True, ("PRUNED", None)), (False, ("COMPLETE", 2.0))])
+def test_a_trial_that_ended_where_others_go_on_is_told_as_stopped_early(
+    ranks: bool, told: tuple[str, float | None]
+) -> None:
+    watcher = Watcher(ranks_stopped_trials=ranks)
+    Lessons(watcher, direction="minimize", history=_history(1.0, 2.0), shortened={1}).draft()
+    assert watcher.told[1] == told
+
+
+def test_the_turn_of_a_trial_counts_what_was_suggested_and_nothing_else() -> None:
+    turns = []
+
+    class Turns(Watcher):
+        def propose(self, study: optuna.Study, trial: FrozenTrial) -> Draft:
+            turns.append(turn_of(trial))
+            return super().propose(study, trial)
+
+    lessons = Lessons(
+        Turns(ranks_stopped_trials=True), direction="minimize", history=_history(1.0, 2.0, 3.0), num_suggested=1
+    )
+    lessons.draft()
+    lessons.draft()
+    assert turns == [1, 2]
+    assert lessons.marks(3) == {}, "it is counted anew by each session"

@@ -1,10 +1,12 @@
 """Which checkpoints stay, by what lies on the disk."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from recorded_searches import Session, planned
 
+from search.pins import pin_checkpoints
 from search.retention import size_of
 
 
@@ -86,3 +88,16 @@ def test_a_file_with_two_names_is_counted_once(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 700)
     (tmp_path / "b").hardlink_to(tmp_path / "a")
     assert size_of(tmp_path) == 700
+
+
+def test_a_checkpoint_that_another_search_starts_from_stays_as_long_as_that_search(tmp_path: Path) -> None:
+    session = Session(planned(tmp_path))
+    session.complete(0.5)
+    best = session.record.trials[0].checkpoint
+    other = planned(tmp_path / "other")
+    Session(other)
+    pin_checkpoints({"model": {"pretrained": best}, "space": {"a.b": {"choice": ["x", 3]}}}, other.files)
+    session.complete(0.4)
+    assert _kept(session) == [0, 1]
+    shutil.rmtree(other.files.path)
+    assert _kept(Session(session.plan)) == [1]
