@@ -53,5 +53,7 @@ def scheduler_of(
     scheduler.on_hand_overs = recorder.hand_over
     if config.name != "none":
         scheduler.on_event = journal.append
+    for number in scheduler.paused:
+        recorder.wait_again(number)
     scheduler.repeat_hand_overs()
     return scheduler

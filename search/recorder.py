@@ -120,6 +120,13 @@ class Recorder:
         self.fail(number, TrialFailure(kind="error", message=_NO_CHECKPOINT), rows=[])
         return False
 
+    def wait_again(self, number: int) -> None:
+        """A trial waits since an earlier session, which may have died before it recorded the last evaluation."""
+        self.start(self.proposal(number))
+        if (last := self._recorded_last(number)) is not None:
+            self.report(number, last)
+        self._progress.trial_paused(number)
+
     def hand_over(self, hand_overs: Sequence[HandOver]) -> None:
         """Trials that wait go on from others' checkpoints. What was done already is done again, which changes nothing.
 
@@ -153,9 +160,7 @@ class Recorder:
 
     def finish(self, number: int, *, is_complete: bool, reason: str | None = None) -> None:
         """A trial has ended: as planned, or stopped early for `reason`."""
-        if number not in self._live:  # it has waited since an earlier session
-            self.start(self.proposal(number))
-        last = self._live[number].last or self._recorded_last(number)
+        last = self._live[number].last
         value = last.metrics.get(self.metric) if last else None
         if last is None or value is None:
             missing = TrialFailure(kind="error", message=self._missing_metric(last))
@@ -163,7 +168,6 @@ class Recorder:
             return
         is_complete = is_complete or self._is_at_end(last.progress)
         state: EndState = "COMPLETE" if is_complete else "PRUNED"
-        self._live[number].last = last
         self._end(number, state, value=value, error=None, reason=None if is_complete else reason)
 
     def fail(self, number: int, failure: TrialFailure, *, rows: list[Row]) -> None:
@@ -248,7 +252,7 @@ class Recorder:
         replace_text(place, to_yaml({**content, "lineage": lineage, "document": content["document"]}))
 
     def _recorded_last(self, number: int) -> TrialReport | None:
-        """The last report of a trial that waits since an earlier session: it lies with its checkpoint."""
+        """The last report of a trial that runs no more: it lies with its checkpoint."""
         checkpoint = TrialDirectory(self._files.trial(number).path).latest()
         return checkpoint.reported_again(None) if checkpoint else None
 
