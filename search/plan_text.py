@@ -210,7 +210,7 @@ def _scheduler(plan: Plan) -> str:
     at = ", ".join(f"{rung:g}" for rung in rungs(plan))
     if scheduler.name == "pasha":
         return (
-            f"pasha: trials wait after {at} of {plan.max_resource:g} {scheduler.unit}, and train further only while the "
+            f"pasha: trials wait after {at} of {plan.max_resource:g} {scheduler.unit}, and go on only while the "
             "ranking is not settled; in the end the best one trains on to its end"
         )
     words = f"{scheduler.name}: trials may be stopped after {at} of {plan.max_resource:g} {scheduler.unit}"
