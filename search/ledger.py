@@ -132,6 +132,12 @@ class Ledger:
             trial.report(value, step)
             self._reported[number][step] = value
 
+    def pause(self, number: int) -> None:
+        """Trial `number` waits: the sampler learns from what it has reported so far."""
+        self._trial(number)
+        if reported := self._reported[number]:
+            self._lessons.pause(number, last=max(reported.items()))
+
     def finish(self, number: int, *, state: EndState, value: float | None, result: Mapping[str, Any]) -> None:
         """Tell how trial `number` ended. `value` is its objective, for COMPLETE only."""
         self._trial(number).set_user_attr(RESULT, dict(result))

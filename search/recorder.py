@@ -115,6 +115,7 @@ class Recorder:
         """A trial waits; all that it reported is recorded. False, and the trial has failed, when it cannot go on."""
         last = self._live[number].last
         if last is not None and last.checkpoint is not None:
+            self._ledger.pause(number)
             self._progress.trial_paused(number)
             return True
         self.fail(number, TrialFailure(kind="error", message=_NO_CHECKPOINT), rows=[])
@@ -125,6 +126,7 @@ class Recorder:
         self.start(self.proposal(number))
         if (last := self._recorded_last(number)) is not None:
             self.report(number, last)
+        self._ledger.pause(number)
         self._progress.trial_paused(number)
 
     def hand_over(self, hand_overs: Sequence[HandOver]) -> None:

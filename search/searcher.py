@@ -49,6 +49,7 @@ class AskTellSearcher(Searcher):
         if proposal is None:
             for number in self._scheduler.paused:
                 self._recorder.finish(number, is_complete=False, reason="it waited to go on until the search ended")
+                self._scheduler.end(number)
             return str(Searcher.FINISHED)
         self._numbers[trial_id] = proposal.number
         document = self._recorder.start(proposal)

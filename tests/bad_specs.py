@@ -190,7 +190,7 @@ UNKNOWN_KEYS = [
     _bad("data.splits", *_line("    test: 0.1", "    tests: 0.1"), "data.splits.tests: unknown key", "`test`?"),
     _bad("search", *_line("  trials: 12", "  trails: 12"), "search.trails: unknown key", "`trials`?"),
     _bad("search.scheduler", *_line("    grace: 1", "    grace_period: 1"), "search.scheduler.grace_period",
-         "Known here: brackets, grace, max"),
+         "Known here: brackets, factors, grace"),
     _bad("search.algorithm", *_line("    name: tpe", "    name: tpe\n    startup_trial: 5"),
          "search.algorithm.startup_trial: unknown", "`startup_trials`?"),
     _bad("resources", *_line("  cpus_per_worker: 1", "  cpus: 1"), "resources.cpus: unknown key", "cpus_per_worker"),

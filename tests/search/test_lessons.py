@@ -94,3 +94,19 @@ def test_an_interrupted_search_learns_the_same_from_its_database(ranks_stopped_t
     resumed = Watcher(ranks_stopped_trials=ranks_stopped_trials)
     Lessons(resumed, direction="minimize", history=database.trials).draft()
     assert resumed.told[:7] == straight.told
+
+
+@pytest.mark.parametrize("ranks_stopped_trials", [True, False])
+def test_a_trial_that_waits_counts_as_stopped_until_it_is_heard_of_again(ranks_stopped_trials: bool) -> None:
+    lessons, watcher = _lessons(ranks_stopped_trials=ranks_stopped_trials)
+    lessons.finish(1, state="COMPLETE", value=0.1)
+    waits = ("PRUNED", 2.0) if ranks_stopped_trials else ("COMPLETE", 2.0)
+    lessons.pause(0, last=(3, 2.0))
+    state, value = watcher.told[0]
+    assert (state, value if state == "COMPLETE" else watcher.study.trials[0].intermediate_values[3]) == waits
+    lessons.pause(0, last=(9, 1.0))
+    if ranks_stopped_trials:
+        assert watcher.study.trials[0].intermediate_values == {3: 2.0, 9: 1.0}
+    lessons.finish(0, state="COMPLETE", value=0.5)
+    assert watcher.told[:2] == [("COMPLETE", 0.5), ("COMPLETE", 0.1)]
+    assert [trial.number for trial in watcher.study.trials] == list(range(4))
