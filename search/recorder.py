@@ -133,17 +133,23 @@ class Recorder:
         """Trials that wait go on from others' checkpoints. What was done already is done again, which changes nothing.
 
         A trial's lineage has one entry each time: `at` (amount of training, in the scheduler's unit), `from_trial`,
-        and `params`, all values that it goes on with.
+        `params`, all values that it goes on with, and `seconds`, by how much its training until then took longer than
+        the donor's, which is counted for it from now on.
         """
         for one in hand_overs:
-            lineage = [each for each in self._ledger.lineage(one.receiver) if each["at"] < one.resource]
-            entry = {"at": one.resource, "from_trial": one.donor, "params": dict(one.assignment)}
+            lineage = self._ledger.lineage(one.receiver)
+            entry = next((each for each in lineage if each["at"] == one.resource), None)
+            if entry is None:
+                seconds = round(self._seconds_so_far(one.receiver) - self._seconds_so_far(one.donor), 3)
+                params = dict(one.assignment)
+                entry = {"at": one.resource, "from_trial": one.donor, "params": params, "seconds": seconds}
+                lineage.append(entry)
             donor, receiver = (TrialDirectory(self._files.trial(each).path) for each in (one.donor, one.receiver))
             taken = hand_over(donor, receiver)
             if one.receiver in self._live:
                 self._live[one.receiver].last_evaluation = taken.report.progress.evaluation
-            self._ledger.reassign(one.receiver, dict(one.assignment), lineage=[*lineage, entry])
-            self._write_document(one.receiver, lineage=[*lineage, entry])
+            self._ledger.reassign(one.receiver, dict(one.assignment), lineage=lineage)
+            self._write_document(one.receiver, lineage=lineage)
             self._progress.say(f"trial {one.receiver} goes on from trial {one.donor}")
 
     def report(self, number: int, report: TrialReport) -> None:
@@ -201,6 +207,8 @@ class Recorder:
         if failure is not None:
             result["failure"] = failure.kind
             result["seconds"] = failure.seconds if failure.seconds is not None else result["seconds"]
+        if self._values_change and result["seconds"] is not None:
+            result["seconds"] = round(result["seconds"] + self._seconds_given_up(number), 3)
         if self._price_per_hour is not None and result["seconds"] is not None:
             result["cost"] = result["seconds"] / 3600 * self._price_per_hour
         self._ledger.finish(number, state=state, value=value, result=result)
@@ -236,6 +244,14 @@ class Recorder:
             if "evaluation" in row and isinstance(value, int | float):
                 self._ledger.report(number, _recorded_report(row, self.metric, float(value)))
         return rows
+
+    def _seconds_so_far(self, number: int) -> float:
+        live = self._live.get(number)
+        return live.last.seconds if live is not None and live.last is not None else 0.0
+
+    def _seconds_given_up(self, number: int) -> float:
+        """What a trial spent on weights that it gave up, less what those cost that it took over."""
+        return sum(float(each["seconds"]) for each in self._ledger.lineage(number))
 
     def _with_values(self, number: int, rows: list[Row]) -> list[Row]:
         """Rows of a trial whose values change: each evaluation says what led to it."""

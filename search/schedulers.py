@@ -292,7 +292,8 @@ def _brackets(config: SchedulerConfig, metric: str, mode: Mode, max_resource: fl
                 time_attr=config.unit,
                 metric=metric,
                 mode=mode,
-                grace_period=rungs[bracket],  # any number works, epochs may be fractions
+                # Any number works: epochs may be fractions.
+                grace_period=config.grace * config.reduction_factor**bracket,
                 max_t=max_resource,
                 reduction_factor=config.reduction_factor,
             ),

@@ -77,7 +77,8 @@ def _result(folder: Path) -> list[Any]:
     for trial in read_records(files.path).trials:
         rows = files.trial(trial.number).read_history()
         timeless = [{name: row[name] for name in row if "second" not in name} for row in rows]
-        found.append((trial.state, trial.value, trial.params, trial.lineage, trial.intermediate, timeless))
+        lineage = [{name: each[name] for name in each if name != "seconds"} for each in trial.lineage]
+        found.append((trial.state, trial.value, trial.params, lineage, trial.intermediate, timeless))
     return found
 
 
