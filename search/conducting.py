@@ -7,11 +7,12 @@ import optuna
 from analysis.records import SearchRecord
 from search.conditions import StopConditions
 from search.journal import JOURNAL_FILE, Journal
+from search.numbered_scheduler import NumberedScheduler, replay
 from search.plan import Plan
 from search.progress import SearchProgress
 from search.recorder import Recorder
 from search.scheduler_checks import mutated_paths
-from search.schedulers import SCHEDULERS, Members, NumberedScheduler, replay
+from search.schedulers import SCHEDULERS, Members
 
 log = logging.getLogger(__name__)
 

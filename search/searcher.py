@@ -9,8 +9,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search.ledger import Proposal
+from search.numbered_scheduler import NumberedScheduler
 from search.recorder import Recorder
-from search.schedulers import NumberedScheduler
 from spaces.reports import TrialFailure, TrialReport
 from trainables.trainable import FAILURE, FINISHED, LAST_ROWS, REPORT, TrialOrder
 
