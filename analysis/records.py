@@ -152,8 +152,8 @@ class TrialRecord:
     stopped_because: str | None = None
     """Why it was stopped early, in a few words."""
     lineage: tuple[dict[str, Any], ...] = ()
-    """When it went on from another trial's checkpoint: `at` (amount of training), `from_trial`, and the `params` that
-    it went on with. `params` of the trial are the last of them."""
+    """Each time it went on from another trial's checkpoint: `at` (amount of training), `from_trial`, the `params` that
+    it went on with, and `seconds` of training that it gave up. `params` of the trial are the last of them."""
     stopped_by: str | None = None
     """`user` when a person has stopped it."""
     origin: Origin | None = None

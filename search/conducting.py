@@ -7,12 +7,13 @@ import optuna
 from analysis.records import SearchRecord
 from search.conditions import StopConditions
 from search.journal import JOURNAL_FILE, Journal
+from search.numbered_scheduler import NumberedScheduler, replay
 from search.plan import Plan
 from search.progress import SearchProgress
 from search.racing import Race
 from search.recorder import Recorder
 from search.scheduler_checks import mutated_paths
-from search.schedulers import SCHEDULERS, Members, NumberedScheduler, replay
+from search.schedulers import SCHEDULERS, Members
 
 log = logging.getLogger(__name__)
 
@@ -58,5 +59,7 @@ def scheduler_of(
     scheduler.on_hand_overs = recorder.hand_over
     if config.name != "none":
         scheduler.on_event = journal.append
+    for number in scheduler.paused:
+        recorder.wait_again(number)
     scheduler.repeat_hand_overs()
     return scheduler

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from search.population import Observation
 from search.rules import HandOver
 from search.stopping import SchedulerConfig
-from spaces.distributions import Choice, Distribution, LogInt, LogUniform
+from spaces.distributions import Choice, Distribution, Int, LogInt, LogUniform
 from spaces.space import Assignment, Space
 
 _ATTEMPTS = 20
@@ -117,7 +117,10 @@ def _neighbours(distribution: Distribution) -> list[Any]:
 
 def _within(distribution: Distribution, value: Any) -> Any:
     """The nearest value that the range has."""
-    return value if isinstance(distribution, Choice) else distribution.from_optuna_value(value)
+    if isinstance(distribution, Choice):
+        return value
+    whole = round(value) if isinstance(distribution, Int | LogInt) else value
+    return distribution.from_optuna_value(distribution.to_optuna_value(whole))
 
 
 def _is_log(distribution: Distribution) -> bool:

@@ -143,6 +143,12 @@ class Ledger:
             self._study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
             self._reported[number][step] = value
 
+    def pause(self, number: int) -> None:
+        """Trial `number` waits: the sampler learns from what it has reported so far."""
+        self._trial(number)
+        if reported := self._reported[number]:
+            self._lessons.pause(number, last=max(reported.items()))
+
     def finish(
         self, number: int, *, state: EndState, values: Sequence[float] | None, result: Mapping[str, Any]
     ) -> None:

@@ -6,6 +6,7 @@ happened. Samplers read the whole history at each suggestion: in memory that cos
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any, Literal
 
 import optuna
@@ -51,6 +52,7 @@ class Lessons:
         self._ranks_stopped = proposer.ranks_stopped_trials and len(self._signs) == 1
         self._ids: list[int] = []
         self._waiting: list[int] = []
+        self._paused: set[int] = set()
         self._best: float | None = None
         self._worst: list[float] | None = None
         for name, note in (notes or {}).items():
@@ -93,6 +95,13 @@ class Lessons:
         attributes = self._storage.get_trial(self._ids[number]).system_attrs
         return {name: mark for name, mark in attributes.items() if not name.startswith(("tpe:", TURN))}
 
+    def pause(self, number: int, *, last: tuple[int, float]) -> None:
+        """Trial `number` waits, maybe for ever: until it is heard of again it counts as stopped, with its `last` step
+        and objective. As long as it counted as running, samplers would keep away from it, however good it is."""
+        self.finish(number, state="PRUNED", values=None, last=last)
+        if self._proposer.learns:
+            self._paused.add(self._ids[number])
+
     def finish(
         self,
         number: int,
@@ -112,6 +121,8 @@ class Lessons:
         if not self._proposer.learns:
             return
         trial_id = self._ids[number]
+        if trial_id in self._paused:
+            self._reopen(trial_id)
         if state == "COMPLETE" and values is not None:
             self._note(values)
             self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, list(values))
@@ -128,6 +139,13 @@ class Lessons:
             self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, self._worst)
         else:
             self._waiting.append(trial_id)
+
+    def _reopen(self, trial_id: int) -> None:
+        """Make a trial that had waited a running one again. Optuna has no such thing, but a study in memory can."""
+        self._paused.remove(trial_id)
+        trial = copy(self._storage._get_trial(trial_id))
+        trial.state, trial.values, trial.datetime_complete = TrialState.RUNNING, None, None
+        self._storage._set_trial(trial_id, trial)
 
     def _tell_stopped(self, trial_id: int, value: float) -> None:
         # It has seen less training than finished ones: its value may not look better than theirs.

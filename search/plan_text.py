@@ -17,6 +17,8 @@ from search.auto import chosen
 from search.budget_text import budget_text
 from search.plan import Plan
 from search.presets import AppliedPreset
+from search.scheduler_checks import mutated_paths
+from search.scouts import is_scout
 from search.spec import SearchConfig
 from spaces.distributions import Choice, Distribution
 from spaces.errors import SpecError
@@ -46,6 +48,7 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "algorithm": spec.search.algorithm.name,
         "scheduler": spec.search.scheduler.name,
         "rungs": rungs(plan),
+        "stop_trial_when": list(spec.search.stop_trial_when),
         "trials": plan.num_trials,
         "grid_size": plan.grid_size,
         "budget": spec.search.budget.model_dump(mode="json", exclude_none=True),
@@ -96,6 +99,8 @@ def plan_text(plan: Plan) -> RenderableType:
     parts.append(space if facts["space"] else Text("nothing varies: one trial"))
     for constraint in spec.constraints:
         parts.append(Text(f"constraint  {constraint}"))
+    for condition in spec.search.stop_trial_when:
+        parts.append(Text(f"stop when   {condition}"))
     for path, expression in spec.derive.items():
         parts.append(Text(f"derived     {path} = {expression}"))
     return Group(*parts)
@@ -245,13 +250,30 @@ def _scheduler(plan: Plan) -> str:
     scheduler = plan.spec.search.scheduler
     if scheduler.name == "none":
         return "none: every trial trains to its end"
+    if scheduler.is_population:
+        mutated = ", ".join(mutated_paths(plan.spec, plan.space))
+        return (
+            f"{scheduler.name}: every {scheduler.interval:g} {scheduler.unit} the worst {scheduler.quantile:.0%} go on "
+            f"from the best ones' checkpoints, with other values of {mutated}"
+        )
     if not scheduler.has_rungs:
         return f"{scheduler.name}: trials may be stopped after {scheduler.grace:g} {scheduler.unit}"
     assert plan.max_resource is not None, "rungs need the most training"
     at = ", ".join(f"{rung:g}" for rung in rungs(plan))
+    if scheduler.name == "pasha":
+        return (
+            f"pasha: trials wait after {at} of {plan.max_resource:g} {scheduler.unit}, and go on only while the "
+            "ranking is not settled; in the end the best one trains on to its end"
+        )
     words = f"{scheduler.name}: trials may be stopped after {at} of {plan.max_resource:g} {scheduler.unit}"
     brackets = scheduler.num_brackets(plan.max_resource)
-    return words + (f", in {brackets} brackets" if brackets > 1 else "")
+    words += f", in {brackets} brackets" if brackets > 1 else ""
+    return words + (f"; {_scouts(plan)}" if scheduler.protect else "")
+
+
+def _scouts(plan: Plan) -> str:
+    count = sum(is_scout(number) for number in range(plan.num_trials))
+    return f"{count} of {plan.num_trials} trials train to their end whatever their rank, to see if early ranks last"
 
 
 def _wandb(plan: Plan) -> str:

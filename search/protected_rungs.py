@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from search.rank_prediction import RankPrediction, is_scout
+from search.rank_prediction import RankPrediction
 from search.rules import CONTINUE, STOP, Decision, Rule
+from search.scouts import is_scout
 
 
 class ProtectedRungs(Rule):

@@ -13,12 +13,10 @@ from typing import Literal
 
 import numpy as np
 
+from search.scouts import is_scout
+
 Trust = Literal["full", "half", "none"]
 
-NUM_FIRST_SCOUTS = 5
-"""The first trials are scouts: fewer give no interval worth the name."""
-SCOUT_EVERY = 20
-"""After them, every so manieth trial."""
 MIN_SCOUTS = 5
 """So many must have finished before a rung can lose its trust."""
 TRUSTED_CORRELATION = 0.5
@@ -27,11 +25,6 @@ CONFIDENCE = 0.8
 """Of the interval."""
 _LARGEST = 0.999
 """Fisher's transformation of 1 is infinite."""
-
-
-def is_scout(number: int) -> bool:
-    """Whether trial `number` trains to its end whatever its rank."""
-    return number < NUM_FIRST_SCOUTS or number % SCOUT_EVERY == 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

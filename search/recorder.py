@@ -145,26 +145,41 @@ class Recorder:
         """A trial waits; all that it reported is recorded. False, and the trial has failed, when it cannot go on."""
         last = self._live[number].last
         if last is not None and last.checkpoint is not None:
+            self._ledger.pause(number)
             self._progress.trial_paused(number)
             return True
         self.fail(number, TrialFailure(kind="error", message=_NO_CHECKPOINT), rows=[])
         return False
 
+    def wait_again(self, number: int) -> None:
+        """A trial waits since an earlier session, which may have died before it recorded the last evaluation."""
+        self.start(self.proposal(number))
+        if (last := self._recorded_last(number)) is not None:
+            self.report(number, last)
+        self._ledger.pause(number)
+        self._progress.trial_paused(number)
+
     def hand_over(self, hand_overs: Sequence[HandOver]) -> None:
         """Trials that wait go on from others' checkpoints. What was done already is done again, which changes nothing.
 
         A trial's lineage has one entry each time: `at` (amount of training, in the scheduler's unit), `from_trial`,
-        and `params`, all values that it goes on with.
+        `params`, all values that it goes on with, and `seconds`, by how much its training until then took longer than
+        the donor's, which is counted for it from now on.
         """
         for one in hand_overs:
-            lineage = [each for each in self._ledger.lineage(one.receiver) if each["at"] < one.resource]
-            entry = {"at": one.resource, "from_trial": one.donor, "params": dict(one.assignment)}
+            lineage = self._ledger.lineage(one.receiver)
+            entry = next((each for each in lineage if each["at"] == one.resource), None)
+            if entry is None:
+                seconds = round(self._seconds_so_far(one.receiver) - self._seconds_so_far(one.donor), 3)
+                params = dict(one.assignment)
+                entry = {"at": one.resource, "from_trial": one.donor, "params": params, "seconds": seconds}
+                lineage.append(entry)
             donor, receiver = (TrialDirectory(self._files.trial(each).path) for each in (one.donor, one.receiver))
             taken = hand_over(donor, receiver)
             if one.receiver in self._live:
                 self._live[one.receiver].last_evaluation = taken.report.progress.evaluation
-            self._ledger.reassign(one.receiver, dict(one.assignment), lineage=[*lineage, entry])
-            self._write_document(one.receiver, lineage=[*lineage, entry])
+            self._ledger.reassign(one.receiver, dict(one.assignment), lineage=lineage)
+            self._write_document(one.receiver, lineage=lineage)
             self._progress.say(f"trial {one.receiver} goes on from trial {one.donor}")
 
     def report(self, number: int, report: TrialReport) -> None:
@@ -188,9 +203,7 @@ class Recorder:
 
     def finish(self, number: int, *, is_complete: bool, reason: str | None = None) -> None:
         """A trial has ended: as planned, or stopped early for `reason`."""
-        if number not in self._live:  # it has waited since an earlier session
-            self.start(self.proposal(number))
-        last = self._live[number].last or self._recorded_last(number)
+        last = self._live[number].last
         value = last.metrics.get(self.metric) if last else None
         if last is None or value is None:
             missing = TrialFailure(kind="error", message=self._missing_metric(last))
@@ -198,7 +211,6 @@ class Recorder:
             return
         is_complete = is_complete or self._is_at_end(last.progress)
         state: EndState = "COMPLETE" if is_complete else "PRUNED"
-        self._live[number].last = last
         self._end(number, state, value=value, error=None, reason=None if is_complete else reason)
 
     def fail(self, number: int, failure: TrialFailure, *, rows: list[Row]) -> None:
@@ -233,6 +245,8 @@ class Recorder:
         if failure is not None:
             result["failure"] = failure.kind
             result["seconds"] = failure.seconds if failure.seconds is not None else result["seconds"]
+        if self._values_change and result["seconds"] is not None:
+            result["seconds"] = round(result["seconds"] + self._seconds_given_up(number), 3)
         if self._price_per_hour is not None and result["seconds"] is not None:
             result["cost"] = result["seconds"] / 3600 * self._price_per_hour
         values = None
@@ -271,6 +285,14 @@ class Recorder:
                 self._ledger.report(number, _recorded_report(row, self.metric, float(value)))
         return rows
 
+    def _seconds_so_far(self, number: int) -> float:
+        live = self._live.get(number)
+        return live.last.seconds if live is not None and live.last is not None else 0.0
+
+    def _seconds_given_up(self, number: int) -> float:
+        """What a trial spent on weights that it gave up, less what those cost that it took over."""
+        return sum(float(each["seconds"]) for each in self._ledger.lineage(number))
+
     def _with_values(self, number: int, rows: list[Row]) -> list[Row]:
         """Rows of a trial whose values change: each evaluation says what led to it."""
         if not self._values_change:
@@ -288,7 +310,7 @@ class Recorder:
         replace_text(place, to_yaml({**content, "lineage": lineage, "document": content["document"]}))
 
     def _recorded_last(self, number: int) -> TrialReport | None:
-        """The last report of a trial that waits since an earlier session: it lies with its checkpoint."""
+        """The last report of a trial that runs no more: it lies with its checkpoint."""
         checkpoint = TrialDirectory(self._files.trial(number).path).latest()
         return checkpoint.reported_again(None) if checkpoint else None
 

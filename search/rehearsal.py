@@ -133,6 +133,12 @@ def _script(plan: Plan, name: str, request: Request) -> Script:
         raise SpecError(
             f"there is no algorithm `{name}`.{did_you_mean(name, known)} Known: {', '.join(known)}.", path="--algorithm"
         )
+    if spec.search.scheduler.is_population:
+        raise SpecError(
+            f"`{spec.search.scheduler.name}` hands weights over from trial to trial, and no table has recorded what "
+            "becomes of them: rehearse with another scheduler (`--set search.scheduler=pasha`).",
+            path="search.scheduler.name",
+        )
     own = spec.search.algorithm
     wanted = own if own.name == name else AlgorithmConfig(name=name)
     check_priors(wanted, plan.space)

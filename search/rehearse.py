@@ -190,6 +190,7 @@ class _Stage:
         is_last = index + 1 == len(curve.steps) or curve.steps[index + 1] > self._longest
         if goes_on == PAUSE and not is_last:
             self._waiting[number] = (*self._running.pop(number), index)
+            self._lessons.pause(number, last=(int(step * 1000), value))
             return True
         if is_last or goes_on != CONTINUE:
             self._end(number, index, "COMPLETE" if is_last else "PRUNED", now)

@@ -40,7 +40,7 @@ from spaces.errors import SpecError
 from trainables.data.card import DataCard
 
 if TYPE_CHECKING:
-    from search.schedulers import NumberedScheduler
+    from search.numbered_scheduler import NumberedScheduler
     from search.searcher import AskTellSearcher
 
 _ALGORITHM = "sampler"

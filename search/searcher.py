@@ -9,8 +9,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search.ledger import Proposal
+from search.numbered_scheduler import NumberedScheduler
 from search.recorder import Recorder
-from search.schedulers import NumberedScheduler
 from spaces.reports import TrialFailure, TrialReport
 from trainables.trainable import FAILURE, FINISHED, LAST_ROWS, REPORT, TrialOrder
 
@@ -58,6 +58,7 @@ class AskTellSearcher(Searcher):
         if proposal is None:
             for number in self._scheduler.paused:
                 self._recorder.finish(number, is_complete=False, reason="it waited to go on until the search ended")
+                self._scheduler.end(number)
             return str(Searcher.FINISHED)
         self._numbers[trial_id] = proposal.number
         document = self._recorder.start(proposal)

@@ -152,8 +152,7 @@ class ReportingCallback(TrainerCallback):
             raise diverged(EVAL_LOSS, named[EVAL_LOSS], step=state.global_step)
         lost = self._guard.why_lost(train_loss=self._train_loss, eval_loss=named[EVAL_LOSS])
         if lost is not None:
-            lost_row: Row = {**self._row(state), **named}
-            self._log.rows.append(lost_row)  # no report: a lost trial has no value
+            self._log.rows.append({**self._row(state), **named})  # no report: a lost trial has no value
             raise TrialFailed(TrialFailure(kind="diverged", message=lost))
         named |= self._derived(named, card=self._card)
         self._evaluations += 1

@@ -112,7 +112,7 @@ def _history(*values: float) -> list[FrozenTrial]:
 
 def test_a_trial_for_which_a_later_one_stands_teaches_nothing() -> None:
     watcher = Watcher(ranks_stopped_trials=True)
-    Lessons(watcher, direction="minimize", history=_history(1.0, 2.0), superseded={0: 5}).draft()
+    Lessons(watcher, directions=["minimize"], history=_history(1.0, 2.0), superseded={0: 5}).draft()
     assert watcher.told[:2] == [("FAIL", None), ("COMPLETE", 2.0)]
 
 
@@ -121,7 +121,7 @@ def test_a_trial_that_ended_where_others_go_on_is_told_as_stopped_early(
     ranks: bool, told: tuple[str, float | None]
 ) -> None:
     watcher = Watcher(ranks_stopped_trials=ranks)
-    Lessons(watcher, direction="minimize", history=_history(1.0, 2.0), shortened={1}).draft()
+    Lessons(watcher, directions=["minimize"], history=_history(1.0, 2.0), shortened={1}).draft()
     assert watcher.told[1] == told
 
 
@@ -134,9 +134,25 @@ def test_the_turn_of_a_trial_counts_what_was_suggested_and_nothing_else() -> Non
             return super().propose(study, trial)
 
     lessons = Lessons(
-        Turns(ranks_stopped_trials=True), direction="minimize", history=_history(1.0, 2.0, 3.0), num_suggested=1
+        Turns(ranks_stopped_trials=True), directions=["minimize"], history=_history(1.0, 2.0, 3.0), num_suggested=1
     )
     lessons.draft()
     lessons.draft()
     assert turns == [1, 2]
     assert lessons.marks(3) == {}, "it is counted anew by each session"
+
+
+@pytest.mark.parametrize("ranks_stopped_trials", [True, False])
+def test_a_trial_that_waits_counts_as_stopped_until_it_is_heard_of_again(ranks_stopped_trials: bool) -> None:
+    lessons, watcher = _lessons(ranks_stopped_trials=ranks_stopped_trials)
+    lessons.finish(1, state="COMPLETE", values=[0.1])
+    waits = ("PRUNED", 2.0) if ranks_stopped_trials else ("COMPLETE", 2.0)
+    lessons.pause(0, last=(3, 2.0))
+    state, value = watcher.told[0]
+    assert (state, value if state == "COMPLETE" else watcher.study.trials[0].intermediate_values[3]) == waits
+    lessons.pause(0, last=(9, 1.0))
+    if ranks_stopped_trials:
+        assert watcher.study.trials[0].intermediate_values == {3: 2.0, 9: 1.0}
+    lessons.finish(0, state="COMPLETE", values=[0.5])
+    assert watcher.told[:2] == [("COMPLETE", 0.5), ("COMPLETE", 0.1)]
+    assert [trial.number for trial in watcher.study.trials] == list(range(4))

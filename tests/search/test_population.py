@@ -146,6 +146,27 @@ def test_values_stay_within_the_space_and_what_is_not_mutated_stays_as_it_is() -
     assert {(one["config.share"], one["config.size"]) for one in seen} == {(0.5, 4)}
 
 
+@pytest.mark.parametrize(
+    ("distribution", "start", "reached"),
+    [
+        ({"uniform": [0.0, 0.55]}, 0.5, {0.4, 0.55}),
+        ({"uniform": [0.0, 1.0], "step": 0.25}, 0.5, {0.25, 0.75}),
+        ({"normal": [0.5, 0.1]}, 0.5, {0.4, 0.6}),
+        ({"normal": [0.5, 0.1], "high": 0.5}, 0.5, {0.4, 0.5}),
+        ({"log_int": [1, 5000]}, 1000, {800, 1200}),
+        ({"int": [1, 9]}, 5, {4, 6}),
+        ({"choice": ["a", "b", "c"]}, "a", {"a", "b"}),
+    ],
+)
+def test_every_kind_of_range_is_changed_within_itself(distribution: Any, start: Any, reached: set[Any]) -> None:
+    space = Space.parse({"config.rate": distribution}, document=DOCUMENT)
+    perturbation = Perturbation(space, SchedulerConfig(name="pbt", resample_probability=0.0), mutate=("config.rate",))
+    donor = Observation(number=0, resource=1.0, score=0.0, assignment={"config.rate": start})
+    seen = [perturbation.explore(donor, seed=s, is_first=True)["config.rate"] for s in range(20)]
+    assert {round(value, 9) if isinstance(value, float) else value for value in seen} == reached
+    assert all(type(value) is type(start) for value in seen)
+
+
 def test_a_resampled_value_is_drawn_from_its_range() -> None:
     perturbation = Perturbation(SPACE, SchedulerConfig(name="pbt", resample_probability=1.0), mutate=PATHS)
     seen = {float(perturbation.explore(_observation(), seed=s, is_first=True)["config.rate"]) for s in range(40)}  # type: ignore[arg-type]  # a number

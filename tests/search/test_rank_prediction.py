@@ -7,9 +7,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from search.algorithms import AlgorithmConfig
-from search.rank_prediction import RankPrediction, correlation_interval, is_scout, spearman
+from search.rank_prediction import RankPrediction, correlation_interval, spearman
 from search.rehearse import Rehearsal, Script, rehearse
 from search.schedulers import SCHEDULERS
+from search.scouts import is_scout
 from search.stopping import SchedulerConfig
 from search.tables import Curve, Table
 from spaces.space import Space

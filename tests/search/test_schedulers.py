@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from search.schedulers import SCHEDULERS, Members, NumberedScheduler, replay
+from search.numbered_scheduler import NumberedScheduler, replay
+from search.schedulers import SCHEDULERS, Members
 from search.stopping import SchedulerConfig
 from spaces.errors import SpecError
 from spaces.space import Space
