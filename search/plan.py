@@ -17,7 +17,7 @@ from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
 from search.first_guesses import FirstGuess, first_guesses
 from search.load import LoadedSpec, explain, line_of, models_in
-from search.presets import AppliedPreset
+from search.presets import AppliedPreset, without_forbidden_points
 from search.priors import check_priors
 from search.spec import DEFAULT_TRIALS, SearchSpec
 from search.start_points import check_start_points
@@ -167,6 +167,8 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         _check_precision(spec, space)
         grid_size = _grid_size(spec, space)
         num_trials = _num_trials(spec, grid_size)
+        if loaded.preset is not None:
+            spec = without_forbidden_points(spec, space)
         check_priors(spec.search.algorithm, space)
         check_start_points(spec, space, num_trials=num_trials)
         return Plan(
