@@ -4,9 +4,11 @@ The tokens of a training that counts in epochs are known once the data is prepar
 Knows no study and no sampler.
 """
 
+import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from search.spec import SearchSpec
@@ -83,10 +85,19 @@ def first_guesses(
         point = {_RATE: nearest(distributions[_RATE], guess.learning_rate)}
         if guess.batch_tokens is not None and _BATCH in distributions:
             point[_BATCH] = nearest(distributions[_BATCH], guess.batch_tokens / _tokens_a_place(spec, document))
-        point |= shape
-        if all(point != other.point for other in found):
-            found.append(FirstGuess(guess=guess, point=point))
+        allowed = _allowed(point | shape, space)
+        if allowed is not None and all(allowed != other.point for other in found):
+            found.append(FirstGuess(guess=guess, point=allowed))
     return found
+
+
+def _allowed(point: dict[str, Any], space: Space) -> dict[str, Any] | None:
+    """`point`, or its rate alone where constraints forbid the rest, which is drawn then; None when they forbid it."""
+    for kept in (point, {_RATE: point[_RATE]}):
+        with contextlib.suppress(SpecError):
+            space.complete(kept, Random(0))
+            return kept
+    return None
 
 
 def nearest(distribution: Distribution, value: float) -> Any:

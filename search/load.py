@@ -13,7 +13,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from search.presets import AppliedPreset, apply_preset
-from search.spec import DEFAULT_TRIALS, SearchSpec
+from search.spec import SearchSpec
 from search.transfer import resolve_searches
 from search.yaml_text import Lines, parse_yaml
 from spaces.documents import get_path, has_path, set_path
@@ -74,7 +74,7 @@ def load_spec(path: Path, *, overrides: Sequence[str] = ()) -> LoadedSpec:
         raw["trainable"] = beside(trainable, path.parent)  # else a spec would run from its own folder only
     try:
         resolve_searches(raw)
-        preset = apply_preset(raw, default_trials=DEFAULT_TRIALS)
+        preset = apply_preset(raw)
     except SpecError as error:
         raise error.at("", line=line_of(error.path, lines)) from None
     return LoadedSpec(spec=validate(raw, lines=lines), raw=raw, lines=lines, source=str(path), preset=preset)

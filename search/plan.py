@@ -20,7 +20,7 @@ from search.first_guesses import FirstGuess, first_guesses
 from search.fold_checks import check_folds
 from search.load import LoadedSpec, explain, line_of, models_in
 from search.objective_checks import check_objectives
-from search.presets import AppliedPreset
+from search.presets import AppliedPreset, without_forbidden_points
 from search.priors import check_priors
 from search.scheduler_checks import check_scheduler
 from search.spec import DEFAULT_TRIALS, SearchSpec
@@ -173,6 +173,8 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         check_budget(spec.search.budget, spec.resources)
         grid_size = _grid_size(spec, space)
         num_trials = _num_trials(spec, grid_size)
+        if loaded.preset is not None:
+            spec = without_forbidden_points(spec, space)
         check_priors(spec.search.algorithm, space)
         check_start_points(spec, space, num_trials=num_trials)
         return Plan(

@@ -8,12 +8,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
+from search.spec import DEFAULT_TRIALS, SearchSpec
 from spaces.documents import has_path, overlap, set_path
 from spaces.errors import SpecError
 from spaces.parameters import parse_parameter
-from spaces.presets import SCALING_LAWS, Preset, preset_named
+from spaces.presets import SCALING_LAWS, Preset, all_presets, preset_named
+from spaces.space import Space
 from trainables.huggingface import RECURRENT, model_types_with_head
 from trainables.places import resolve_pretrained
 from trainables.sizes import has_known_size
@@ -37,7 +40,7 @@ class AppliedPreset:
     """Points of it that are tried first."""
 
 
-def apply_preset(raw: dict[str, Any], *, default_trials: int) -> AppliedPreset | None:
+def apply_preset(raw: dict[str, Any]) -> AppliedPreset | None:
     """Write out the preset that `raw` names, in place; None when it names none. What `raw` says itself stays.
 
     An entry of its own wins over the preset's, a fixed value in a section takes its path out of the space, and so does
@@ -65,14 +68,13 @@ def apply_preset(raw: dict[str, Any], *, default_trials: int) -> AppliedPreset |
     for path, value in settings.items():
         set_path(raw, path, value)
     derive = {path: value for path, value in preset.derive.items() if path not in left_out}
-    # A rule that was left out may be the only one that wants a parameter; one that is kept must find what it names.
     if derive:
         raw["derive"] = derive | (raw.get("derive") or {})
     return AppliedPreset(
         name=preset.name,
         settings=settings,
         left_out=tuple(path for path in (*preset.settings, *preset.space, *preset.derive) if path in left_out),
-        num_points=_add_points(preset, raw, default_trials=default_trials),
+        num_points=_add_points(preset, raw),
     )
 
 
@@ -80,7 +82,7 @@ def _is_own(path: str, own: list[str], raw: Mapping[str, Any]) -> bool:
     return has_path(raw, path) or any(overlap(path, other) for other in own)
 
 
-def _add_points(preset: Preset, raw: dict[str, Any], *, default_trials: int) -> int:
+def _add_points(preset: Preset, raw: dict[str, Any]) -> int:
     """The preset's points become `search.start_from`, unless the spec has its own, if only an empty list."""
     search = raw.setdefault("search", {})
     if not isinstance(search, dict) or "start_from" in search:
@@ -90,8 +92,8 @@ def _add_points(preset: Preset, raw: dict[str, Any], *, default_trials: int) -> 
         if searched and has_known_size(str((raw.get("model") or {}).get("architecture"))):
             search["start_from"] = SCALING_LAWS
         return 0
-    trials = search.get("trials", default_trials)
-    points = _fitting(preset, raw["space"])[: trials if isinstance(trials, int) else default_trials]
+    trials = search.get("trials")
+    points = _fitting(preset, raw["space"])[: trials if isinstance(trials, int) else DEFAULT_TRIALS]
     if points:
         search["start_from"] = points
     return len(points)
@@ -113,6 +115,22 @@ def _fitting(preset: Preset, space: Mapping[str, Any]) -> list[dict[str, Any]]:
     return fitting
 
 
+def without_forbidden_points(spec: SearchSpec, space: Space) -> SearchSpec:
+    """`spec`, whose first points are a preset's, without those that its own constraints and conditions forbid."""
+    if isinstance(spec.search.start_from, str):
+        return spec
+    allowed = tuple(point for point in spec.search.start_from if _is_allowed(point, space))
+    return spec.model_copy(update={"search": spec.search.model_copy(update={"start_from": allowed})})
+
+
+def _is_allowed(point: Mapping[str, Any], space: Space) -> bool:
+    try:
+        space.complete(point, Random(0))
+    except SpecError:
+        return False
+    return True
+
+
 # --- whether it fits ---------------------------------------------------------------------------------------
 
 
@@ -125,8 +143,6 @@ def _check_task(preset: Preset, raw: Mapping[str, Any]) -> None:
 
 
 def _others(task: str) -> str:
-    from spaces.presets import all_presets
-
     names = [f"`{preset.name}`" for preset in all_presets().values() if task in preset.tasks]
     return f" For this task: {', '.join(names)}." if names else " There is none for this task."
 

@@ -61,6 +61,15 @@ def test_a_rate_outside_of_the_space_becomes_its_end_and_that_is_said() -> None:
     assert "extrapolated: fitted on 60M to 1B parameters" in guesses[0].words
 
 
+def test_a_batch_that_a_constraint_forbids_is_left_to_be_drawn() -> None:
+    plan = plan_of('constraints=["training.per_device_train_batch_size < 16"]')
+    assert [set(point) for point in plan.start_points()] == [{"training.learning_rate"}] * 3
+
+
+def test_a_rate_that_a_constraint_forbids_is_no_point() -> None:
+    assert len(plan_of('constraints=["training.learning_rate < 0.01"]').start_points()) == 1
+
+
 def test_a_searched_shape_is_that_of_the_guess() -> None:
     plan = plan_of("space.model.config.num_hidden_layers={int: [1, 4]}")
     assert {point["model.config.num_hidden_layers"] for point in plan.start_points()} == {2}

@@ -89,6 +89,12 @@ def test_an_own_entry_wins_and_points_outside_of_it_are_left_out() -> None:
     assert [point["training.learning_rate"] for point in plan.start_points()] == [3e-5]
 
 
+def test_points_that_a_constraint_of_the_spec_forbids_are_left_out() -> None:
+    plan = plan_of('constraints=["training.per_device_train_batch_size < 32"]')
+    assert [point["training.per_device_train_batch_size"] for point in plan.start_points()] == [16, 16]
+    assert list(plan.spec.search.start_from) == plan.start_points()
+
+
 @pytest.mark.parametrize(
     "override", ["training.num_train_epochs=3", "space.training.num_train_epochs=null",
                  "derive.training.num_train_epochs=1 + 2"],
