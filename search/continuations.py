@@ -18,6 +18,7 @@ from search.ledger import ASSIGNMENT
 from search.revisions import Revision
 from spaces.reports import Progress
 from trainables.checkpoints import TrialDirectory
+from trainables.folds import all_progress
 
 
 def carry_out(
@@ -55,18 +56,24 @@ def _add(
     number = len(study.get_trials(deepcopy=False))
     folder = files.trial(number)
     shutil.rmtree(folder.path, ignore_errors=True)  # of a session that was killed right here
-    checkpoint = TrialDirectory(files.trial(earlier.number).path).latest() if goes_on else None
+    reached = TrialDirectory(files.trial(earlier.number).path).reached() if goes_on else []
     intermediate: dict[int, float] = {}
     origin = Origin(kind=kind, trial=earlier.number, revision=revision)
-    if checkpoint is not None:
-        report = checkpoint.report
-        TrialDirectory(folder.path).adopt(checkpoint, goes_on=True)
-        _copy_history(files.trial(earlier.number), folder, up_to=report.progress.evaluation)
-        last = step_of(report.progress)
+    if reached:
+        receiver = TrialDirectory(folder.path)
+        for place, checkpoint in reached:
+            # A fold that has ended stays so: only its trial goes on.
+            into = receiver if place.index is None else receiver.fold(place.index)
+            into.adopt(checkpoint, goes_on=place.index is None)
+        reports = [checkpoint.report for _, checkpoint in reached]
+        progress = all_progress(reports)
+        _copy_history(files.trial(earlier.number), folder, up_to=progress.evaluation)
+        last = step_of(progress)
         intermediate = {step: value for step, value in earlier.intermediate_values.items() if step <= last}
         origin = Origin(
-            kind=kind, trial=earlier.number, revision=revision, seconds_before=report.seconds,
-            energy_before_wh=(report.usage and report.usage.energy_wh) or 0.0,
+            kind=kind, trial=earlier.number, revision=revision,
+            seconds_before=sum(report.seconds for report in reports),
+            energy_before_wh=(reports[-1].usage and reports[-1].usage.energy_wh) or 0.0,
         )  # fmt: skip
     study.add_trial(
         create_trial(

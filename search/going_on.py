@@ -223,6 +223,11 @@ def _promoted(
         goes_on: list[TrialRecord] = []
     else:
         goes_on = [trial for trial in chosen if _has_checkpoint(files, trial.number)]
+        if goes_on and plan.spec.search.folds is not None:
+            raise SpecError(
+                f"the {plan.spec.search.folds.kind}s of a trial train one after another: longer ones begin anew. "
+                "`--anew` does that."
+            )
         if extension.manner == "exact":
             _check_exact(plan, [*goes_on, *unfinished])
     anew = [trial for trial in chosen if trial not in goes_on]
@@ -264,7 +269,7 @@ def _is_inherited(trial: TrialRecord) -> bool:
 
 
 def _has_checkpoint(files: SearchFiles, number: int) -> bool:
-    return TrialDirectory(files.trial(number).path).latest() is not None
+    return bool(TrialDirectory(files.trial(number).path).reached())
 
 
 def _at(document: Mapping[str, Any], path: str) -> Any:

@@ -37,19 +37,30 @@ class TrialDirectory:
     def __init__(self, path: Path, *, attempt: int = 0, fold: int | None = None) -> None:
         self.path = path
         self.attempt = attempt
-        self._fold = fold
+        self.index = fold
+        """Which fold's checkpoints; None for all of the trial."""
 
     @property
     def checkpoints(self) -> Path:
         """Folder of this trial's checkpoints, or of one fold's."""
         all_of_them = self.path / "checkpoints"
-        return all_of_them if self._fold is None else all_of_them / f"fold-{self._fold}"
+        return all_of_them if self.index is None else all_of_them / f"fold-{self.index}"
 
     def fold(self, index: int) -> "TrialDirectory":
         """The same trial and attempt, with the checkpoints of fold `index`."""
         fold = TrialDirectory(self.path, attempt=self.attempt, fold=index)
         fold.checkpoints.mkdir(parents=True, exist_ok=True)
         return fold
+
+    def folds(self) -> list["TrialDirectory"]:
+        """The folds that have begun, in order; empty for a trial without folds."""
+        found = [path.name.removeprefix("fold-") for path in self.checkpoints.glob("fold-*")]
+        return [self.fold(index) for index in sorted(int(name) for name in found if name.isdecimal())]
+
+    def reached(self) -> list[tuple["TrialDirectory", Checkpoint]]:
+        """The last checkpoint, or that of each fold that has one, in order, and where it lies."""
+        found = [(place, place.latest()) for place in (self, *self.folds())]
+        return [(place, checkpoint) for place, checkpoint in found if checkpoint is not None]
 
     def begin_attempt(self) -> int:
         """Take the trial over: 1 for its first start. An older attempt that still lives can save no more."""

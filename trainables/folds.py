@@ -121,13 +121,18 @@ class FoldReports:
     @property
     def _before(self) -> Progress:
         """All the training of the folds that ended."""
-        done = [each.progress for each in self._ended]
-        return Progress(
-            step=sum(each.step for each in done),
-            epoch=sum(each.epoch for each in done),
-            tokens=sum(each.tokens for each in done),
-            evaluation=sum(each.evaluation for each in done),
-        )
+        return all_progress(self._ended)
+
+
+def all_progress(reports: Sequence[TrialReport]) -> Progress:
+    """The training of several folds, each by its last report, as that of one trial."""
+    done = [each.progress for each in reports]
+    return Progress(
+        step=sum(each.step for each in done),
+        epoch=sum(each.epoch for each in done),
+        tokens=sum(each.tokens for each in done),
+        evaluation=sum(each.evaluation for each in done),
+    )
 
 
 def _trial_of(trial: TrialConfig | CustomTrialConfig, run: FoldRun) -> TrialConfig | CustomTrialConfig:

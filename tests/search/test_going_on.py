@@ -11,6 +11,7 @@ from search.going_on import Extension, extend, retry
 from search.plan import Plan
 from search.revisions import read_revisions
 from spaces.errors import SpecError
+from spaces.reports import Progress, Row, TrialFailure, TrialReport
 from trainables.checkpoints import TrialDirectory
 
 
@@ -251,3 +252,53 @@ def test_a_trial_that_failed_before_the_extension_is_retried_from_its_start(plan
     (number,) = later.go_on()
     assert later.record.trials[failed].superseded_by == number
     assert TrialDirectory(plan.files.trial(number).path).latest() is None
+
+
+# --- folds ---------------------------------------------------------------------------------------------
+
+
+def _in_folds(folder: Path) -> Plan:
+    search = {"algorithm": "random", "metric": "loss", "mode": "min", "trials": 6, "cross_validation": 3}
+    return planned(folder, search=search)
+
+
+def _save_fold(plan: Plan, number: int, fold: int, evaluation: int, *, is_final: bool) -> Path:
+    """The checkpoint of one fold, as its training leaves it."""
+    place = TrialDirectory(plan.files.trial(number).path, attempt=1).fold(fold)
+    folder = place.checkpoints / ".incoming"
+    folder.mkdir()
+    progress = Progress(step=evaluation, epoch=evaluation, tokens=0, evaluation=evaluation, is_final=is_final)
+    return place.commit(folder, TrialReport(progress=progress, metrics={"loss": 0.5}, seconds=10.0))
+
+
+def test_a_failed_trial_of_several_folds_goes_on_in_the_fold_it_was_in(tmp_path: Path) -> None:
+    plan = _in_folds(tmp_path)
+    session = Session(plan)
+    failed = session.start()
+    TrialDirectory(plan.files.trial(failed).path).begin_attempt()
+    _save_fold(plan, failed, 0, 2, is_final=True)
+    checkpoint = _save_fold(plan, failed, 1, 1, is_final=False)
+    rows: list[Row] = [{"evaluation": n, "step": n, "epoch": n, "tokens": 0} for n in (1, 2, 3)]
+    progress = Progress(step=3, epoch=3, tokens=0, evaluation=3)
+    session.recorder.report(
+        failed, TrialReport(progress=progress, metrics={"loss": 0.5}, rows=rows, checkpoint=str(checkpoint))
+    )
+    session.recorder.fail(failed, TrialFailure(kind="lost", message="gone"), rows=[])
+    retry(plan.files, say=_silent)
+    again = Session(plan)
+    (number,) = again.go_on()
+    reached = TrialDirectory(plan.files.trial(number).path).reached()
+    assert [(place.index, checkpoint.report.progress.is_final) for place, checkpoint in reached] == [
+        (0, True), (1, False)
+    ]  # fmt: skip
+    assert [row["evaluation"] for row in plan.files.trial(number).read_history()] == [1, 2, 3]
+    origin = again.record.trials[number].origin
+    assert origin is not None
+    assert origin.seconds_before == 20.0
+
+
+def test_folds_do_not_go_on_for_longer_but_begin_anew(tmp_path: Path) -> None:
+    plan = _in_folds(tmp_path)
+    Session(plan).complete(0.5)
+    with pytest.raises(SpecError, match="longer ones begin anew"):
+        extend(plan.files, Extension(overrides=("config.length=8",)), say=_silent)
