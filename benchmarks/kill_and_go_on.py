@@ -4,8 +4,8 @@
 
 A tiny search with ASHA and TPE is run, some of its trials fail; then it is retried, extended and forked. The same is
 done twice: once undisturbed, once with kills spread over all four commands: at any moment from the start of the
-process to its end, of the driver and, every fourth time, of the process that trains just before it. With one trial at a time, all
-numbers must be the same: suggestions, states, every value at every rung, and who stands for whom.
+process to its end, of the driver and, every fourth time, of the process that trains just before it. With one trial at
+a time, all numbers must be the same: suggestions, states, every value at every rung, and who stands for whom.
 """
 
 import argparse
