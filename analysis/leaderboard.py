@@ -212,7 +212,7 @@ def _half_width(entry: Entry) -> str:
 def _state(trial: TrialRecord) -> str:
     if trial.superseded_by is not None:
         return f"{'retried' if trial.state == 'FAIL' else 'continued'} as {trial.superseded_by}"
-    if trial.stopped_by == "user":
+    if trial.stopped_by == "user" and trial.state == "PRUNED":  # it may have ended at that very evaluation
         return "stopped by hand"
     if trial.origin is not None and trial.origin.kind == "inherited":
         return f"{_STATE_WORDS[trial.state]} elsewhere"

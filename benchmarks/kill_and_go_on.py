@@ -4,7 +4,7 @@
 
 A search with ASHA and TPE for the learning rate of a small language model is run, some of its trials fail; then it is
 retried, extended and forked. The same is done twice: once undisturbed, once with kills spread over all four commands:
-at any moment from the start of the process to its end, of the driver or, every third time, of the process that trains.
+at any moment from the start of the process to its end, of the driver and, every fourth time, of the process that trains.
 With one trial at a time, all numbers must be the same: suggestions, states, every value at every rung, and who stands
 for whom.
 """
@@ -110,6 +110,10 @@ class Course:
     """Seconds that each command takes when nobody disturbs it."""
     killed: Counter[str] = field(default_factory=Counter)
     """Kills so far, by command and by what was killed."""
+    attempts: int = 0
+    """Kills so far, also those that came too late."""
+    started_at: float = 0.0
+    """Unix time at which the command that runs was started."""
 
     @property
     def num_kills(self) -> int:
@@ -121,6 +125,7 @@ class Course:
         (self.folder / "walking.py").write_text(_FUNCTION)
         (self.folder / "spec.yaml").write_text(_SPEC)
         (self.folder / "flaky").touch()
+        # A command that was killed before it wrote what is asked for is given again; else `resume` does the rest.
         shares = [self.kills - 3 * (self.kills // 5), *[self.kills // 5] * 3]
         self._phase("run", ["run", "spec.yaml"], "searches/walk", shares[0])
         (self.folder / "flaky").unlink()
@@ -147,7 +152,8 @@ class Course:
             if self.num_kills >= wanted:
                 break
             process = self._start(command)
-            if self.num_kills % 2:
+            self.attempts += 1
+            if self.attempts % 2:
                 # Most of the time goes into starting Ray: every other kill waits until something trains.
                 self._wait_for_a_step(process)
                 after = self.generator.uniform(0.0, 4.0)
@@ -181,6 +187,7 @@ class Course:
         return command
 
     def _start(self, command: list[str]) -> subprocess.Popen[str]:
+        self.started_at = time.time()
         return subprocess.Popen(
             [sys.executable, "-m", "search.cli.main", *command],
             cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -191,22 +198,20 @@ class Course:
         try:
             process.communicate(timeout=after)
         except subprocess.TimeoutExpired:
-            if self.num_kills % 3 == 2 and self._kill_trial(began=time.time() - after):
+            if self.attempts % 4 == 3 and self._kill_trial():
                 self.killed[f"{name}, trial"] += 1
                 time.sleep(self.generator.uniform(0.0, 2.0))
             process.kill()
             process.communicate()
             self.killed[name] += 1
 
-    def _kill_trial(self, *, began: float) -> bool:
+    def _kill_trial(self) -> bool:
         """Kill the process that wrote the last step, if this session started it."""
         log = self.folder / "steps.log"
-        if not log.exists() or log.stat().st_mtime < began:
+        if not log.exists() or log.stat().st_mtime < self.started_at:
             return False
         pid = int(log.read_text().splitlines()[-1].split()[2])
         try:
-            if Path(f"/proc/{pid}").stat().st_mtime < began - 1:
-                return False
             os.kill(pid, signal.SIGKILL)
         except (FileNotFoundError, ProcessLookupError):
             return False
