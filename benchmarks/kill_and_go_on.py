@@ -4,9 +4,9 @@
 
 A search with ASHA and TPE for the learning rate of a small language model is run, some of its trials fail; then it is
 retried, extended and forked. The same is done twice: once undisturbed, once with kills spread over all four commands:
-at any moment from the start of the process to its end, of the driver and, every fourth time, of the process that trains.
-With one trial at a time, all numbers must be the same: suggestions, states, every value at every rung, and who stands
-for whom.
+at any moment from the start of the process to its end, of the driver and, every fourth time, of the process that
+trains. With one trial at a time, all numbers must be the same: suggestions, states, every value at every rung, and who
+stands for whom.
 """
 
 import argparse

@@ -25,7 +25,7 @@ def scheduler_of(
     plan: Plan, before: SearchRecord, study: optuna.Study, recorder: Recorder, progress: SearchProgress
 ) -> NumberedScheduler:
     """The spec's scheduler, with the rungs as earlier sessions left them."""
-    spec, config = plan.spec, plan.spec.search.scheduler
+    spec, config = plan.spec, plan.spec.search.scheduler.settled(num_trials=plan.num_trials)
     members = Members(
         space=plan.space,
         mutate=mutated_paths(spec, plan.space) if config.is_population else (),

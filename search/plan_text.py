@@ -247,7 +247,7 @@ def _preset(preset: AppliedPreset) -> str:
 
 
 def _scheduler(plan: Plan) -> str:
-    scheduler = plan.spec.search.scheduler
+    scheduler = plan.spec.search.scheduler.settled(num_trials=plan.num_trials)
     if scheduler.name == "none":
         return "none: every trial trains to its end"
     if scheduler.is_population:

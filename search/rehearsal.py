@@ -146,7 +146,7 @@ def _script(plan: Plan, name: str, request: Request) -> Script:
     return Script(
         space=plan.space,
         algorithm=algorithm,
-        scheduler=spec.search.scheduler,
+        scheduler=spec.search.scheduler.settled(num_trials=plan.num_trials),
         metric=spec.metric,
         mode=spec.mode,
         num_trials=plan.num_trials,

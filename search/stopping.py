@@ -27,6 +27,10 @@ _ARGUMENTS = {
 """Argument -> the schedulers that have it."""
 
 
+_ENOUGH_TO_PROTECT = 20
+"""In smaller searches most trials would have to be let through for the sake of the rest."""
+
+
 class SchedulerConfig(Section):
     """When an unpromising trial is stopped early."""
 
@@ -44,9 +48,10 @@ class SchedulerConfig(Section):
     """The first rung: no trial is stopped before this much training."""
     reduction_factor: Annotated[float, Field(gt=1)] = 3.0
     """asha, hyperband, pasha: at a rung about one in this many goes on; the next rung is this many times further."""
-    protect: bool = True
+    protect: bool | None = None
     """asha, hyperband: let a few trials, the first five and every twentieth, train to their end whatever their rank, to
-    learn whether early ranks foretell final ones; where they do not, fewer trials are stopped, or none."""
+    learn whether early ranks foretell final ones; where they do not, fewer trials are stopped, or none. Default: in
+    searches of 20 trials or more."""
     brackets: Annotated[int, Field(ge=2)] | None = None
     """hyperband: how many; bracket s has its first rung at grace x reduction_factor^s. Default: as many as fit."""
     min_trials: PositiveInt = 3
@@ -69,6 +74,12 @@ class SchedulerConfig(Section):
     """pbt: see there."""
     max: Annotated[float, Field(gt=0)] | None = None
     """The most training any trial gets. Default: from `training.num_train_epochs` or `training.max_steps`."""
+
+    def settled(self, *, num_trials: int) -> "SchedulerConfig":
+        """With what is left open decided by the number of trials."""
+        if self.protect is not None or self.name not in _ARGUMENTS["protect"]:
+            return self
+        return self.model_copy(update={"protect": num_trials >= _ENOUGH_TO_PROTECT})
 
     @property
     def has_rungs(self) -> bool:

@@ -136,7 +136,9 @@ def test_the_interval_narrows_with_more_trials_and_holds_the_estimate() -> None:
 
 
 def test_each_change_of_trust_is_said_once_with_its_figures() -> None:
-    scheduler = SCHEDULERS["hyperband"](SchedulerConfig(name="hyperband"), metric="loss", mode="min", max_resource=9)
+    scheduler = SCHEDULERS["hyperband"](
+        SchedulerConfig(name="hyperband", protect=True), metric="loss", mode="min", max_resource=9
+    )
     said: list[str] = []
     scheduler.on_news = said.append
     for number in range(5):
@@ -147,3 +149,10 @@ def test_each_change_of_trust_is_said_once_with_its_figures() -> None:
     assert "between 1 epochs and the end, over 5 trials" in said[0]
     scheduler.decide(6, resource=1.0, value=0.0)
     assert len(said) == 2
+
+
+@pytest.mark.parametrize(
+    ("num_trials", "given", "protects"), [(19, None, False), (20, None, True), (9, True, True), (99, False, False)]
+)
+def test_small_searches_are_protected_only_when_asked_for(num_trials: int, given: bool | None, protects: bool) -> None:
+    assert SchedulerConfig(name="asha", protect=given).settled(num_trials=num_trials).protect is protects

@@ -146,7 +146,8 @@ class _Search:
 @pytest.mark.parametrize("after", [3, 40, 71])
 def test_an_interrupted_search_decides_as_it_would_have_without_the_interruption(name: str, after: int) -> None:
     is_slow = name == "pb2"  # a Gaussian process takes its time
-    arguments, num_trials = ({"interval": 3}, 6) if is_slow else ({}, 30)
+    arguments: dict[str, Any] = {"pb2": {"interval": 3}, "asha": {"protect": True}, "hyperband": {"protect": True}}
+    arguments, num_trials = arguments.get(name, {}), 6 if is_slow else 30
     straight, resumed = (_Search(_scheduler(name, **arguments), num_trials=num_trials) for _ in range(2))
     straight.run(400)
     resumed.run(after // 2 if is_slow else after)
