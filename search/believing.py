@@ -17,7 +17,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.drafts import Draft, given_draft
-from search.proposers import RandomProposer, draw_new, seed_of
+from search.proposers import RandomProposer, draw_new, seed_of, turn_of
 from spaces.errors import SpecError
 from spaces.priors import Prior
 from spaces.space import Space
@@ -33,10 +33,11 @@ class BelievingRandomProposer(RandomProposer):
         """A draw that meets the constraints and was not drawn before."""
         if self._points.are_exhausted(study):
             return None
-        generator, taken = Random(seed_of(self._seed, trial.number)), self._points.taken(study)
-        draft = self._believed_values(generator) if trial.number == 0 else None
+        turn, taken = turn_of(trial), self._points.taken(study)
+        generator = Random(seed_of(self._seed, turn))
+        draft = self._believed_values(generator) if turn == 0 else None
         if draft is None:
-            is_believed = generator.random() < self._share(trial.number)
+            is_believed = generator.random() < self._share(turn)
             draft = draw_new(self._space, generator, taken, believing=is_believed)
         if draft is not None:
             taken.add(draft.key)
@@ -54,15 +55,15 @@ class BelievingRandomProposer(RandomProposer):
         except SpecError:
             return None
 
-    def _share(self, number: int) -> float:
-        return _STRENGTH / (_STRENGTH + number)
+    def _share(self, turn: int) -> float:
+        return _STRENGTH / (_STRENGTH + turn)
 
 
 class BelievingStartup(BelievingRandomProposer):
     """The first trials of a model: by turns from the priors and evenly, so that it sees whether they are right."""
 
-    def _share(self, number: int) -> float:
-        return 1.0 if number % 2 == 0 else 0.0
+    def _share(self, turn: int) -> float:
+        return 1.0 if turn % 2 == 0 else 0.0
 
 
 class BelievingTPESampler(TPESampler):

@@ -175,7 +175,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         num_trials = _num_trials(spec, grid_size)
         if loaded.preset is not None:
             spec = without_forbidden_points(spec, space)
-        check_priors(spec.search.algorithm, space)
+        check_priors(spec.search.algorithm, space, num_objectives=len(spec.objectives))
         check_start_points(spec, space, num_trials=num_trials)
         return Plan(
             spec=spec,

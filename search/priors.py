@@ -8,11 +8,17 @@ BELIEVING = ("auto", "random", "tpe")
 """Algorithms that weigh in priors."""
 
 
-def check_priors(algorithm: AlgorithmConfig, space: Space) -> None:
+def check_priors(algorithm: AlgorithmConfig, space: Space, *, num_objectives: int = 1) -> None:
     """Raise SpecError when `algorithm` would pass over the priors of `space`."""
     path = next((parameter.path for parameter in space.parameters if parameter.prior is not None), None)
     if path is None:
         return
+    if num_objectives > 1:
+        raise SpecError(
+            "a prior says where the best value of one metric lies, but there are several: leave it out, or search for "
+            "one metric.",
+            path=f"space.{path}.prior",
+        )
     if algorithm.name not in BELIEVING:
         raise SpecError(
             f"`space.{path}` has a prior, which {', '.join(f'`{name}`' for name in BELIEVING)} can use, but the "

@@ -75,6 +75,11 @@ def test_one_metric_is_one_objective(tmp_path: Path) -> None:
         (["search.scheduler={name: asha, grace: 1}"], "search.scheduler", "nothing beats in the others"),
         (["search.algorithm=cma_es"], "search.algorithm", "one objective only"),
         (["search.racing=true", "search.seeds=2"], "search.racing", "run for one metric"),
+        (
+            ["space.training.learning_rate={log_uniform: [1e-4, 1e-2], prior: 1e-3}", "search.algorithm=tpe"],
+            "space.training.learning_rate.prior",
+            "there are several",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused(tmp_path: Path, overrides: list[str], path: str, says: str) -> None:
