@@ -228,10 +228,15 @@ class SearchRecord:
 
     @property
     def best(self) -> TrialRecord | None:
-        """The best COMPLETE trial by the first objective; the earlier one of equals."""
+        """The best COMPLETE trial by the first objective, of equals by the next; the earlier one of equals in all."""
         done = [trial for trial in self.current if trial.state == "COMPLETE" and trial.value is not None]
-        sign = 1 if self.mode == "min" else -1
-        return min(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
+        objectives = self.objectives or (Objective(name=self.metric, mode=self.mode),)
+
+        def key(trial: TrialRecord) -> tuple[list[float], int]:
+            values = trial.values or (trial.value or 0.0,)
+            return [each.sign * value for each, value in zip(objectives, values, strict=True)], trial.number
+
+        return min(done, key=key, default=None)
 
 
 def read_records(directory: Path) -> SearchRecord:
