@@ -6,6 +6,7 @@ Knows no ray. On a resumed or restarted trial, evaluations come again that are r
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from analysis.records import SearchFiles, SearchRecord, replace_text
@@ -197,8 +198,9 @@ class Recorder:
         if self._spending:
             self._spending.reported(number, report)
         if report.checkpoint is not None:
-            # All of them: folds have one each.
-            self._retention.saved(number, self._files.trial(number).checkpoints)
+            place, checkpoint = self._files.trial(number).checkpoints, Path(report.checkpoint)
+            # Each fold has its own: then all of them count.
+            self._retention.saved(number, checkpoint if checkpoint.parent == place else place)
         self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))
 
     def finish(self, number: int, *, is_complete: bool, reason: str | None = None) -> None:

@@ -196,7 +196,7 @@ UNKNOWN_KEYS = [
     _bad("resources", *_line("  cpus_per_worker: 1", "  cpus: 1"), "resources.cpus: unknown key", "cpus_per_worker"),
     _bad("tracking", *_line("  wandb:", "  mlflow:"), "tracking.mlflow: unknown key", "Known here: wandb."),
     _bad("tracking.wandb", *_line("    mode: offline", "    projct: x"), "tracking.wandb.projct", "`project`?"),
-    _bad("checkpoints", *_line("  keep: 1", "  keep_best: 1"), "checkpoints.keep_best: unknown", "keep, save"),
+    _bad("checkpoints", *_line("  keep: 1", "  keep_best: 1"), "checkpoints.keep_best: unknown", "keep, max_disk, save"),
 ]  # fmt: skip
 
 VALUES = [

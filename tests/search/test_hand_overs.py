@@ -18,6 +18,7 @@ from search.samplers import SAMPLERS
 from search.spec import AlgorithmConfig, SearchSpec
 from search.tracker import NullTracker
 from search.yaml_text import parse_yaml
+from spaces.objectives import Objective
 from spaces.reports import Progress, TrialReport
 from spaces.space import Space
 from trainables.checkpoints import TrialDirectory
@@ -41,8 +42,7 @@ class _Session:
             Ledger(study, proposer=proposer, metric="loss", step_of=lambda progress: progress.step),
             NullTracker(),
             SearchProgress(metric="loss", mode="min", num_trials=9, console=Console(file=io.StringIO())),
-            metric="loss",
-            mode="min",
+            objectives=[Objective(name="loss", mode="min")],
             keep_checkpoints=9,
             is_at_end=lambda progress: False,
             document_of=lambda proposal: SPACE.apply(proposal.assignment),
