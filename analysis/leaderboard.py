@@ -15,10 +15,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from analysis.pareto import front_of_each
 from analysis.records import SearchRecord, TrialRecord
+from analysis.statistics import corrected_interval
 
 _STATE_STYLES = {"COMPLETE": "", "PRUNED": "dim", "FAIL": "red", "RUNNING": "cyan"}
 _STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "unfinished"}
+_CHANGED = "*"
+"""Marks a trial that went on from another one's checkpoint: its parameters are the last ones."""
 _MIN_HEADER_WIDTH = 8
 _ANY_WIDTH = 10_000
 _EXTRA: dict[str, Callable[[TrialRecord], str]] = {
@@ -34,9 +38,14 @@ class Entry:
     """One line of the leaderboard."""
 
     rank: int | None
-    """1 for the best finished trial; None for a trial that did not finish."""
+    """1 for the best finished trial; None for a trial that did not finish. With several objectives the front: 1 for
+    trials that no other is better than in every respect."""
     trial: TrialRecord
     """The trial."""
+    objectives: tuple[str, ...] = ()
+    """Names of all objectives, of a search that has several."""
+    interval: tuple[float, float] | None = None
+    """Where the objective's mean lies with 95% confidence, of a finished trial of several folds or seeds."""
 
     def to_json(self) -> dict[str, Any]:
         """The documented form of `leaderboard --json`. Unknown figures are null."""
@@ -46,8 +55,9 @@ class Entry:
             "rank": self.rank,
             "state": trial.state,
             "value": trial.value if trial.state == "COMPLETE" else trial.last_value,
-            "interval": None,
-            "fold_values": None,
+            "interval": list(self.interval) if self.interval else None,
+            "fold_values": list(trial.fold_values) or None,
+            "values": dict(zip(self.objectives, trial.values, strict=False)) if self.objectives else None,
             "params": trial.params,
             "steps": trial.steps,
             "epochs": trial.epochs,
@@ -63,34 +73,62 @@ class Entry:
             "checkpoint": trial.checkpoint,
             "error": trial.error,
             "failure": trial.failure,
+            "superseded_by": trial.superseded_by,
+            "origin": trial.origin.to_json() if trial.origin else None,
+            "stopped_because": trial.stopped_because,
+            "lineage": list(trial.lineage),
         }
 
 
 def leaderboard(record: SearchRecord, *, top: int | None = None) -> list[Entry]:
-    """All trials, best first: finished by value, then early-stopped, unfinished, failed."""
+    """All trials, best first: finished by value, then early-stopped, unfinished, failed; those for which a later trial
+    stands come last."""
     sign = 1.0 if record.mode == "min" else -1.0
 
     def key(trial: TrialRecord) -> tuple[int, float, float, int]:
-        group = ["COMPLETE", "PRUNED", "RUNNING", "FAIL"].index(trial.state)
+        states = ["COMPLETE", "PRUNED", "RUNNING", "FAIL"]
+        group = states.index(trial.state) + (len(states) if trial.superseded_by is not None else 0)
         value = trial.value if trial.state == "COMPLETE" else trial.last_value
         length = 0.0 if trial.state == "COMPLETE" else float(-max(trial.intermediate, default=0))
         return (group, length, sign * value if value is not None else 0.0, trial.number)
 
     ordered = sorted(record.trials, key=key)
-    entries = [
-        Entry(rank=index + 1 if trial.state == "COMPLETE" else None, trial=trial) for index, trial in enumerate(ordered)
+    ranked = [trial for trial in ordered if trial.state == "COMPLETE" and trial.superseded_by is None]
+    ranks = {trial.number: rank for rank, trial in enumerate(ranked, start=1)}
+    if record.objectives:
+        fronts = front_of_each([trial.values for trial in ranked], record.objectives)
+        ranks = {trial.number: front for trial, front in zip(ranked, fronts, strict=True)}
+        ordered.sort(key=lambda trial: ranks.get(trial.number, len(ordered)))  # stable: by the first objective within
+    return [
+        Entry(
+            rank=ranks.get(trial.number),
+            trial=trial,
+            interval=_interval(trial, record),
+            objectives=tuple(objective.name for objective in record.objectives),
+        )
+        for trial in ordered[:top]
     ]
-    return entries[:top]
+
+
+def _interval(trial: TrialRecord, record: SearchRecord) -> tuple[float, float] | None:
+    if trial.state != "COMPLETE" or len(trial.fold_values) < 2:
+        return None
+    return corrected_interval(trial.fold_values, test_share=record.test_share)
 
 
 def to_csv(entries: Sequence[Entry]) -> str:
     """A table for spreadsheets: the documented columns, one column a parameter."""
     paths = _paths(entries)
+    most = max((len(entry.trial.fold_values) for entry in entries), default=0)
+    folds = [f"fold_{index}" for index in range(most)]
+    others = list(entries[0].objectives[1:]) if entries else []
     columns = [
         "rank",
         "number",
         "state",
         "value",
+        *others,
+        *(["interval_low", "interval_high", *folds] if folds else []),
         *paths,
         "steps",
         "epochs",
@@ -103,13 +141,18 @@ def to_csv(entries: Sequence[Entry]) -> str:
         "tokens_per_second",
         "checkpoint",
         "error",
+        "stopped_because",
     ]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for entry in entries:
         params = {path: _cell(value) for path, value in entry.trial.params.items()}
-        writer.writerow({name: "" if value is None else value for name, value in (entry.to_json() | params).items()})
+        low, high = entry.interval or (None, None)
+        own: dict[str, float | None] = dict(zip(others, entry.trial.values[1:], strict=False))
+        own |= {"interval_low": low, "interval_high": high, **dict(zip(folds, entry.trial.fold_values, strict=False))}
+        cells = entry.to_json() | params | own
+        writer.writerow({name: "" if value is None else value for name, value in cells.items()})
     return buffer.getvalue()
 
 
@@ -128,8 +171,14 @@ def to_table(entries: Sequence[Entry], record: SearchRecord, *, width: int) -> T
 def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[str]) -> Table:
     paths = _paths(entries)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in ("rank", "trial", record.metric):
+    for name in ("front" if record.objectives else "rank", "trial", record.metric):
         table.add_column(_folded(name), justify="right", no_wrap=True)
+    others = [objective.name for objective in record.objectives[1:]]
+    for name in others:
+        table.add_column(_folded(name), justify="right", no_wrap=True)
+    has_intervals = any(entry.interval for entry in entries)
+    if has_intervals:
+        table.add_column("± 95%", justify="right", no_wrap=True)
     table.add_column("state", no_wrap=True)
     for name in short_names(paths).values():
         table.add_column(_folded(name), justify="right", no_wrap=True)
@@ -140,14 +189,34 @@ def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[st
         value = trial.value if trial.state == "COMPLETE" else trial.last_value
         table.add_row(
             str(entry.rank or ""),
-            str(trial.number),
+            f"{trial.number}{_CHANGED if trial.lineage else ''}",
             "" if value is None else show_metric(value),
-            _STATE_WORDS[trial.state],
+            *(_other_objectives(trial, len(others))),
+            *([_half_width(entry)] if has_intervals else []),
+            _state(trial),
             *(_narrow(trial.params.get(path, "")) for path in paths),
             *(_EXTRA[name](trial) for name in extra),
             style="bold green" if entry.rank == 1 else _STATE_STYLES[trial.state],
         )
     return table
+
+
+def _other_objectives(trial: TrialRecord, count: int) -> list[str]:
+    return [show_metric(value) for value in trial.values[1:]] or [""] * count
+
+
+def _half_width(entry: Entry) -> str:
+    return show_metric((entry.interval[1] - entry.interval[0]) / 2) if entry.interval else ""
+
+
+def _state(trial: TrialRecord) -> str:
+    if trial.superseded_by is not None:
+        return f"{'retried' if trial.state == 'FAIL' else 'continued'} as {trial.superseded_by}"
+    if trial.stopped_by == "user" and trial.state == "PRUNED":  # it may have ended at that very evaluation
+        return "stopped by hand"
+    if trial.origin is not None and trial.origin.kind == "inherited":
+        return f"{_STATE_WORDS[trial.state]} elsewhere"
+    return _STATE_WORDS[trial.state]
 
 
 def _amount(done: float | None) -> str:

@@ -6,16 +6,18 @@ Knows neither ray nor torch nor W&B.
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from analysis.lineage import LENGTHENED_AT, Origin, lineage
 from spaces.errors import SpecError
+from spaces.folds import FoldKind, fold_values
+from spaces.objectives import Mode, Objective
 from spaces.reports import FailureKind, Row
 from spaces.usage import TrialUsage
 
 TrialState = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
-Mode = Literal["min", "max"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,11 @@ class SearchFiles:
         """Held by the process that conducts the search."""
         return self.path / ".lock"
 
+    @property
+    def control(self) -> Path:
+        """Folder of requests to the process that conducts the search."""
+        return self.path / "control"
+
     def trial(self, number: int) -> TrialFiles:
         """The files of trial `number`."""
         return TrialFiles(self.path / "trials" / str(number))
@@ -110,6 +117,8 @@ class TrialRecord:
     """COMPLETE trained to its end; PRUNED was stopped early; FAIL has an error; RUNNING runs or was interrupted."""
     value: float | None
     """The objective at the last evaluation of a COMPLETE trial, else None."""
+    values: tuple[float, ...] = ()
+    """All objectives of a COMPLETE trial, `value` first; empty where the search has only one."""
     params: dict[str, Any]
     """Dotted path -> value, for what the space varies and this trial has."""
     intermediate: dict[int, float]
@@ -130,6 +139,8 @@ class TrialRecord:
     """Wall time times the price of the trial's resources, where the spec gives one."""
     metrics: dict[str, float] = field(default_factory=dict)
     """All metrics of the last evaluation."""
+    fold_values: tuple[float, ...] = ()
+    """The objective in each fold, or with each seed, that has trained to its end."""
     clock: dict[str, Any] = field(default_factory=dict)
     """Of the last attempt: `began_at` (first training step) and `ended_at` in Unix time, `process` (host:pid)."""
     checkpoint: str | None = None
@@ -138,6 +149,24 @@ class TrialRecord:
     """Why it failed, in one line."""
     failure: FailureKind | None = None
     """What kind of failure that was. `out_of_memory` says of a configuration that it cannot run here."""
+    stopped_because: str | None = None
+    """Why it was stopped early, in a few words."""
+    lineage: tuple[dict[str, Any], ...] = ()
+    """Each time it went on from another trial's checkpoint: `at` (amount of training), `from_trial`, the `params` that
+    it went on with, and `seconds` of training that it gave up. `params` of the trial are the last of them."""
+    stopped_by: str | None = None
+    """`user` when a person has stopped it."""
+    origin: Origin | None = None
+    """Where it comes from, when no algorithm suggested it: a retry, an extension, another search."""
+    superseded_by: int | None = None
+    """The later trial that runs it again or goes on from it, and stands for it now."""
+
+    @property
+    def own_share(self) -> float:
+        """The part of its time that this search spent on it: an earlier trial, or another search, spent the rest."""
+        if self.origin is None or not self.seconds:
+            return 1.0
+        return 0.0 if self.origin.kind == "inherited" else max(0.0, 1.0 - self.origin.seconds_before / self.seconds)
 
     @property
     def last_value(self) -> float | None:
@@ -157,6 +186,8 @@ class SearchRecord:
     """The objective."""
     mode: Mode
     """Which way it is better."""
+    objectives: tuple[Objective, ...] = ()
+    """All that the search optimises, the one above first; empty where there is only one."""
     trials: list[TrialRecord]
     """All trials, by number."""
     num_planned: int | None
@@ -167,19 +198,45 @@ class SearchRecord:
     """What guessing without a model reaches, by metric."""
     baseline_name: str = ""
     """How it guesses, such as `majority class`."""
+    trainings: int = 1
+    """Folds or seeds that a trial trains."""
+    fold_kind: FoldKind = "fold"
+    """What these are called."""
+    test_share: float = 0.0
+    """Held-out documents over documents trained on in a fold, by which folds share what they learn from; 0 for
+    seeds."""
+    seconds: float = 0.0
+    """Wall time of the search, interruptions left out."""
+    notes: tuple[str, ...] = ()
+    """What the search has found out about itself, in sentences."""
+    ended_by: str | None = None
+    """What ended it before all its trials were run: which budget."""
     unit: Literal["epochs", "steps", "tokens"] = "epochs"
     """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
 
+    @property
+    def current(self) -> list[TrialRecord]:
+        """The trials for which no later one stands."""
+        return [trial for trial in self.trials if trial.superseded_by is None]
+
     def count(self, state: TrialState) -> int:
-        """Trials in `state`."""
-        return sum(trial.state == state for trial in self.trials)
+        """Trials in `state`; those that another search ran, or for which a later one stands, are not counted."""
+        return sum(
+            trial.state == state and (trial.origin is None or trial.origin.kind != "inherited")
+            for trial in self.current
+        )
 
     @property
     def best(self) -> TrialRecord | None:
-        """The best COMPLETE trial; the earlier one of equals."""
-        done = [trial for trial in self.trials if trial.state == "COMPLETE" and trial.value is not None]
-        sign = 1 if self.mode == "min" else -1
-        return min(done, key=lambda trial: (sign * (trial.value or 0.0), trial.number), default=None)
+        """The best COMPLETE trial by the first objective, of equals by the next; the earlier one of equals in all."""
+        done = [trial for trial in self.current if trial.state == "COMPLETE" and trial.value is not None]
+        objectives = self.objectives or (Objective(name=self.metric, mode=self.mode),)
+
+        def key(trial: TrialRecord) -> tuple[list[float], int]:
+            values = trial.values or (trial.value or 0.0,)
+            return [each.sign * value for each, value in zip(objectives, values, strict=True)], trial.number
+
+        return min(done, key=key, default=None)
 
 
 def read_records(directory: Path) -> SearchRecord:
@@ -202,16 +259,27 @@ def read_records(directory: Path) -> SearchRecord:
     study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
     attributes = study.user_attrs
     gpus = float(attributes.get("gpus_per_trial", 0.0))
+    modes: list[Mode] = ["min" if direction.name == "MINIMIZE" else "max" for direction in study.directions]
+    names = study.metric_names or ["value"]
+    objectives = tuple(Objective(name=name, mode=mode) for name, mode in zip(names, modes, strict=True))
+    metric = names[0]
     return SearchRecord(
         name=study.study_name,
         directory=directory,
-        metric=(study.metric_names or ["value"])[0],
-        mode="min" if study.direction.name == "MINIMIZE" else "max",
-        trials=[_trial_record(trial, gpus=gpus) for trial in study.get_trials(deepcopy=False)],
+        metric=metric,
+        mode=modes[0],
+        objectives=objectives if len(objectives) > 1 else (),
+        trials=_related(
+            [_trial_record(trial, metric=metric, gpus=gpus) for trial in study.get_trials(deepcopy=False)], attributes
+        ),
         num_planned=attributes.get("num_trials"),
         currency=attributes.get("currency", "USD"),
         baseline=attributes.get("baseline", {}),
         baseline_name=attributes.get("baseline_name", ""),
+        **attributes.get("folds", {}),
+        seconds=attributes.get("seconds", 0.0),
+        ended_by=attributes.get("ended_by"),
+        notes=tuple(attributes.get("notes", ())),
         unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
     )
 
@@ -223,14 +291,33 @@ def replace_text(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def _trial_record(trial: Any, *, gpus: float) -> TrialRecord:
+def _related(trials: list[TrialRecord], attributes: Mapping[str, Any]) -> list[TrialRecord]:
+    """The trials with what follows from their origins."""
+    found = lineage(
+        {trial.number: trial.origin for trial in trials if trial.origin is not None},
+        completed=[trial.number for trial in trials if trial.state == "COMPLETE"],
+        lengthened_at=attributes.get(LENGTHENED_AT),
+    )
+    related = [
+        replace(trial, superseded_by=found.superseded[trial.number]) if trial.number in found.superseded else trial
+        for trial in trials
+    ]
+    # Where others train for longer, a trial that ended where all once ended has stopped early.
+    return [
+        replace(trial, state="PRUNED", value=None) if trial.number in found.shortened else trial for trial in related
+    ]
+
+
+def _trial_record(trial: Any, *, metric: str, gpus: float) -> TrialRecord:
     result = trial.user_attrs.get("result", {})
     checkpoint = result.get("checkpoint")
     seconds = result.get("seconds")
+    values = tuple(trial.values) if trial.state.name == "COMPLETE" else ()
     return TrialRecord(
         number=trial.number,
         state=trial.state.name,
-        value=trial.value if trial.state.name == "COMPLETE" else None,
+        value=values[0] if values else None,
+        values=values if len(values) > 1 else (),
         params=trial.user_attrs.get("assignment", trial.params),
         intermediate=dict(sorted(trial.intermediate_values.items())),
         steps=result.get("steps"),
@@ -241,10 +328,15 @@ def _trial_record(trial: Any, *, gpus: float) -> TrialRecord:
         usage=TrialUsage(**result.get("usage", {})),
         cost=result.get("cost"),
         metrics=result.get("metrics", {}),
+        fold_values=tuple(fold_values(result.get("metrics", {}), metric)[: result.get("folds_ended", 0)]),
         clock=result.get("clock", {}),
         checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
         error=result.get("error"),
         failure=result.get("failure"),
+        stopped_by=result.get("stopped_by"),
+        origin=Origin.from_attributes(trial.user_attrs),
+        stopped_because=result.get("stopped_because"),
+        lineage=tuple(trial.user_attrs.get("lineage", ())),
     )
 
 

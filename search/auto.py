@@ -1,6 +1,7 @@
 """What `algorithm: auto` stands for: a rule by space, number of trials and parallelism. Imports no optuna."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from search.algorithms import AlgorithmConfig
 
@@ -15,6 +16,8 @@ class Situation:
     """Points that the constraints of the space leave; None when it is not finite, or too large to count."""
     num_parallel: int = 1
     """Trials at once."""
+    has_priors: bool = False
+    """Whether the user believes something of where the best values lie."""
 
 
 def chosen(config: AlgorithmConfig, situation: Situation) -> tuple[AlgorithmConfig, str]:
@@ -24,5 +27,7 @@ def chosen(config: AlgorithmConfig, situation: Situation) -> tuple[AlgorithmConf
     if situation.grid_size is not None and situation.num_trials >= situation.grid_size:
         return AlgorithmConfig(name="grid"), "there are trials for all points of the space"
     if 2 * situation.num_parallel >= situation.num_trials:
-        return AlgorithmConfig(name="quasi_random"), "half of the trials or more start before one has ended"
-    return AlgorithmConfig(name="tpe", startup="quasi_random"), "the space is larger than the number of trials"
+        reason = "half of the trials or more start before one has ended"
+        return AlgorithmConfig(name="random" if situation.has_priors else "quasi_random"), reason
+    startup: Literal["random", "quasi_random"] = "random" if situation.has_priors else "quasi_random"
+    return AlgorithmConfig(name="tpe", startup=startup), "the space is larger than the number of trials"

@@ -1,11 +1,14 @@
 """What a person reads when a search has ended: the ranking, the best configuration, where things are, what next."""
 
+from typing import get_args
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from analysis.leaderboard import leaderboard, show_metric, show_value, to_table
-from analysis.records import SearchRecord
+from analysis.records import SearchRecord, TrialState
 from search.run import SearchOutcome, shortest
+from search.status import DiskUse
 from trainables.metrics import MODES
 
 _LINES_SHOWN = 10
@@ -26,8 +29,17 @@ def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
                     style="dim",
                 )
             )
+        if any(trial.lineage for trial in record.trials):
+            parts.append(Text("* went on from another trial's checkpoint; shown are its last values", style="dim"))
         parts.append(Text(""))
-    lines = [*_best(record), *_failures(record, directory), *_used(record), "", *_places(outcome, directory)]
+    lines = [
+        *_best(record),
+        *_failures(record, directory),
+        *record.notes,
+        *_used(record),
+        "",
+        *_places(outcome, directory),
+    ]
     parts += [Text(line) for line in lines]
     return Group(*parts)
 
@@ -35,16 +47,20 @@ def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
 def _counts(record: SearchRecord) -> str:
     words = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "unfinished"}
     counted = [f"{record.count(state)} {word}" for state, word in words.items() if record.count(state)]  # type: ignore[arg-type]  # the keys are states
-    return f"{record.name}: {len(record.trials)} trials, {', '.join(counted) or 'none'}"
+    num_here = sum(record.count(state) for state in get_args(TrialState))
+    line = f"{record.name}: {num_here} trials, {', '.join(counted) or 'none'}"
+    inherited = sum(trial.origin is not None and trial.origin.kind == "inherited" for trial in record.trials)
+    return f"{line}, and {inherited} of other searches" if inherited else line
 
 
 def _best(record: SearchRecord) -> list[str]:
     best = record.best
     if best is None or best.value is None:
         return ["No trial finished, so there is no best configuration."]
-    lines = [f"Best: trial {best.number}, {record.metric} {show_metric(best.value)}"]
+    lines = _front(record) if record.objectives else []
+    lines += [f"Best: trial {best.number}, {record.metric} {show_metric(best.value)}"]
     lines += [f"  {path}: {show_value(value)}" for path, value in best.params.items()]
-    others = [trial for trial in record.trials if trial.state == "COMPLETE" and trial.value is not None]
+    others = [trial for trial in record.current if trial.state == "COMPLETE" and trial.value is not None]
     if len(others) > 1:
         worst = (max if record.mode == "min" else min)(trial.value for trial in others if trial.value is not None)
         lines.append(f"Worst finished trial: {show_metric(worst)}")
@@ -60,25 +76,44 @@ def _best(record: SearchRecord) -> list[str]:
     return lines
 
 
+def _front(record: SearchRecord) -> list[str]:
+    """The trials that no other is better than in every respect."""
+    front = [entry.trial for entry in leaderboard(record) if entry.rank == 1]
+    count = f"{len(front)} trial{'s' if len(front) > 1 else ''}"
+    lines = [f"Front: {count} that no other is better than in every respect"]
+    for trial in front:
+        named = zip(record.objectives, trial.values, strict=True)
+        told = "  ".join(f"{objective.name} {show_metric(value)}" for objective, value in named)
+        lines.append(f"  trial {trial.number}: {told}")
+    return lines
+
+
 def _failures(record: SearchRecord, directory: str) -> list[str]:
-    failed = [trial for trial in record.trials if trial.state == "FAIL"]
+    failed = [trial for trial in record.current if trial.state == "FAIL"]
     lines = [
         f"Trial {trial.number} failed: {trial.error} ({directory}/trials/{trial.number}/error.txt)"
         for trial in failed[:3]
     ]
+    if any(trial.failure != "diverged" for trial in failed):
+        lines.append(f"To run what failed again: tunesmith retry {directory}")
     return lines + ([f"... and {len(failed) - 3} more failed"] if len(failed) > 3 else [])
 
 
 def _used(record: SearchRecord) -> list[str]:
     """What all trials together have taken."""
-    hours = sum(trial.gpu_hours or 0.0 for trial in record.trials)
-    energy = sum(trial.usage.energy_wh or 0.0 for trial in record.trials)
-    cost = sum(trial.cost or 0.0 for trial in record.trials)
+    hours = sum((trial.gpu_hours or 0.0) * trial.own_share for trial in record.trials)
+    energy = sum((trial.usage.energy_wh or 0.0) * trial.own_share for trial in record.trials)
+    cost = sum((trial.cost or 0.0) * trial.own_share for trial in record.trials)
     about = "about " if any(trial.usage.energy_is_estimate for trial in record.trials) else ""
     facts = [f"{hours:.3g} GPU-hours"] if hours else []
     facts += [f"{about}{energy:.3g} Wh" if energy < 1000 else f"{about}{energy / 1000:.3g} kWh"] if energy else []
     facts += [f"{cost:.2f} {record.currency}"] if any(trial.cost is not None for trial in record.trials) else []
-    return [f"Used: {', '.join(facts)}"] if facts else []
+    lines = [f"Used: {', '.join(facts)}"] if facts else []
+    if record.trainings > 1:
+        trained = sum(len(trial.fold_values) for trial in record.trials)
+        whole = record.trainings * sum(trial.state in ("COMPLETE", "PRUNED") for trial in record.trials)
+        lines.append(f"{record.fold_kind.capitalize()}s trained: {trained} of {whole}")
+    return lines
 
 
 def _places(outcome: SearchOutcome, directory: str) -> list[str]:
@@ -92,7 +127,13 @@ def _places(outcome: SearchOutcome, directory: str) -> list[str]:
     if outcome.unsynced_runs:
         where = f"{len(outcome.unsynced_runs)} runs in {directory}/wandb"
         lines.append(f"W&B offline  {where}; to upload them: {outcome.sync_command}")
-    if outcome.was_interrupted:
+    lines.append(f"Disk         {DiskUse.of(outcome.files)}")
+    if record.ended_by:
+        lines += ["", f"Ended by {record.ended_by}"]
+        if not record.ended_by.startswith("search.budget.plateau"):
+            key = record.ended_by.partition(":")[0]
+            lines.append(f"Go on with more:  tunesmith extend {directory} --set {key}=...")
+    elif outcome.was_interrupted:
         lines += ["", f"Interrupted. Go on:  tunesmith resume {directory}"]
     elif record.best is not None:
         lines += [

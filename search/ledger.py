@@ -7,7 +7,7 @@ reason. Knows no ray, no folders of trials and no W&B.
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import Trial, TrialState, create_trial
 
+from analysis.lineage import LENGTHENED_AT, Lineage, Origin, lineage
 from search.algorithms import AlgorithmConfig
 from search.drafts import Draft
 from search.lessons import EndState, Lessons
@@ -28,6 +29,10 @@ from spaces.space import Assignment, Space
 STUDY_FILE = "study.db"
 ASSIGNMENT, RESULT = "assignment", "result"
 """User attributes of a trial: what it was given, and what it cost and left behind."""
+WARM_POINTS = "warm_points"
+"""User attribute of a study: points of other searches that come after those of the spec."""
+LINEAGE = "lineage"
+"""User attribute of a trial that went on from others' checkpoints: one mapping each time, see `Recorder.hand_over`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,12 +56,16 @@ class Ledger:
         self, study: optuna.Study, *, proposer: Proposer, metric: str, step_of: Callable[[Progress], int]
     ) -> None:
         history = study.get_trials(deepcopy=False)
+        related = lineage_of(study)
         self._study = study
         self._lessons = Lessons(
             proposer,
-            direction="minimize" if study.direction.name == "MINIMIZE" else "maximize",
+            directions=["minimize" if each.name == "MINIMIZE" else "maximize" for each in study.directions],
             history=history,
             notes=_notes(study),
+            superseded=related.superseded,
+            shortened=related.shortened,
+            num_suggested=len(history) - len(related.adopted),
         )
         self._metric = metric
         self._step_of = step_of
@@ -65,6 +74,8 @@ class Ledger:
         self._is_exhausted = False
         self.num_trials = len(history)
         """Trials the study holds, in any state."""
+        self.num_suggested = len(history) - len(related.adopted)
+        """Those of them that the algorithm suggested."""
 
     def ask(self) -> Proposal | None:
         """A new trial, in the study as RUNNING; None when the space has no configuration left."""
@@ -85,6 +96,7 @@ class Ledger:
             )
         )
         number, self.num_trials = self.num_trials, self.num_trials + 1
+        self.num_suggested += 1
         return Proposal(number=number, assignment=draft.assignment)
 
     def _draft(self) -> Draft | None:
@@ -101,6 +113,21 @@ class Ledger:
         running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return [Proposal(number=trial.number, assignment=trial.user_attrs[ASSIGNMENT]) for trial in running]
 
+    def proposal(self, number: int) -> Proposal:
+        """What a trial was given last."""
+        trial = self._study.get_trials(deepcopy=False)[number]
+        return Proposal(number=number, assignment=trial.user_attrs[ASSIGNMENT])
+
+    def reassign(self, number: int, assignment: Assignment, *, lineage: Sequence[Mapping[str, Any]]) -> None:
+        """What a trial goes on with, and where that and its weights came from."""
+        trial = self._trial(number)
+        trial.set_user_attr(LINEAGE, [dict(each) for each in lineage])
+        trial.set_user_attr(ASSIGNMENT, assignment)
+
+    def lineage(self, number: int) -> list[dict[str, Any]]:
+        """Where a trial's weights came from, besides its own training."""
+        return list(self._study.get_trials(deepcopy=False)[number].user_attrs.get(LINEAGE, []))
+
     def report(self, number: int, report: TrialReport) -> None:
         """Record the objective at an evaluation. One that is recorded already is left as it is."""
         value = report.metrics.get(self._metric)
@@ -112,16 +139,30 @@ class Ledger:
         """Record an intermediate value at `step`, unless there is one."""
         trial = self._trial(number)
         if step not in self._reported[number]:
-            trial.report(value, step)
+            # Not by `Trial.report`, which a study of several objectives refuses.
+            self._study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
             self._reported[number][step] = value
 
-    def finish(self, number: int, *, state: EndState, value: float | None, result: Mapping[str, Any]) -> None:
-        """Tell how trial `number` ended. `value` is its objective, for COMPLETE only."""
-        self._trial(number).set_user_attr(RESULT, dict(result))
-        value = value if state == "COMPLETE" else None
-        self._study.tell(number, value, state=TrialState[state])
+    def pause(self, number: int) -> None:
+        """Trial `number` waits: the sampler learns from what it has reported so far."""
+        self._trial(number)
+        if reported := self._reported[number]:
+            self._lessons.pause(number, last=max(reported.items()))
+
+    def finish(
+        self, number: int, *, state: EndState, values: Sequence[float] | None, result: Mapping[str, Any]
+    ) -> None:
+        """Tell how trial `number` ended. `values` are its objectives, for COMPLETE only."""
+        trial = self._trial(number)
+        trial.set_user_attr(RESULT, dict(result))
+        told = list(values) if state == "COMPLETE" and values is not None else None
         last = max(self._reported.pop(number).items(), default=None)
-        self._lessons.finish(number, state=state, value=value, last=last)
+        if len(self._study.directions) > 1 and told is None:
+            # `tell` would make an early-stopped trial's last value its result, and there is one objective in it only.
+            self._study._storage.set_trial_state_values(trial._trial_id, TrialState[state])
+        else:
+            self._study.tell(number, told, state=TrialState[state])
+        self._lessons.finish(number, state=state, values=told, last=last)
         self._open.pop(number)
 
     def _trial(self, number: int) -> Trial:
@@ -133,6 +174,17 @@ class Ledger:
         return self._open[number]
 
 
+def lineage_of(study: optuna.Study) -> Lineage:
+    """How the trials of `study` hang together."""
+    trials = study.get_trials(deepcopy=False)
+    found = {trial.number: Origin.from_attributes(trial.user_attrs) for trial in trials}
+    return lineage(
+        {number: origin for number, origin in found.items() if origin is not None},
+        completed=[trial.number for trial in trials if trial.state == TrialState.COMPLETE],
+        lengthened_at=study.user_attrs.get(LENGTHENED_AT),
+    )
+
+
 def _notes(study: optuna.Study) -> dict[str, Any]:
     """What samplers have written down in the study itself."""
     notes = study._storage.get_study_system_attrs(study._study_id)
@@ -141,11 +193,13 @@ def _notes(study: optuna.Study) -> dict[str, Any]:
 
 def create_study(directory: Path, spec: SearchSpec, *, attributes: Mapping[str, Any]) -> optuna.Study:
     """A new study in `directory`."""
-    direction = "minimize" if spec.mode == "min" else "maximize"
-    study = optuna.create_study(storage=_storage(directory), study_name=spec.name, direction=direction)
+    directions = ["minimize" if objective.mode == "min" else "maximize" for objective in spec.objectives]
+    study = optuna.create_study(storage=_storage(directory), study_name=spec.name, directions=directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([spec.metric])  # so that optuna-dashboard names the objective
+        study.set_metric_names(
+            [objective.name for objective in spec.objectives]
+        )  # so that optuna-dashboard names the objective
     for name, value in attributes.items():
         study.set_user_attr(name, value)
     return study
@@ -173,9 +227,11 @@ def open_ledger(
     *,
     step_of: Callable[[Progress], int],
     algorithm: AlgorithmConfig,
+    start_from: Sequence[Mapping[str, Any]] = (),
 ) -> Ledger:
-    """The ledger of `study`, suggesting as `algorithm` does."""
-    proposer = make_proposer(space, algorithm, seed=spec.search.seed, start_from=spec.search.start_from)
+    """The ledger of `study`, suggesting as `algorithm` does, the points of `start_from` and of other searches first."""
+    points = (*start_from, *study.user_attrs.get(WARM_POINTS, ()))
+    proposer = make_proposer(space, algorithm, seed=spec.search.seed, start_from=points)
     return Ledger(study, proposer=proposer, metric=spec.metric, step_of=step_of)
 
 

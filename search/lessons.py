@@ -5,7 +5,8 @@ diverges. Here each trial that ended is told in the way its sampler learns from;
 happened. Samplers read the whole history at each suggestion: in memory that costs nothing. Knows no database.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any, Literal
 
 import optuna
@@ -13,7 +14,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.drafts import Draft
-from search.proposers import Proposer
+from search.proposers import TURN, Proposer
 
 EndState = Literal["COMPLETE", "PRUNED", "FAIL"]
 Direction = Literal["minimize", "maximize"]
@@ -26,29 +27,38 @@ class Lessons:
         self,
         proposer: Proposer,
         *,
-        direction: Direction,
+        directions: Sequence[Direction],
         history: Iterable[FrozenTrial] = (),
         notes: Mapping[str, Any] | None = None,
+        superseded: Collection[int] = (),
+        shortened: Collection[int] = (),
+        num_suggested: int | None = None,
     ) -> None:
         """
         Args:
             proposer: What chooses.
-            direction: Of the objective.
+            directions: Of each objective.
             history: Trials that there were before, by number.
             notes: What the sampler wrote into the study then.
+            superseded: Numbers of trials that teach nothing: a later one stands for them.
+            shortened: Numbers of finished trials that had less training than trials have now.
+            num_suggested: How many of them a sampler suggested. Default: all.
         """
-        self._study = optuna.create_study(direction=direction, sampler=RandomSampler(seed=0))
+        self._study = optuna.create_study(directions=list(directions), sampler=RandomSampler(seed=0))
         self._storage = self._study._storage
         self._proposer = proposer
-        self._sign = 1.0 if direction == "minimize" else -1.0
+        self._signs = [1.0 if direction == "minimize" else -1.0 for direction in directions]
+        # With several objectives a sampler learns from what has all of them: the others are told the worst of each.
+        self._ranks_stopped = proposer.ranks_stopped_trials and len(self._signs) == 1
         self._ids: list[int] = []
         self._waiting: list[int] = []
+        self._paused: set[int] = set()
         self._best: float | None = None
-        self._worst: float | None = None
+        self._worst: list[float] | None = None
         for name, note in (notes or {}).items():
             self._storage.set_study_system_attr(self._study._study_id, name, note)
-        self._study_again(list(history))
-        self._num_drafted = len(self._ids)
+        self._study_again(list(history), superseded=superseded, shortened=shortened)
+        self._num_drafted = len(self._ids) if num_suggested is None else num_suggested
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -61,6 +71,9 @@ class Lessons:
         if not self._proposer.learns:
             return self._draft_unlearned()
         trial_id = self._study.ask()._trial_id
+        if self._num_drafted != len(self._ids):
+            self._storage.set_trial_system_attr(trial_id, TURN, self._num_drafted)
+        self._num_drafted += 1
         draft = self._proposer.propose(self._study, self._storage.get_trial(trial_id))
         self._ids.append(trial_id)
         if draft is not None:
@@ -80,58 +93,84 @@ class Lessons:
         if not self._proposer.learns:
             return {}
         attributes = self._storage.get_trial(self._ids[number]).system_attrs
-        return {name: mark for name, mark in attributes.items() if not name.startswith("tpe:")}
+        return {name: mark for name, mark in attributes.items() if not name.startswith(("tpe:", TURN))}
+
+    def pause(self, number: int, *, last: tuple[int, float]) -> None:
+        """Trial `number` waits, maybe for ever: until it is heard of again it counts as stopped, with its `last` step
+        and objective. As long as it counted as running, samplers would keep away from it, however good it is."""
+        self.finish(number, state="PRUNED", values=None, last=last)
+        if self._proposer.learns:
+            self._paused.add(self._ids[number])
 
     def finish(
-        self, number: int, *, state: EndState, value: float | None, last: tuple[int, float] | None = None
+        self,
+        number: int,
+        *,
+        state: EndState,
+        values: Sequence[float] | None,
+        last: tuple[int, float] | None = None,
     ) -> None:
         """How trial `number` ended.
 
         Args:
             number: The trial.
             state: COMPLETE, PRUNED (stopped early) or FAIL.
-            value: The objective, for COMPLETE.
-            last: Step and objective of the last evaluation, where there was one.
+            values: The objectives, for COMPLETE.
+            last: Step and first objective of the last evaluation, where there was one.
         """
         if not self._proposer.learns:
             return
         trial_id = self._ids[number]
-        if state == "COMPLETE" and value is not None:
-            self._note(value)
-            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [value])
+        if trial_id in self._paused:
+            self._reopen(trial_id)
+        if state == "COMPLETE" and values is not None:
+            self._note(values)
+            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, list(values))
             self._tell_waiting()
-        elif self._proposer.ranks_stopped_trials:
+        elif self._ranks_stopped:
             # A trial that was stopped without a value ranks behind all others, which is what a failure is to be.
             if state == "PRUNED" and last is not None:
                 self._storage.set_trial_intermediate_value(trial_id, *last)
             self._storage.set_trial_state_values(trial_id, TrialState.PRUNED)
-        elif state == "PRUNED" and last is not None:
-            self._note(last[1], may_be_best=False)
+        elif state == "PRUNED" and last is not None and len(self._signs) == 1:
+            self._note([last[1]], may_be_best=False)
             self._tell_stopped(trial_id, last[1])
         elif self._worst is not None:
-            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [self._worst])
+            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, self._worst)
         else:
             self._waiting.append(trial_id)
 
+    def _reopen(self, trial_id: int) -> None:
+        """Make a trial that had waited a running one again. Optuna has no such thing, but a study in memory can."""
+        self._paused.remove(trial_id)
+        trial = copy(self._storage._get_trial(trial_id))
+        trial.state, trial.values, trial.datetime_complete = TrialState.RUNNING, None, None
+        self._storage._set_trial(trial_id, trial)
+
     def _tell_stopped(self, trial_id: int, value: float) -> None:
         # It has seen less training than finished ones: its value may not look better than theirs.
-        worse = value if self._best is None else self._sign * max(self._sign * value, self._sign * self._best)
+        (sign,) = self._signs
+        worse = value if self._best is None else sign * max(sign * value, sign * self._best)
         self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [worse])
 
-    def _note(self, value: float, *, may_be_best: bool = True) -> None:
-        signed = self._sign * value
-        if may_be_best and (self._best is None or signed < self._sign * self._best):
-            self._best = value
-        if self._worst is None or signed > self._sign * self._worst:
-            self._worst = value
+    def _note(self, values: Sequence[float], *, may_be_best: bool = True) -> None:
+        if may_be_best and (self._best is None or self._signs[0] * values[0] < self._signs[0] * self._best):
+            self._best = values[0]
+        before = self._worst or list(values)
+        self._worst = [
+            sign * max(sign * worst, sign * value)
+            for sign, worst, value in zip(self._signs, before, values, strict=True)
+        ]
 
     def _tell_waiting(self) -> None:
         """Failures that came before anything had a value count as running until now; that keeps others away, too."""
         for trial_id in self._waiting:
-            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [self._worst])
+            self._storage.set_trial_state_values(trial_id, TrialState.COMPLETE, self._worst)
         self._waiting.clear()
 
-    def _study_again(self, history: list[FrozenTrial]) -> None:
+    def _study_again(
+        self, history: list[FrozenTrial], *, superseded: Collection[int], shortened: Collection[int]
+    ) -> None:
         for trial in history:
             self._study.add_trial(
                 create_trial(
@@ -145,6 +184,13 @@ class Lessons:
         ended = [trial for trial in history if trial.state.is_finished()]
         # In the order in which they ended: what a failure is told as depends on what was known then.
         for trial in sorted(ended, key=lambda trial: trial.datetime_complete):
+            if trial.number in superseded:
+                if self._proposer.learns:  # samplers pass over what has failed; here everything else is told as such
+                    self._storage.set_trial_state_values(self._ids[trial.number], TrialState.FAIL)
+                continue
             last = max(trial.intermediate_values.items(), default=None)
-            value = trial.value if trial.state == TrialState.COMPLETE else None
-            self.finish(trial.number, state=trial.state.name, value=value, last=last)
+            if trial.number in shortened:
+                self.finish(trial.number, state="PRUNED", values=None, last=last)
+                continue
+            values = trial.values if trial.state == TrialState.COMPLETE else None
+            self.finish(trial.number, state=trial.state.name, values=values, last=last)

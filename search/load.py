@@ -12,6 +12,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from search.presets import AppliedPreset, apply_preset
 from search.spec import SearchSpec
 from search.transfer import resolve_searches
 from search.yaml_text import Lines, parse_yaml
@@ -39,6 +40,8 @@ class LoadedSpec:
     """Line of each key in the file; 0 for what was overridden."""
     source: str
     """Name of the file, for messages."""
+    preset: AppliedPreset | None = None
+    """What `space.preset` has given, where it was named."""
 
 
 class SpecErrors(SpecError):
@@ -71,9 +74,10 @@ def load_spec(path: Path, *, overrides: Sequence[str] = ()) -> LoadedSpec:
         raw["trainable"] = beside(trainable, path.parent)  # else a spec would run from its own folder only
     try:
         resolve_searches(raw)
+        preset = apply_preset(raw)
     except SpecError as error:
         raise error.at("", line=line_of(error.path, lines)) from None
-    return LoadedSpec(spec=validate(raw, lines=lines), raw=raw, lines=lines, source=str(path))
+    return LoadedSpec(spec=validate(raw, lines=lines), raw=raw, lines=lines, source=str(path), preset=preset)
 
 
 def validate(raw: Mapping[str, Any], *, lines: Lines | None = None) -> SearchSpec:

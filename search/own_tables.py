@@ -26,7 +26,7 @@ def table_of_search(record: SearchRecord, plan: Plan, space: Space) -> OwnTable:
     Raises:
         SpecError: no trial finished, or none is of this space.
     """
-    ended = [trial for trial in record.trials if trial.state != "RUNNING" and trial.params.keys() <= set(space.paths)]
+    ended = [trial for trial in record.current if trial.state != "RUNNING" and trial.params.keys() <= set(space.paths)]
     finished = [trial for trial in ended if trial.state == "COMPLETE" and trial.intermediate]
     if not finished:
         raise SpecError(f"`{record.directory}` has no finished trial of this space: there is nothing to rehearse with.")

@@ -15,8 +15,15 @@ from analysis.leaderboard import show_value
 from analysis.records import SearchFiles
 from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
+from search.budget import check_budget
+from search.first_guesses import FirstGuess, first_guesses
+from search.fold_checks import check_folds
 from search.load import LoadedSpec, explain, line_of, models_in
-from search.spec import SearchSpec
+from search.objective_checks import check_objectives
+from search.presets import AppliedPreset, without_forbidden_points
+from search.priors import check_priors
+from search.scheduler_checks import check_scheduler
+from search.spec import DEFAULT_TRIALS, SearchSpec
 from search.start_points import check_start_points
 from search.yaml_text import Lines
 from spaces.distributions import Choice, Distribution
@@ -36,7 +43,6 @@ from trainables.config import (
 )
 from trainables.data.card import DataCard
 from trainables.huggingface import architecture, training_argument_fields
-from trainables.metrics import MODES
 from trainables.model_checks import check_pretrained_field
 from trainables.preparation import cached_card
 from trainables.sharding import check_sharding_resources
@@ -45,7 +51,6 @@ from trainables.tasks.registry import TASKS
 from trainables.training_checks import check_needs_no_gpu
 from trainables.user_functions import check_trainable
 
-DEFAULT_TRIALS = 20
 _SECTIONS = {
     "model": ModelConfig, "data": DataConfig, "stopping": StoppingConfig, "regularization": RegularizationConfig,
 }  # fmt: skip
@@ -75,6 +80,8 @@ class Plan:
     """Whether every evaluation ends an epoch."""
     files: SearchFiles
     """Where the search will lie."""
+    preset: AppliedPreset | None = None
+    """What a preset has given to the spec."""
 
     @property
     def document(self) -> dict[str, Any]:
@@ -89,7 +96,12 @@ class Plan:
 
     def situation(self, *, num_parallel: int = 1) -> Situation:
         """What `auto` looks at."""
-        return Situation(num_trials=self.num_trials, grid_size=self.grid_size, num_parallel=num_parallel)
+        return Situation(
+            num_trials=self.num_trials,
+            grid_size=self.grid_size,
+            num_parallel=num_parallel,
+            has_priors=self.space.has_priors,
+        )
 
     def step_of(self, progress: Progress) -> int:
         """The step at which the study records an evaluation: the unit of the scheduler, whole numbers."""
@@ -113,6 +125,27 @@ class Plan:
         """Whether a trial has had all the training that any trial gets."""
         return self.max_resource is not None and progress.resource(self.spec.search.scheduler.unit) >= self.max_resource
 
+    def first_guesses(self) -> list[FirstGuess] | None:
+        """`start_from: scaling_laws`: a point from each law; None while the tokens of the data are not known."""
+        return first_guesses(self.spec, self.space, self.document, card=self.cached_data())
+
+    def start_points(self) -> list[dict[str, Any]]:
+        """The points that are tried first; those of scaling laws once the data is prepared.
+
+        Raises:
+            SpecError: it is not, and its size is needed.
+        """
+        if not isinstance(self.spec.search.start_from, str):
+            return list(self.spec.search.start_from)
+        found = self.first_guesses()
+        if found is None:
+            raise SpecError(
+                "how many tokens there are is known once the data is prepared, by a first `run` or `trial`: until "
+                "then give points of your own, or none (`[]`).",
+                path="search.start_from",
+            )
+        return [guess.point for guess in found][: self.num_trials]
+
     def cached_data(self) -> DataCard | None:
         """Sizes of the data, if it was prepared before."""
         if self.spec.task is None or self.spec.model is None or self.spec.data is None:
@@ -132,11 +165,17 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         _check_paths(spec)
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
         _check_candidates(spec, space)
-        _check_metric(spec)
+        check_objectives(spec)
+        check_folds(spec)
+        check_scheduler(spec, space)
         _check_resources(spec, space)
         _check_precision(spec, space)
+        check_budget(spec.search.budget, spec.resources)
         grid_size = _grid_size(spec, space)
         num_trials = _num_trials(spec, grid_size)
+        if loaded.preset is not None:
+            spec = without_forbidden_points(spec, space)
+        check_priors(spec.search.algorithm, space, num_objectives=len(spec.objectives))
         check_start_points(spec, space, num_trials=num_trials)
         return Plan(
             spec=spec,
@@ -146,6 +185,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
             max_resource=_max_resource(spec, space),
             has_whole_epochs=_has_whole_epochs(spec, space),
             files=SearchFiles(Path(spec.storage).expanduser().resolve() / spec.name),
+            preset=loaded.preset,
         )
     except SpecError as error:
         raise _with_line(error, loaded.lines) from None
@@ -153,8 +193,10 @@ def make_plan(loaded: LoadedSpec) -> Plan:
 
 def base_document(spec: SearchSpec) -> dict[str, Any]:
     """The trial document of the spec with nothing varied, defaults filled in. Changing it changes no spec."""
+    folds = spec.search.folds
+    repeated = {} if folds is None else {"folds": folds.model_dump(mode="json")}
     if spec.trainable is not None:
-        return {"trainable": spec.trainable, "config": copy.deepcopy(spec.config)}
+        return {"trainable": spec.trainable, "config": copy.deepcopy(spec.config), **repeated}
     assert spec.model is not None, "a task has a model"
     assert spec.data is not None, "a task has data"
     document = {
@@ -164,6 +206,7 @@ def base_document(spec: SearchSpec) -> dict[str, Any]:
         "training": copy.deepcopy(resolved_training(spec.training)),
         "stopping": spec.stopping.model_dump(mode="json"),
         "regularization": spec.regularization.model_dump(mode="json"),
+        **repeated,
     }
     own = section_of(spec.task)
     if own is None:
@@ -331,24 +374,6 @@ def _errors_in(document: dict[str, Any]) -> list[SpecError]:
     return []
 
 
-def _check_metric(spec: SearchSpec) -> None:
-    if spec.task is None or spec.data is None:
-        return
-    known = TASKS[spec.task].metrics(spec.data)
-    if spec.metric not in known:
-        raise SpecError(
-            f"{spec.task} has no metric `{spec.metric}`.{did_you_mean(spec.metric, known)} Known: {', '.join(known)}.",
-            path="search.metric",
-        )
-    better = MODES[spec.metric]
-    if spec.search.mode is not None and spec.search.mode != better:
-        raise SpecError(
-            f"`{spec.metric}` is better when it is {'smaller' if better == 'min' else 'larger'}, but mode "
-            f"is `{spec.search.mode}`: leave it out.",
-            path="search.mode",
-        )
-
-
 def _check_resources(spec: SearchSpec, space: Space) -> None:
     # Worker groups run our own loop only.
     if spec.trainable is not None and spec.resources.workers != 1:
@@ -439,11 +464,13 @@ def _max_resource(spec: SearchSpec, space: Space) -> float | None:
             f"how many {scheduler.unit} a trial gets at most is not known before it runs: give it here.",
             path="search.scheduler.max",
         )
-    if scheduler.grace >= planned:
+    if (first := scheduler.first_decision) >= planned:
+        name = "interval" if scheduler.is_population else "grace"
+        so = "go on from another's checkpoint" if scheduler.is_population else "be stopped early"
         raise SpecError(
-            f"`grace < max` must hold, but got grace={scheduler.grace:g} and at most {planned:g} {scheduler.unit} a "
-            "trial: no trial would ever be stopped early.",
-            path="search.scheduler.grace",
+            f"`{name} < max` must hold, but got {name}={first:g} and at most {planned:g} {scheduler.unit} a "
+            f"trial: no trial would ever {so}.",
+            path=f"search.scheduler.{name}",
         )
     return planned
 
@@ -457,8 +484,9 @@ def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
     if {"training.num_train_epochs", "training.max_steps", "training.eval_strategy"} & space.derive.keys():
         return None
     training = resolved_training(spec.training)
-    epochs = _largest(space, "training.num_train_epochs", training["num_train_epochs"])
-    steps = _largest(space, "training.max_steps", training["max_steps"])
+    trainings = spec.search.trainings
+    epochs = trainings * _largest(space, "training.num_train_epochs", training["num_train_epochs"])
+    steps = trainings * _largest(space, "training.max_steps", training["max_steps"])
     if unit == "steps":
         return steps if steps > 0 else None
     if steps > 0:
@@ -471,7 +499,8 @@ def _planned_resource(spec: SearchSpec, space: Space) -> float | None:
 def _planned_asking(spec: SearchSpec, unit: str) -> float | None:
     """An epoch is one pass over the questions; how many steps and tokens that is depends on the data."""
     prompt = spec.prompt or PromptConfig()
-    return {"epochs": 1.0, "evaluations": float(prompt.evaluations)}.get(unit)
+    planned = {"epochs": 1.0, "evaluations": float(prompt.evaluations)}.get(unit)
+    return planned and planned * spec.search.trainings
 
 
 def _largest(space: Space, path: str, fixed: float) -> float:

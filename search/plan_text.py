@@ -14,7 +14,12 @@ from cluster.connect import Capacity, local_cpus
 from cluster.resources import concurrent_trials
 from search.algorithms import FINITE, with_startup_trials
 from search.auto import chosen
+from search.budget_text import budget_text
 from search.plan import Plan
+from search.presets import AppliedPreset
+from search.scheduler_checks import mutated_paths
+from search.scouts import is_scout
+from search.spec import SearchConfig
 from spaces.distributions import Choice, Distribution
 from spaces.errors import SpecError
 from spaces.space import Parameter
@@ -36,12 +41,17 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
         "name": spec.name,
         "task": spec.task or spec.trainable,
         "model": _model(plan),
+        "preset": plan.preset.name if plan.preset else None,
         "objective": {"metric": spec.metric, "mode": spec.mode},
+        "objectives": [{"metric": objective.name, "mode": objective.mode} for objective in spec.objectives],
+        "folds": spec.search.folds.model_dump() if spec.search.folds else None,
         "algorithm": spec.search.algorithm.name,
         "scheduler": spec.search.scheduler.name,
         "rungs": rungs(plan),
+        "stop_trial_when": list(spec.search.stop_trial_when),
         "trials": plan.num_trials,
         "grid_size": plan.grid_size,
+        "budget": spec.search.budget.model_dump(mode="json", exclude_none=True),
         "workers": spec.resources.workers,
         "concurrent_trials": _concurrent(plan),
         "space": {parameter.path: describe(parameter) for parameter in plan.space.parameters},
@@ -64,11 +74,19 @@ def plan_text(plan: Plan) -> RenderableType:
     task = _below_here(facts["task"])
     lines.add_row("task", f"{task}, {facts['model']}" if facts["model"] else task)
     lines.add_row("data", _data(plan))
-    lines.add_row("objective", f"{spec.metric}, {'smaller' if spec.mode == 'min' else 'larger'} is better")
+    for index, each in enumerate(spec.objectives):
+        better = "smaller" if each.mode == "min" else "larger"
+        lines.add_row("objective" if index == 0 else "", f"{each.name}, {better} is better")
+    if spec.search.folds is not None:
+        lines.add_row("each trial", _folds(spec.search))
+    if plan.preset is not None:
+        lines.add_row("preset", _preset(plan.preset))
     lines.add_row("algorithm", _algorithm(plan))
     lines.add_row("scheduler", _scheduler(plan))
     at_once = facts["concurrent_trials"]
     lines.add_row("trials", f"{plan.num_trials}, {at_once} at once here" if at_once else f"{plan.num_trials}")
+    if budget := budget_text(spec.search.budget, mode=spec.mode, currency=spec.resources.currency):
+        lines.add_row("ends early by", budget)
     lines.add_row("resources", _resources(plan))
     lines.add_row("W&B", _wandb(plan))
     lines.add_row("folder", f"{plan.files.path}{'  (exists already)' if facts['exists'] else ''}")
@@ -81,9 +99,27 @@ def plan_text(plan: Plan) -> RenderableType:
     parts.append(space if facts["space"] else Text("nothing varies: one trial"))
     for constraint in spec.constraints:
         parts.append(Text(f"constraint  {constraint}"))
+    for condition in spec.search.stop_trial_when:
+        parts.append(Text(f"stop when   {condition}"))
     for path, expression in spec.derive.items():
         parts.append(Text(f"derived     {path} = {expression}"))
     return Group(*parts)
+
+
+def _folds(search: SearchConfig) -> str:
+    """How often a trial trains, and what may stop it between."""
+    cross_validation, parts = search.cross_validation, []
+    if cross_validation is not None:
+        repeated = f", {cross_validation.repeats} times" if cross_validation.repeats > 1 else ""
+        parts.append(f"{cross_validation.folds} folds{repeated}")
+    if search.seeds > 1:
+        parts.append(f"{search.seeds} seeds")
+    words = f"{search.trainings} trainings: {' x '.join(parts)}"
+    if search.racing is not None:
+        words += f"; a race at level {search.racing.level:g} stops what is worse"
+    if cross_validation is not None and cross_validation.outer_folds is not None:
+        words += f"; nested, in {cross_validation.outer_folds} searches"
+    return words
 
 
 def _below_here(task: str) -> str:
@@ -96,7 +132,9 @@ def describe(parameter: Parameter) -> str:
     condition = " and ".join(
         f"{path} is {' or '.join(show_value(value) for value in allowed)}" for path, allowed in parameter.when
     )
-    return _range(parameter.distribution) + (f", when {condition}" if condition else "")
+    prior = parameter.prior
+    belief = f", best believed near {show_value(prior.value)} ({prior.confidence} confidence)" if prior else ""
+    return _range(parameter.distribution) + belief + (f", when {condition}" if condition else "")
 
 
 def _range(distribution: Distribution) -> str:
@@ -181,25 +219,61 @@ def _algorithm(plan: Plan) -> str:
     else:
         words = f"{chosen_as}, seed {plan.spec.search.seed}"
     if algorithm.startup_trials is not None:
-        words += f", the first {algorithm.startup_trials} {algorithm.startup.replace('_', '-')}"
-    if plan.spec.search.start_from:
+        how = "by turns from the priors and random" if plan.space.has_priors else algorithm.startup.replace("_", "-")
+        words += f", the first {algorithm.startup_trials} {how}"
+    if isinstance(plan.spec.search.start_from, str):
+        words += f", starting from {_first_guesses(plan)}"
+    elif plan.spec.search.start_from:
         words += f", starting from {len(plan.spec.search.start_from)} given points"
     if algorithm.name in FINITE or plan.grid_size is None:
         return words
     return f"{words}; the space has {plan.grid_size} points"
 
 
+def _first_guesses(plan: Plan) -> str:
+    found = plan.first_guesses()
+    if found is None:
+        return "first guesses by scaling laws, made once the data is prepared"
+    return "first guesses by scaling laws: " + "; ".join(guess.words for guess in found)
+
+
+def _preset(preset: AppliedPreset) -> str:
+    words = preset.name
+    if preset.settings:
+        words += f", sets {', '.join(f'{path} {show_value(value)}' for path, value in preset.settings.items())}"
+    if preset.left_out:
+        words += f"; without {', '.join(preset.left_out)}, which the spec says itself"
+    return words
+
+
 def _scheduler(plan: Plan) -> str:
-    scheduler = plan.spec.search.scheduler
+    scheduler = plan.spec.search.scheduler.settled(num_trials=plan.num_trials)
     if scheduler.name == "none":
         return "none: every trial trains to its end"
+    if scheduler.is_population:
+        mutated = ", ".join(mutated_paths(plan.spec, plan.space))
+        return (
+            f"{scheduler.name}: every {scheduler.interval:g} {scheduler.unit} the worst {scheduler.quantile:.0%} go on "
+            f"from the best ones' checkpoints, with other values of {mutated}"
+        )
     if not scheduler.has_rungs:
         return f"{scheduler.name}: trials may be stopped after {scheduler.grace:g} {scheduler.unit}"
     assert plan.max_resource is not None, "rungs need the most training"
     at = ", ".join(f"{rung:g}" for rung in rungs(plan))
+    if scheduler.name == "pasha":
+        return (
+            f"pasha: trials wait after {at} of {plan.max_resource:g} {scheduler.unit}, and go on only while the "
+            "ranking is not settled; in the end the best one trains on to its end"
+        )
     words = f"{scheduler.name}: trials may be stopped after {at} of {plan.max_resource:g} {scheduler.unit}"
     brackets = scheduler.num_brackets(plan.max_resource)
-    return words + (f", in {brackets} brackets" if brackets > 1 else "")
+    words += f", in {brackets} brackets" if brackets > 1 else ""
+    return words + (f"; {_scouts(plan)}" if scheduler.protect else "")
+
+
+def _scouts(plan: Plan) -> str:
+    count = sum(is_scout(number) for number in range(plan.num_trials))
+    return f"{count} of {plan.num_trials} trials train to their end whatever their rank, to see if early ranks last"
 
 
 def _wandb(plan: Plan) -> str:

@@ -17,6 +17,7 @@ from search.ledger import EndState
 from spaces.reports import Progress, ResourceUnit
 from trainables.metrics import Mode
 
+_NOTES_SHOWN = 3
 _END_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed"}
 
 
@@ -46,10 +47,14 @@ class SearchProgress:
     message: str = ""
     """What happens when no trial runs yet."""
     started: float = field(default_factory=time.monotonic)
+    notes: list[str] = field(default_factory=list)
+    """What a person should know of the search as a whole."""
+    _paused: dict[int, _Running] = field(default_factory=dict)
     _ended_here: int = 0
 
     def trial_started(self, number: int, *, params: dict[str, Any]) -> None:
         """A trial starts, or goes on."""
+        self._paused.pop(number, None)
         self.running[number] = _Running(started=time.monotonic(), params=params)
 
     def trial_reported(self, number: int, progress: Progress, value: float | None) -> None:
@@ -58,9 +63,13 @@ class SearchProgress:
         self.running[number].value = value
         self.message = ""
 
-    def trial_ended(self, number: int, state: EndState, value: float | None, error: str | None) -> None:
-        """A trial has ended."""
-        trial = self.running.pop(number)
+    def trial_paused(self, number: int) -> None:
+        """A trial waits for others."""
+        self._paused[number] = self.running.pop(number)
+
+    def trial_ended(self, number: int, state: EndState, value: float | None, reason: str | None) -> None:
+        """A trial has ended. `reason` says why it failed or was stopped, where that is known."""
+        trial = self.running.pop(number, None) or self._paused.pop(number)
         self.counts[state] += 1
         self._ended_here += 1
         is_best = state == "COMPLETE" and value is not None and self._is_better(value)
@@ -68,7 +77,7 @@ class SearchProgress:
             self.best = (value, number)
         if not self.console.is_terminal:
             self.console.print(
-                self._line(number, state, value, error, trial, is_best=is_best),
+                self._line(number, state, value, reason, trial, is_best=is_best),
                 highlight=False,
                 soft_wrap=True,
             )
@@ -92,6 +101,12 @@ class SearchProgress:
             self.console.print(message, highlight=False, soft_wrap=True)
         self.message = message
 
+    def note(self, sentence: str) -> None:
+        """Show a sentence for the rest of the search."""
+        self.notes.append(sentence)
+        if not self.console.is_terminal:
+            self.console.print(sentence, highlight=False, soft_wrap=True)
+
     def render(self) -> RenderableType:
         """The live view."""
         head = Table.grid(padding=(0, 2))
@@ -101,6 +116,7 @@ class SearchProgress:
             Text(f"{self.counts['COMPLETE']} finished", style="green"),
             Text(f"{self.counts['PRUNED']} stopped early", style="yellow"),
             Text(f"{self.counts['FAIL']} failed", style="red" if self.counts["FAIL"] else "dim"),
+            *([Text(f"{len(self._paused)} waiting", style="dim")] if self._paused else []),
         )
         facts = [
             f"best {self.metric} {show_metric(self.best[0])} (trial {self.best[1]})"
@@ -116,6 +132,7 @@ class SearchProgress:
         parts: list[RenderableType] = [head, Text("  ·  ".join(facts))]
         if self.running:
             parts.append(self._running_table())
+        parts += [Text(sentence, style="yellow") for sentence in self.notes[-_NOTES_SHOWN:]]
         if self.message:
             parts.append(Text(self.message, style="dim"))
         return Group(*parts)
@@ -140,16 +157,17 @@ class SearchProgress:
         number: int,
         state: EndState,
         value: float | None,
-        error: str | None,
+        reason: str | None,
         trial: _Running,
         *,
         is_best: bool,
     ) -> str:
         names = short_names(list(trial.params))
         params = " ".join(f"{names[path]}={show_value(item)}" for path, item in trial.params.items())
-        outcome = f"{self.metric}={show_metric(value)}" if value is not None else str(error)
+        outcome = f"{self.metric}={show_metric(value)}" if value is not None else str(reason)
         done = trial.progress.resource(self.unit) if trial.progress else 0.0
         at = f" after {done:g} {self.unit}" if state == "PRUNED" else ""
+        at += f" ({reason})" if state == "PRUNED" and reason else ""
         mark = "  (best so far)" if is_best else ""
         return f"[{self.num_ended}/{self.num_trials}] trial {number} {_END_WORDS[state]}{at}: {outcome}  {params}{mark}"
 

@@ -1,6 +1,6 @@
 """Proposers: what turns a sampler, a list of points or the grid into the next configuration. None is proposed twice.
 
-Each draft has its own seed, made of the search's seed and the trial's number: an interrupted search that goes on
+Each draft has its own seed, made of the search's seed and the trial's turn: an interrupted search that goes on
 suggests what it would have suggested. Knows no algorithm by name.
 """
 
@@ -17,6 +17,8 @@ from search.drafts import Draft, given_draft, key_of, sampled_draft
 from spaces.errors import SpecError
 from spaces.space import Assignment, Space
 
+TURN = "tunesmith:turn"
+"""Attribute of a trial in memory whose turn is not its number."""
 _MODEL_ATTEMPTS = 200
 _MODEL_REPEATS = 1
 _NEIGHBOUR_ATTEMPTS = 50
@@ -101,7 +103,7 @@ class RandomProposer:
         """A draw that meets the constraints and was not drawn before."""
         if self._points.are_exhausted(study):
             return None
-        draft = _draw_new(self._space, Random(seed_of(self._seed, trial.number)), self._points.taken(study))
+        draft = draw_new(self._space, Random(seed_of(self._seed, turn_of(trial))), self._points.taken(study))
         if draft is not None:
             self._points.taken(study).add(draft.key)
         return draft
@@ -134,7 +136,7 @@ class SamplerProposer:
         return draft
 
     def _draft(self, study: optuna.Study, trial: FrozenTrial, taken: set[str]) -> Draft | None:
-        trial_seed = seed_of(self._seed, trial.number)
+        trial_seed = seed_of(self._seed, turn_of(trial))
         sampler = self._build(self._seed, trial_seed)
         repeats = 0
         for _ in range(_MODEL_ATTEMPTS):
@@ -151,7 +153,7 @@ class SamplerProposer:
                     return neighbour
                 break
         # It insists on a forbidden region, or on one where all was run: leave it.
-        return _draw_new(self._space, Random(trial_seed), taken)
+        return draw_new(self._space, Random(trial_seed), taken)
 
 
 class StartedProposer:
@@ -167,13 +169,12 @@ class StartedProposer:
         self.ranks_stopped_trials = inner.ranks_stopped_trials
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> Draft | None:
-        """Point number n for trial number n, while there is one."""
-        if trial.number >= len(self._points):
+        """Point number n for turn number n, while there is one."""
+        if turn_of(trial) >= len(self._points):
             return self._inner.propose(study, trial)
-        generator, taken = Random(seed_of(self._seed, trial.number)), self._taken.taken(study)
-        draft = self._completed(self._points[trial.number], generator, taken) or _draw_new(
-            self._space, generator, taken
-        )
+        turn, taken = turn_of(trial), self._taken.taken(study)
+        generator = Random(seed_of(self._seed, turn))
+        draft = self._completed(self._points[turn], generator, taken) or draw_new(self._space, generator, taken)
         if draft is not None:
             taken.add(draft.key)
         return draft
@@ -198,8 +199,14 @@ class PhasedProposer:
         self.ranks_stopped_trials = rest.ranks_stopped_trials
 
     def propose(self, study: optuna.Study, trial: FrozenTrial) -> Draft | None:
-        """By the number of the trial."""
-        return (self._first if trial.number < self._num_first else self._rest).propose(study, trial)
+        """By the turn of the trial."""
+        return (self._first if turn_of(trial) < self._num_first else self._rest).propose(study, trial)
+
+
+def turn_of(trial: FrozenTrial) -> int:
+    """How many trials were suggested before `trial`. Retries and evidence of other searches have a number in the study,
+    too, but change nothing of what is suggested when."""
+    return int(trial.system_attrs.get(TURN, trial.number))
 
 
 def seed_of(seed: int, number: int) -> int:
@@ -207,10 +214,10 @@ def seed_of(seed: int, number: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big")
 
 
-def _draw_new(space: Space, generator: Random, taken: set[str]) -> Draft | None:
-    """A random draft that is not taken; None when none was found."""
+def draw_new(space: Space, generator: Random, taken: set[str], *, believing: bool = False) -> Draft | None:
+    """A random draft that is not taken, or one from the priors; None when none was found."""
     for _ in range(_MODEL_ATTEMPTS):
-        assignment = space.sample(generator)
+        assignment = space.sample(generator, believing=believing)
         if key_of(assignment) not in taken:
             return given_draft(space, assignment)
     if not space.is_finite or space.grid_size(constrained=False) > _MOST_POINTS_LISTED:

@@ -4,20 +4,30 @@ Knows no ray. On a resumed or restarted trial, evaluations come again that are r
 """
 
 import logging
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from analysis.records import SearchFiles, SearchRecord
+from analysis.records import SearchFiles, SearchRecord, replace_text
+from search.budget import Verdict
 from search.ledger import EndState, Ledger, Proposal
 from search.progress import SearchProgress
+from search.retention import Retention
+from search.rules import HandOver
+from search.spending import Spending
 from search.tracking import Tracker
-from search.yaml_text import to_yaml
-from spaces.reports import Progress, Row, TrialFailure, TrialReport
-from trainables.metrics import Mode
+from search.yaml_text import parse_yaml, to_yaml
+from spaces.objectives import Objective, values_of
+from spaces.reports import Progress, Row, Scalar, TrialFailure, TrialReport
+from trainables.checkpoints import TrialDirectory
+from trainables.handover import hand_over
 
 log = logging.getLogger(__name__)
+
+_NO_CHECKPOINT = (
+    "it reported without a checkpoint, but this scheduler lets trials go on from theirs: hand one to each report"
+)
 
 
 @dataclass
@@ -42,33 +52,41 @@ class Recorder:
         tracker: Tracker,
         progress: SearchProgress,
         *,
-        metric: str,
-        mode: Mode,
+        objectives: Sequence[Objective],
         keep_checkpoints: int,
         is_at_end: Callable[[Progress], bool],
         document_of: Callable[[Proposal], dict[str, Any]],
         trial_facts: dict[str, Any],
         record: SearchRecord,
         price_per_hour: float | None = None,
+        spending: Spending | None = None,
+        max_checkpoint_bytes: float | None = None,
+        values_change: bool = False,
     ) -> None:
         self._files = files
         self._ledger = ledger
         self._tracker = tracker
         self._progress = progress
-        self._keep = keep_checkpoints
+        self._spending = spending
+        self._retention = Retention(
+            files, keep=keep_checkpoints, mode=objectives[0].mode, record=record, max_bytes=max_checkpoint_bytes
+        )
+        self._retention.clean_up(record)
+        self._stopped_by: dict[int, str] = {}
         self._is_at_end = is_at_end
         self._document_of = document_of
         self._trial_facts = trial_facts
         self._price_per_hour = price_per_hour
+        self._values_change = values_change
         self._live: dict[int, _Live] = {}
-        self._kept: list[tuple[float, int]] = _already_kept(record)
-        self.metric = metric
-        self.mode = mode
+        self._objectives = objectives
+        self.metric = objectives[0].name
+        self.mode = objectives[0].mode
 
     @property
     def num_trials(self) -> int:
-        """Trials in the study so far."""
-        return self._ledger.num_trials
+        """Trials that the algorithm has suggested so far."""
+        return self._ledger.num_suggested
 
     def unfinished(self) -> list[Proposal]:
         """Trials to go on with."""
@@ -78,22 +96,92 @@ class Recorder:
         """A new trial."""
         return self._ledger.ask()
 
+    def verdict(self) -> Verdict:
+        """Whether the budget and the disk allow another trial."""
+        verdict = self._spending.verdict() if self._spending else Verdict(action="start")
+        if verdict.action == "start" and not self._retention.has_room:
+            reason = "checkpoints.max_disk: the checkpoints of another trial do not fit"
+            return Verdict(action="wait" if self._live else "end", reason=reason)
+        return verdict
+
+    def exhausted(self) -> str | None:
+        """Why all must stop now, what runs included; None while there is no reason."""
+        return self._spending.exhausted() if self._spending else None
+
+    def end_session(self) -> None:
+        """No more reports come in this session."""
+        if self._spending:
+            self._spending.keep_time()
+
+    def stopping(self, number: int, *, by: str) -> None:
+        """Trial `number` is going to be stopped, and not by the scheduler."""
+        self._stopped_by[number] = by
+
     def start(self, proposal: Proposal) -> dict[str, Any]:
-        """Record that a trial starts, or starts again. Gives its document."""
+        """Record that a trial starts, starts again or goes on. Gives its document."""
+        if proposal.number in self._live:  # it has waited in this session
+            self._progress.trial_started(proposal.number, params=proposal.assignment)
+            return self._document_of(proposal)
         files = self._files.trial(proposal.number)
         document = self._document_of(proposal)
-        history: list[Row] = []
-        if files.document.is_file():
-            history = self._recover_history(proposal.number)
-        else:
-            files.path.mkdir(parents=True, exist_ok=True)
-            header = {"number": proposal.number, "params": proposal.assignment, **self._trial_facts}
-            files.document.write_text(to_yaml({**header, "document": document}), "utf-8")
+        # Also a trial that runs for the first time has a history where it goes on from another one.
+        history = self._recover_history(proposal.number) if files.history.is_file() else []
+        files.path.mkdir(parents=True, exist_ok=True)
+        header = {"number": proposal.number, "params": proposal.assignment, **self._trial_facts}
+        # Anew each time: a trial that goes on may train for longer than it was to.
+        replace_text(files.document, to_yaml({**header, "document": document}))
         done = max((int(row["evaluation"] or 0) for row in history if "evaluation" in row), default=0)
         self._live[proposal.number] = _Live(last_evaluation=done)
+        if self._spending:
+            self._spending.started(proposal.number)
         self._progress.trial_started(proposal.number, params=proposal.assignment)
         self._tracker.start_trial(proposal.number, document, history=history)
         return document
+
+    def proposal(self, number: int) -> Proposal:
+        """What a trial goes on with."""
+        return self._ledger.proposal(number)
+
+    def pause(self, number: int) -> bool:
+        """A trial waits; all that it reported is recorded. False, and the trial has failed, when it cannot go on."""
+        last = self._live[number].last
+        if last is not None and last.checkpoint is not None:
+            self._ledger.pause(number)
+            self._progress.trial_paused(number)
+            return True
+        self.fail(number, TrialFailure(kind="error", message=_NO_CHECKPOINT), rows=[])
+        return False
+
+    def wait_again(self, number: int) -> None:
+        """A trial waits since an earlier session, which may have died before it recorded the last evaluation."""
+        self.start(self.proposal(number))
+        if (last := self._recorded_last(number)) is not None:
+            self.report(number, last)
+        self._ledger.pause(number)
+        self._progress.trial_paused(number)
+
+    def hand_over(self, hand_overs: Sequence[HandOver]) -> None:
+        """Trials that wait go on from others' checkpoints. What was done already is done again, which changes nothing.
+
+        A trial's lineage has one entry each time: `at` (amount of training, in the scheduler's unit), `from_trial`,
+        `params`, all values that it goes on with, and `seconds`, by how much its training until then took longer than
+        the donor's, which is counted for it from now on.
+        """
+        for one in hand_overs:
+            lineage = self._ledger.lineage(one.receiver)
+            entry = next((each for each in lineage if each["at"] == one.resource), None)
+            if entry is None:
+                seconds = round(self._seconds_so_far(one.receiver) - self._seconds_so_far(one.donor), 3)
+                params = dict(one.assignment)
+                entry = {"at": one.resource, "from_trial": one.donor, "params": params, "seconds": seconds}
+                lineage.append(entry)
+            donor, receiver = (TrialDirectory(self._files.trial(each).path) for each in (one.donor, one.receiver))
+            taken = hand_over(donor, receiver)
+            if one.receiver in self._live:
+                self._live[one.receiver].last_evaluation = taken.report.progress.evaluation
+            self._ledger.reassign(one.receiver, dict(one.assignment), lineage=lineage)
+            self._write_document(one.receiver, lineage=lineage)
+            self._progress.say(f"trial {one.receiver} goes on from trial {one.donor}")
 
     def report(self, number: int, report: TrialReport) -> None:
         """Record an evaluation and the rows before it."""
@@ -101,15 +189,22 @@ class Recorder:
         live.last = report
         if report.progress.evaluation > live.last_evaluation:
             live.last_evaluation = report.progress.evaluation
-            self._files.trial(number).append_history(report.rows)
-            self._tracker.log_rows(number, report.rows)
+            rows = self._with_values(number, report.rows)
+            self._files.trial(number).append_history(rows)
+            self._tracker.log_rows(number, rows)
             if report.samples:
                 self._files.trial(number).write_samples(report.samples)
         self._ledger.report(number, report)
+        if self._spending:
+            self._spending.reported(number, report)
+        if report.checkpoint is not None:
+            place, checkpoint = self._files.trial(number).checkpoints, Path(report.checkpoint)
+            # Each fold has its own: then all of them count.
+            self._retention.saved(number, checkpoint if checkpoint.parent == place else place)
         self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))
 
-    def finish(self, number: int, *, is_complete: bool) -> None:
-        """A trial has ended: as planned, or stopped early."""
+    def finish(self, number: int, *, is_complete: bool, reason: str | None = None) -> None:
+        """A trial has ended: as planned, or stopped early for `reason`."""
         last = self._live[number].last
         value = last.metrics.get(self.metric) if last else None
         if last is None or value is None:
@@ -117,7 +212,8 @@ class Recorder:
             self.fail(number, missing, rows=[])
             return
         is_complete = is_complete or self._is_at_end(last.progress)
-        self._end(number, "COMPLETE" if is_complete else "PRUNED", value=value, error=None)
+        state: EndState = "COMPLETE" if is_complete else "PRUNED"
+        self._end(number, state, value=value, error=None, reason=None if is_complete else reason)
 
     def fail(self, number: int, failure: TrialFailure, *, rows: list[Row]) -> None:
         """A trial has failed: that is its result."""
@@ -135,19 +231,40 @@ class Recorder:
         value: float | None,
         error: str | None,
         failure: TrialFailure | None = None,
+        reason: str | None = None,
     ) -> None:
         last = self._live.pop(number).last
         checkpoint = last.checkpoint if last else None
-        for loser in self._losers(number, state, value):
-            shutil.rmtree(self._files.trial(loser).checkpoints, ignore_errors=True)
-            checkpoint = None if loser == number else checkpoint
+        is_kept = self._retention.ended(
+            number, state, value=value, failure=failure.kind if failure else None, has_checkpoint=checkpoint is not None
+        )
+        checkpoint = checkpoint if is_kept else None
         result = _result_of(last) | {"checkpoint": checkpoint, "error": error}
+        if number in self._stopped_by:
+            result["stopped_by"] = self._stopped_by.pop(number)
+        if reason is not None:
+            result["stopped_because"] = reason
         if failure is not None:
             result["failure"] = failure.kind
             result["seconds"] = failure.seconds if failure.seconds is not None else result["seconds"]
+        if self._values_change and result["seconds"] is not None:
+            result["seconds"] = round(result["seconds"] + self._seconds_given_up(number), 3)
         if self._price_per_hour is not None and result["seconds"] is not None:
             result["cost"] = result["seconds"] / 3600 * self._price_per_hour
-        self._ledger.finish(number, state=state, value=value, result=result)
+        values = None
+        if state == "COMPLETE":
+            measured = values_of(self._objectives, result)
+            missing = next((name for name, each in measured.items() if each is None), None)
+            if missing is None:
+                values = [each for each in measured.values() if each is not None]
+            else:
+                state, value = "FAIL", None
+                error = f"`{missing}` could not be measured here: take it out of `search.metric`"
+                result |= {"error": error, "failure": "error"}
+        self._ledger.finish(number, state=state, values=values, result=result)
+        self._retention.sweep()
+        if self._spending:
+            self._spending.ended(number, state, value=value, result=result)
         if last and last.samples:
             self._tracker.log_samples(number, last.samples)
         flat = {**result, **result.get("usage", {})}
@@ -155,18 +272,7 @@ class Recorder:
             key: item for key, item in flat.items() if key not in ("metrics", "clock", "usage") and item is not None
         }
         self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
-        self._progress.trial_ended(number, state, value, error)
-
-    def _losers(self, number: int, state: EndState, value: float | None) -> list[int]:
-        """Trials whose checkpoints can go now that `number` has ended."""
-        if state != "COMPLETE" or value is None:
-            return [number]
-        sign = 1.0 if self.mode == "min" else -1.0
-        self._kept.append((sign * value, number))
-        self._kept.sort()
-        losers = [loser for _, loser in self._kept[self._keep :]]
-        del self._kept[self._keep :]
-        return losers
+        self._progress.trial_ended(number, state, value, error or reason)
 
     def _recover_history(self, number: int) -> list[Row]:
         """The history up to its last evaluation, which the study then has too."""
@@ -181,17 +287,39 @@ class Recorder:
                 self._ledger.report(number, _recorded_report(row, self.metric, float(value)))
         return rows
 
+    def _seconds_so_far(self, number: int) -> float:
+        live = self._live.get(number)
+        return live.last.seconds if live is not None and live.last is not None else 0.0
+
+    def _seconds_given_up(self, number: int) -> float:
+        """What a trial spent on weights that it gave up, less what those cost that it took over."""
+        return sum(float(each["seconds"]) for each in self._ledger.lineage(number))
+
+    def _with_values(self, number: int, rows: list[Row]) -> list[Row]:
+        """Rows of a trial whose values change: each evaluation says what led to it."""
+        if not self._values_change:
+            return rows
+        values: Row = {
+            f"params/{path}": value if isinstance(value, Scalar) else str(value)
+            for path, value in self.proposal(number).assignment.items()
+        }
+        return [row | values if "evaluation" in row else row for row in rows]
+
+    def _write_document(self, number: int, *, lineage: list[dict[str, Any]]) -> None:
+        """trial.yaml keeps what the trial began with; its lineage says what came later."""
+        place = self._files.trial(number).document
+        content, _ = parse_yaml(place.read_text("utf-8"))
+        replace_text(place, to_yaml({**content, "lineage": lineage, "document": content["document"]}))
+
+    def _recorded_last(self, number: int) -> TrialReport | None:
+        """The last report of a trial that runs no more: it lies with its checkpoint."""
+        checkpoint = TrialDirectory(self._files.trial(number).path).latest()
+        return checkpoint.reported_again(None) if checkpoint else None
+
     def _missing_metric(self, last: TrialReport | None) -> str:
         if last is None:
             return "it ended without an evaluation"
         return f"it does not report `{self.metric}`, the search's metric; it reports {', '.join(sorted(last.metrics))}"
-
-
-def _already_kept(record: SearchRecord) -> list[tuple[float, int]]:
-    sign = 1.0 if record.mode == "min" else -1.0
-    return sorted(
-        (sign * trial.value, trial.number) for trial in record.trials if trial.checkpoint and trial.value is not None
-    )
 
 
 def _recorded_report(row: Row, metric: str, value: float) -> TrialReport:
@@ -215,6 +343,7 @@ def _result_of(last: TrialReport | None) -> dict[str, Any]:
         "attempts": last.attempt,
         "clock": {"began_at": last.began_at, "ended_at": last.reported_at, "process": last.process},
         "metrics": last.metrics,
+        **({"folds_ended": last.folds_ended} if last.folds_ended else {}),
         "usage": {name: value for name, value in asdict(last.usage).items() if value is not None} if last.usage else {},
     }
 

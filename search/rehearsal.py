@@ -14,6 +14,7 @@ from search.algorithms import AlgorithmConfig, AlgorithmName
 from search.load import LoadedSpec, load_spec
 from search.own_tables import table_of_search
 from search.plan import Plan, make_plan
+from search.priors import check_priors
 from search.regret import regret_text
 from search.rehearse import Rehearsal, Script
 from search.repeats import Repeats, play_all
@@ -132,17 +133,24 @@ def _script(plan: Plan, name: str, request: Request) -> Script:
         raise SpecError(
             f"there is no algorithm `{name}`.{did_you_mean(name, known)} Known: {', '.join(known)}.", path="--algorithm"
         )
+    if spec.search.scheduler.is_population:
+        raise SpecError(
+            f"`{spec.search.scheduler.name}` hands weights over from trial to trial, and no table has recorded what "
+            "becomes of them: rehearse with another scheduler (`--set search.scheduler=pasha`).",
+            path="search.scheduler.name",
+        )
     own = spec.search.algorithm
-    algorithm = plan.resolved_algorithm(
-        own if own.name == name else AlgorithmConfig(name=name), num_parallel=request.num_parallel
-    )
+    wanted = own if own.name == name else AlgorithmConfig(name=name)
+    check_priors(wanted, plan.space)
+    algorithm = plan.resolved_algorithm(wanted, num_parallel=request.num_parallel)
     return Script(
         space=plan.space,
         algorithm=algorithm,
-        scheduler=spec.search.scheduler,
+        scheduler=spec.search.scheduler.settled(num_trials=plan.num_trials),
         metric=spec.metric,
         mode=spec.mode,
         num_trials=plan.num_trials,
         max_resource=plan.max_resource,
-        start_from=spec.search.start_from,
+        start_from=plan.start_points(),
+        budget=spec.search.budget,
     )

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from search.algorithms import AlgorithmConfig
+from search.budget import Account, BudgetConfig
 from search.lessons import EndState, Lessons
+from search.rules import CONTINUE, PAUSE
 from search.samplers import make_proposer
-from search.schedulers import CONTINUE, SCHEDULERS, NumberedScheduler
+from search.schedulers import SCHEDULERS
 from search.stopping import SchedulerConfig
 from search.tables import Curve, Table
 from spaces.space import Assignment, Space
@@ -87,6 +89,8 @@ class Script:
     """The most training a trial gets. Default: all that the table has."""
     start_from: Sequence[Mapping[str, Any]] = ()
     """Points that come first."""
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    """What ends the search early: time on the simulated clock, a target, a plateau. A table knows no other amounts."""
 
 
 def rehearse(script: Script, table: Table, *, repeat: int, seed: int, num_parallel: int = 1) -> Rehearsal:
@@ -106,39 +110,74 @@ class _Stage:
         self._longest = longest
         self._lessons = Lessons(
             make_proposer(script.space, script.algorithm, seed=seed, start_from=script.start_from),
-            direction="minimize" if script.mode == "min" else "maximize",
+            directions=["minimize" if script.mode == "min" else "maximize"],
         )
-        scheduler = SCHEDULERS[script.scheduler.name](
+        self._scheduler = SCHEDULERS[script.scheduler.name](
             script.scheduler, metric=script.metric, mode=script.mode, max_resource=longest
         )
-        self._scheduler = scheduler if isinstance(scheduler, NumberedScheduler) else None
+        self._account = Account(
+            budget=BudgetConfig(time=script.budget.time, target=script.budget.target, plateau=script.budget.plateau),
+            mode=script.mode,
+            rates={"time": 1.0},
+            stops_early=script.scheduler.name != "none",
+        )
         self._num_started = 0
         self._events: list[tuple[float, int, int]] = []
         self._running: dict[int, tuple[Assignment, Curve, float]] = {}
+        self._waiting: dict[int, tuple[Assignment, Curve, float, int]] = {}
         self._ended: list[RehearsedTrial] = []
         self._best: list[float | None] = []
 
     def play(self, repeat: int) -> Rehearsal:
         """From the first trial to the last."""
-        for _ in range(self._num_parallel):
-            self._start(0.0)
-        while self._events:
+        now = 0.0
+        self._start_all(now)
+        # When a limit is reached, what runs stays unfinished.
+        while self._events and self._account.exhausted(now=self._events[0][0]) is None:
             # At the same time the trial that started first reports first.
             now, number, index = heapq.heappop(self._events)
             if self._report(number, index, now):
-                self._start(now)
+                # A trial that did not fit into the budget while others ran may do so now.
+                self._start_all(now)
+        for number in sorted(self._waiting):
+            self._running[number], index = self._waiting[number][:3], self._waiting[number][3]
+            self._end(number, index, "PRUNED", now)
         return Rehearsal(repeat=repeat, trials=self._ended, best=self._best)
 
-    def _start(self, now: float) -> None:
-        if self._num_started >= self._script.num_trials:
-            return
-        draft = self._lessons.draft()
+    def _start_all(self, now: float) -> None:
+        """Give every free worker a trial, as long as there is one."""
+        while len(self._running) < self._num_parallel and self._start(now):
+            pass
+
+    def _start(self, now: float) -> bool:
+        """Begin the next trial, or go on with one that has waited. Gives whether there was one."""
+        waited = self._scheduler.take_next()
+        draft = None
+        if waited is None and self._num_started < self._script.num_trials:
+            verdict = self._account.verdict(now=now)
+            if verdict.action == "wait":
+                return False
+            draft = self._lessons.draft() if verdict.action == "start" else None
+        if waited is None and draft is None:
+            self._scheduler.no_more_trials()
+            waited = self._scheduler.take_next(is_last_act=not self._running)
+        if waited is not None:
+            self._go_on(waited, now)
         if draft is None:
-            return
+            return waited is not None
         number, self._num_started = self._num_started, self._num_started + 1
         curve = self._curve_of(draft.assignment)
         self._running[number] = draft.assignment, curve, now
+        self._account.started(number, now=now)
         heapq.heappush(self._events, (now + curve.seconds[0], number, 0))
+        return True
+
+    def _go_on(self, number: int, now: float) -> None:
+        """A trial that has waited goes on where it was: its clock stood still."""
+        assignment, curve, _, index = self._waiting.pop(number)
+        began = now - curve.seconds[index]
+        self._running[number] = assignment, curve, began
+        heapq.heappush(self._events, (began + curve.seconds[index + 1], number, index + 1))
 
     def _report(self, number: int, index: int, now: float) -> bool:
         """An evaluation of a running trial. Gives whether the trial ends with it."""
@@ -147,10 +186,12 @@ class _Stage:
         if not math.isfinite(value):
             self._end(number, index, "FAIL", now)
             return True
-        goes_on = CONTINUE
-        if self._scheduler is not None:
-            goes_on = self._scheduler.decide(number, resource=step, value=value)
+        goes_on = self._scheduler.decide(number, resource=step, value=value)
         is_last = index + 1 == len(curve.steps) or curve.steps[index + 1] > self._longest
+        if goes_on == PAUSE and not is_last:
+            self._waiting[number] = (*self._running.pop(number), index)
+            self._lessons.pause(number, last=(int(step * 1000), value))
+            return True
         if is_last or goes_on != CONTINUE:
             self._end(number, index, "COMPLETE" if is_last else "PRUNED", now)
             return True
@@ -158,11 +199,13 @@ class _Stage:
         return False
 
     def _end(self, number: int, index: int, state: EndState, now: float) -> None:
-        assignment, curve, _ = self._running.pop(number)
+        assignment, curve, began = self._running.pop(number)
+        self._scheduler.end(number)
         reported = index if state == "FAIL" else index + 1
         last = (int(curve.steps[reported - 1] * 1000), curve.values[reported - 1]) if reported else None
         value = last[1] if last else None
-        self._lessons.finish(number, state=state, value=value if state == "COMPLETE" else None, last=last)
+        told = [value] if state == "COMPLETE" and value is not None else None
+        self._lessons.finish(number, state=state, values=told, last=last)
         self._ended.append(
             RehearsedTrial(
                 number=number, params=assignment, value=value, steps=curve.steps[index], state=state, time=now
@@ -173,6 +216,7 @@ class _Stage:
             better = min if self._script.mode == "min" else max
             best = value if best is None else better(best, value)
         self._best.append(best)
+        self._account.ended(number, state=state, value=value if state == "COMPLETE" else None, seconds=now - began)
 
 
 def _longest(script: Script, table: Table) -> float:

@@ -22,24 +22,33 @@ from analysis.records import SearchFiles, SearchRecord, read_records, replace_te
 from cluster.connect import connected, set_environment
 from cluster.resources import concurrent_trials
 from search.algorithms import AlgorithmConfig
+from search.continuations import carry_out
+from search.control import ControlDesk
+from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
+from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
 from search.recorder import Recorder
+from search.revisions import read_revisions
 from search.spec import SearchSpec
+from search.spending import SECONDS, make_spending
 from search.tracking import SearchIdentity, Tracker, make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.errors import SpecError
 from trainables.data.card import DataCard
 
 if TYPE_CHECKING:
-    from ray.tune.schedulers import TrialScheduler
-
+    from search.numbered_scheduler import NumberedScheduler
     from search.searcher import AskTellSearcher
 
 _ALGORITHM = "sampler"
 """Attribute of the study: the algorithm and its arguments."""
+ENDED_BY = "ended_by"
+"""Attribute of the study: which budget ended the search before all its trials were run."""
+_START_POINTS = "start_from"
+"""Attribute of the study: the points that scaling laws gave."""
 _VERSIONS_OF = ("tunesmith", "torch", "transformers", "datasets", "ray", "optuna", "wandb")
 
 
@@ -73,15 +82,27 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
             "search another name (`--set name=...`).",
             path="name",
         )
+    inheritance = find_inheritance(plan)
+    for words in inheritance.words:
+        console.print(f"learning from {words}", highlight=False, soft_wrap=True)
     files.path.mkdir(parents=True, exist_ok=True)
-    with _conducting(files):
+    with conducting(files):
         identity = _write_spec(plan)
-        create_study(files.path, plan.spec, attributes=_study_attributes(plan))
+        pin_checkpoints(resolved_spec(plan.spec), files)
+        study = create_study(files.path, plan.spec, attributes=_study_attributes(plan))
+        write_inheritance(inheritance, study, plan.space, files)
         return _conduct(plan, identity, address=address, console=console)
 
 
-def resume_search(directory: Path, *, address: str | None = None, console: Console) -> SearchOutcome:
-    """Go on with an interrupted search: finished trials stay, running ones go on from their last checkpoint.
+def resume_search(
+    directory: Path,
+    *,
+    address: str | None = None,
+    console: Console,
+    revise: Callable[[SearchFiles], None] | None = None,
+) -> SearchOutcome:
+    """Go on with an interrupted search: finished trials stay, running ones go on from their last checkpoint. `revise`
+    may change first what the search is to do (see `revisions.py`); while it does, nobody else conducts the search.
 
     Raises:
         SpecError: `directory` is no search, or another process conducts it.
@@ -90,10 +111,17 @@ def resume_search(directory: Path, *, address: str | None = None, console: Conso
     files = SearchFiles(directory.expanduser().resolve())
     if not files.spec.is_file():
         raise SpecError(f"`{directory}` is no search: it has no {files.spec.name}.")
-    with _conducting(files):
+    with conducting(files):
         if not files.study.is_file():
             raise SpecError(f"`{directory}` was interrupted before it began: remove it and run it anew.")
+        if revise is not None:
+            revise(files)
         plan, identity = recorded_plan(files)
+        if plan.spec.search.warm_start and not is_whole(open_study(files.path)):
+            raise SpecError(
+                f"`{directory}` was interrupted before it had taken over what other searches know: remove it and run "
+                "it anew."
+            )
         return _conduct(plan, identity, address=address, console=console)
 
 
@@ -110,9 +138,15 @@ def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
 def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console) -> SearchOutcome:
     # ray is imported from here on only: what can fail without it has failed before
     set_environment()
+    from search.conducting import scheduler_of
     from search.tuner import tune_trials
 
     spec, files = plan.spec, plan.files
+    study = open_study(files.path)
+    study.set_user_attr("num_trials", plan.num_trials)
+    study.set_user_attr(ENDED_BY, None)
+    carry_out(read_revisions(files), study, files, step_of=plan.step_of)
+    desk = ControlDesk(files)
     before = read_records(files.path)
     progress = _progress(plan, before, console)
     tracker = make_tracker(spec.tracking.wandb, identity)
@@ -120,16 +154,19 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
             card = prepared.result()
-            study = open_study(files.path)
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
-            searcher = _searcher(plan, _recorder(plan, study, algorithm, tracker, progress, before))
+            recorder = _recorder(plan, study, algorithm, tracker, progress, before)
+            scheduler = scheduler_of(plan, before, study, recorder, progress)
+            searcher = _searcher(plan, recorder, scheduler)
             progress.say("starting the first trials")
             is_done = tune_trials(
-                searcher, _scheduler(plan, before), resources=spec.resources, num_concurrent=num_concurrent
+                searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent, desk=desk
             )
+            recorder.end_session()
+            study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
             record = _summarise(files, tracker, was_interrupted=not is_done)
     finally:
@@ -143,7 +180,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     )
 
 
-def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
+def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") -> "AskTellSearcher":
     from search.searcher import AskTellSearcher
     from trainables.trainable import TrialOrder
 
@@ -163,23 +200,7 @@ def _searcher(plan: Plan, recorder: Recorder) -> "AskTellSearcher":
             gpu_share=min(plan.spec.resources.gpus_per_worker or 1.0, 1.0),
         )
 
-    return AskTellSearcher(recorder, num_trials=plan.num_trials, make_order=make_order)
-
-
-def _scheduler(plan: Plan, before: SearchRecord) -> "TrialScheduler":
-    """The spec's scheduler, with the rungs as earlier sessions left them."""
-    from search.schedulers import SCHEDULERS, replay
-
-    spec = plan.spec
-    scheduler = SCHEDULERS[spec.search.scheduler.name](
-        spec.search.scheduler, metric=spec.metric, mode=spec.mode, max_resource=plan.max_resource
-    )
-    histories = [
-        (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
-        for trial in before.trials
-    ]
-    replay(scheduler, histories)
-    return scheduler
+    return AskTellSearcher(recorder, scheduler, num_trials=plan.num_trials, make_order=make_order)
 
 
 def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> AlgorithmConfig:
@@ -189,6 +210,15 @@ def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> 
     algorithm = plan.resolved_algorithm(num_parallel=num_concurrent)
     study.set_user_attr(_ALGORITHM, algorithm.model_dump())
     return algorithm
+
+
+def _settled_points(plan: Plan, study: optuna.Study) -> list[dict[str, Any]]:
+    """The points that come first. Guesses from the size of the data are made once, when it is prepared."""
+    if not isinstance(plan.spec.search.start_from, str):
+        return plan.start_points()
+    if (recorded := study.user_attrs.get(_START_POINTS)) is None:
+        study.set_user_attr(_START_POINTS, recorded := plan.start_points())
+    return list(recorded)
 
 
 def _recorder(
@@ -206,11 +236,17 @@ def _recorder(
 
     return Recorder(
         plan.files,
-        open_ledger(study, spec, plan.space, step_of=plan.step_of, algorithm=algorithm),
+        open_ledger(
+            study,
+            spec,
+            plan.space,
+            step_of=plan.step_of,
+            algorithm=algorithm,
+            start_from=_settled_points(plan, study),
+        ),
         tracker,
         progress,
-        metric=spec.metric,
-        mode=spec.mode,
+        objectives=spec.objectives,
         keep_checkpoints=spec.checkpoints.keep,
         is_at_end=plan.is_at_end,
         document_of=document_of,
@@ -223,6 +259,11 @@ def _recorder(
         },
         record=before,
         price_per_hour=spec.resources.price_per_hour,
+        spending=make_spending(
+            spec, before, seconds_before=before.seconds, note=lambda seconds: study.set_user_attr(SECONDS, seconds)
+        ),
+        max_checkpoint_bytes=spec.checkpoints.max_disk,
+        values_change=spec.search.scheduler.is_population,
     )
 
 
@@ -234,9 +275,8 @@ def _progress(plan: Plan, before: SearchRecord, console: Console) -> SearchProgr
         console=console,
         unit=plan.spec.search.scheduler.unit,
     )
-    for trial in before.trials:
-        if trial.state in progress.counts:
-            progress.counts[trial.state] += 1
+    for state in progress.counts:
+        progress.counts[state] = before.count(state)  # type: ignore[arg-type]  # its keys are states
     if (best := before.best) is not None and best.value is not None:
         progress.best = (best.value, best.number)
     return progress
@@ -251,9 +291,14 @@ def _data_in_background(plan: Plan, say: Callable[[str], None]) -> Iterator["Fut
     def work() -> DataCard | None:
         if spec.task is None or spec.model is None or spec.data is None:
             return None
+        from trainables.folds import data_of_folds
         from trainables.preparation import prepare
 
-        return prepare(spec.task, spec.model, spec.data, on_progress=say).card
+        cards = [
+            prepare(spec.task, spec.model, data, on_progress=say).card
+            for data in data_of_folds(spec.data, spec.search.folds)
+        ]
+        return cards[0]
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="prepare") as pool:
         yield pool.submit(work)
@@ -284,6 +329,7 @@ def _write_spec(plan: Plan) -> SearchIdentity:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
         "versions": {name: version(name) for name in _VERSIONS_OF},
+        **({"preset": plan.preset.name} if plan.preset is not None else {}),
     }
     replace_text(plan.files.spec, to_yaml({**resolved, RECORDED: recorded}))
     return SearchIdentity(name=plan.spec.name, fingerprint=fingerprint, directory=plan.files.path)
@@ -303,17 +349,20 @@ def fingerprint_of(spec: SearchSpec) -> str:
 
 
 def _study_attributes(plan: Plan) -> dict[str, Any]:
+    folds = plan.spec.search.folds
+    repeated = {"trainings": len(folds.runs), "fold_kind": folds.kind, "test_share": folds.test_share} if folds else {}
     return {
         "num_trials": plan.num_trials,
         "step_unit": plan.step_unit,
         "gpus_per_trial": plan.spec.resources.workers * plan.spec.resources.gpus_per_worker,
         "currency": plan.spec.resources.currency,
         "seed": plan.spec.search.seed,
+        "folds": repeated,
     }
 
 
 @contextlib.contextmanager
-def _conducting(files: SearchFiles) -> Iterator[None]:
+def conducting(files: SearchFiles) -> Iterator[None]:
     """One process conducts a search. The lock goes with the process, also when it is killed."""
     lock = filelock.FileLock(files.lock)
     try:

@@ -6,6 +6,7 @@ Each builder takes the space, the algorithm's part of the spec and the seed of t
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import optuna
@@ -21,6 +22,7 @@ from optuna.samplers import (
 )
 
 from search.algorithms import AlgorithmConfig
+from search.believing import BelievingRandomProposer, BelievingStartup, BelievingTPESampler
 from search.proposers import (
     GridProposer,
     PhasedProposer,
@@ -60,6 +62,8 @@ def _brute_force(space: Space, config: AlgorithmConfig, seed: int) -> Proposer:
 
 
 def _random(space: Space, config: AlgorithmConfig, seed: int) -> Proposer:
+    if space.has_priors:
+        return BelievingRandomProposer(space, seed=seed)
     return RandomProposer(space, seed=seed)
 
 
@@ -80,7 +84,8 @@ def _tpe(space: Space, config: AlgorithmConfig, seed: int) -> Proposer:
     # `group` gives each branch of a conditional space its own joint model, and costs time where there is none.
     # `constant_liar` keeps parallel trials apart by counting running ones as bad.
     with _experimental():
-        sampler = TPESampler(
+        build_sampler = partial(BelievingTPESampler, space) if space.has_priors else TPESampler
+        sampler = build_sampler(
             n_startup_trials=num_startup, n_ei_candidates=config.candidates, multivariate=True,
             group=space.is_conditional, constant_liar=True, seed=0,
         )  # fmt: skip
@@ -136,6 +141,8 @@ def _nsga3(space: Space, config: AlgorithmConfig, seed: int) -> Proposer:
 
 def _started(space: Space, config: AlgorithmConfig, seed: int, model: Proposer, *, num_startup: int) -> Proposer:
     """`model` after its startup trials."""
+    if space.has_priors:
+        return PhasedProposer(BelievingStartup(space, seed=seed), model, num_first=num_startup)
     if config.startup == "random":
         return model
     return PhasedProposer(_quasi_random(space, config, seed), model, num_first=num_startup)

@@ -8,6 +8,8 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from search.ledger import Proposal
+from search.numbered_scheduler import NumberedScheduler
 from search.recorder import Recorder
 from spaces.reports import TrialFailure, TrialReport
 from trainables.trainable import FAILURE, FINISHED, LAST_ROWS, REPORT, TrialOrder
@@ -19,33 +21,97 @@ class AskTellSearcher(Searcher):
     """One searcher for all algorithms: they differ in the ledger's proposer only."""
 
     def __init__(
-        self, recorder: Recorder, *, make_order: Callable[[int, dict[str, Any]], TrialOrder], num_trials: int
+        self,
+        recorder: Recorder,
+        scheduler: NumberedScheduler,
+        *,
+        make_order: Callable[[int, dict[str, Any]], TrialOrder],
+        num_trials: int,
     ) -> None:
         super().__init__(metric=recorder.metric, mode=recorder.mode)
         self._recorder = recorder
+        self._scheduler = scheduler
         self._make_order = make_order
         self._num_trials = num_trials
-        self._unfinished = deque(recorder.unfinished())
+        waiting = set(scheduler.paused)
+        self._unfinished = deque(each for each in recorder.unfinished() if each.number not in waiting)
         self._numbers: dict[str, int] = {}
         self.is_closing = False
         """Set when the search is interrupted: trials that Tune stops then stay resumable."""
+        self.ended_by: str | None = None
+        """What ended the search before all its trials were run, and not by an interruption."""
+        self._to_stop: set[int] = set()
+        self._is_held_back = False
+        """Whether a new trial has to wait until one that runs has ended."""
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
-        """The next order: first what an interrupted session left, then new trials."""
+        """The next order: first what an interrupted session left, then trials that have waited, then new ones."""
         if self.is_closing:
             return None
-        if self._unfinished:
-            proposal = self._unfinished.popleft()
-        elif self._recorder.num_trials >= self._num_trials:
+        if self._unfinished and (reason := self._recorder.exhausted()) is not None:
+            self.ended_by = reason
             return str(Searcher.FINISHED)
-        else:
-            fresh = self._recorder.ask()
-            if fresh is None:
-                return str(Searcher.FINISHED)
-            proposal = fresh
+        # One that was interrupted needs less than a new trial: it has come some way.
+        proposal = self._unfinished.popleft() if self._unfinished else self._next()
+        if proposal is None and (self._is_held_back or (self._numbers and self._scheduler.can_pause)):
+            return None  # one that runs may let others go on
+        if proposal is None:
+            for number in self._scheduler.paused:
+                self._recorder.finish(number, is_complete=False, reason="it waited to go on until the search ended")
+                self._scheduler.end(number)
+            return str(Searcher.FINISHED)
         self._numbers[trial_id] = proposal.number
         document = self._recorder.start(proposal)
         return self._make_order(proposal.number, document).to_config()
+
+    def end_if_exhausted(self) -> None:
+        """End the search when its budget is spent while trials run: they stay resumable."""
+        if not self.is_closing and (reason := self._recorder.exhausted()) is not None:
+            self.ended_by = reason
+            self.is_closing = True
+
+    def stop_trial(self, number: int) -> bool:
+        """Stop trial `number` at its next evaluation. Gives whether it runs."""
+        runs = number in self._numbers.values()
+        if runs:
+            self._to_stop.add(number)
+        return runs
+
+    def is_to_stop(self, trial_id: str) -> bool:
+        """Whether a person wants this trial to end."""
+        number = self._numbers.get(trial_id)
+        if number not in self._to_stop:
+            return False
+        self._to_stop.discard(number)
+        self._recorder.stopping(number, by="user")
+        return True
+
+    def _next(self) -> Proposal | None:
+        """A trial that has waited, else a new one, else whatever can still go on."""
+        self._is_held_back = False
+        waited = self._scheduler.take_next()
+        if waited is None and self._recorder.num_trials < self._num_trials:
+            if (fresh := self._fresh()) is not None:
+                return fresh
+            if self._is_held_back:
+                return None
+        if waited is None:
+            self._scheduler.no_more_trials()
+            waited = self._scheduler.take_next()
+        if waited is None and not self._numbers:
+            waited = self._scheduler.take_next(is_last_act=True)
+        return self._recorder.proposal(waited) if waited is not None else None
+
+    def _fresh(self) -> Proposal | None:
+        """A new trial, where the budget allows one."""
+        verdict = self._recorder.verdict()
+        if verdict.action == "start":
+            return self._recorder.ask()
+        if verdict.action == "wait":
+            self._is_held_back = True
+        else:
+            self.ended_by = verdict.reason
+        return None
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """An evaluation of a trial that goes on."""
@@ -61,13 +127,18 @@ class AskTellSearcher(Searcher):
                 kind="lost", message="its process died, more often than `resources.max_restarts` allows"
             )
             self._recorder.fail(number, lost, rows=[])
-            return
-        if FAILURE in result:
+        elif FAILURE in result:
             self._recorder.fail(number, TrialFailure.from_json(result[FAILURE]), rows=json.loads(result[LAST_ROWS]))
-            return
-        if REPORT in result:
-            self._recorder.report(number, TrialReport.from_json(result[REPORT]))
-        self._recorder.finish(number, is_complete=bool(result.get(FINISHED)))
+        else:
+            if REPORT in result:
+                self._recorder.report(number, TrialReport.from_json(result[REPORT]))
+            if not result.get(FINISHED) and self._scheduler.is_paused(number):
+                if not self._recorder.pause(number):
+                    self._scheduler.end(number)
+                return
+            reason = None if result.get(FINISHED) else self._scheduler.why_stopped(number)
+            self._recorder.finish(number, is_complete=bool(result.get(FINISHED)), reason=reason)
+        self._scheduler.end(number)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its parts for a restore that we never ask for."""

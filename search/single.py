@@ -17,6 +17,7 @@ from search.plan import base_document, make_plan
 from search.yaml_text import parse_yaml
 from spaces.documents import set_path
 from spaces.errors import SpecError
+from spaces.folds import is_of_a_fold
 from spaces.reports import TrialReport
 from trainables.ranks import Ranks, launched_ranks
 from trainables.trial import parse_document, run_trial
@@ -58,7 +59,9 @@ def _run(
             {"evaluation": progress.evaluation, "step": progress.step, "epoch": progress.epoch,
              "tokens": progress.tokens, "metrics": report.metrics}
         )  # fmt: skip
-        shown = "  ".join(f"{name} {show_metric(value)}" for name, value in report.metrics.items())
+        shown = "  ".join(
+            f"{name} {show_metric(value)}" for name, value in report.metrics.items() if not is_of_a_fold(name)
+        )
         console.print(f"epoch {progress.epoch:g}  step {progress.step}  {shown}", highlight=False, soft_wrap=True)
 
     def say(message: str) -> None:

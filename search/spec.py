@@ -6,8 +6,13 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_
 
 from cluster.resources import ResourcesConfig
 from search.algorithms import AlgorithmConfig, AlgorithmName
+from search.budget import BudgetConfig
+from search.fold_sections import Repetition
 from search.stopping import SchedulerConfig, SchedulerName
+from search.units import Bytes
+from search.warm_start import WarmStartConfig, as_warm_start
 from spaces.errors import SpecError
+from spaces.objectives import TRIAL_MODES, Objective
 from trainables.config import (
     DataConfig,
     ModelConfig,
@@ -21,33 +26,49 @@ from trainables.metrics import MODES, Mode
 from trainables.task_sections import PreferenceConfig, PromptConfig, check_sections
 from trainables.tasks.registry import TASKS
 
+DEFAULT_TRIALS = 20
+"""Of a search that says nothing of its length, unless it is a grid."""
+
 
 def _name_as_mapping(value: Any) -> Any:
     """`tpe` is short for `{name: tpe}`."""
     return {"name": value} if isinstance(value, str) else value
 
 
-class SearchConfig(Section):
+class SearchConfig(Repetition):
     """The search itself."""
 
     algorithm: Annotated[
         AlgorithmConfig, BeforeValidator(_name_as_mapping, json_schema_input_type=AlgorithmName | AlgorithmConfig)
     ] = AlgorithmConfig()
     """A name, or a mapping with `name` and its arguments."""
-    metric: str | None = None
-    """What is optimised, such as `eval/loss`. Default: the task's first metric."""
-    mode: Mode | None = None
-    """`min` or `max`. Default: follows from the metric."""
+    metric: str | Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """What is optimised, such as `eval/loss`. Default: the task's first metric. A list asks for all that nothing beats
+    in every respect: metrics, and what a trial takes, such as `[eval/loss, trial/tokens_per_second]`."""
+    mode: Mode | tuple[Mode, ...] | None = None
+    """`min` or `max`; with several metrics one for each. Default: follows from the metric."""
     trials: PositiveInt | None = None
     """How many trials. Default: all points of a grid; 20 otherwise."""
-    start_from: tuple[dict[str, Any], ...] = ()
-    """Points that are tried first, such as `[{training.learning_rate: 3e-4}]`. What a point leaves out is drawn."""
+    start_from: Literal["scaling_laws"] | tuple[dict[str, Any], ...] = ()
+    """Points that are tried first, such as `[{training.learning_rate: 3e-4}]`. What a point leaves out is drawn.
+    `scaling_laws`: a point from each of the published laws, for pretraining. Default: those of `space.preset`, or
+    none."""
     seed: NonNegativeInt = 0
     """Seed of the suggestions. Trials have their own, `training.seed`."""
     scheduler: Annotated[
         SchedulerConfig, BeforeValidator(_name_as_mapping, json_schema_input_type=SchedulerName | SchedulerConfig)
     ] = SchedulerConfig()
     """A name, or a mapping with `name` and its arguments."""
+    budget: BudgetConfig = BudgetConfig()
+    """What ends the search before all its trials were run."""
+    warm_start: tuple[
+        Annotated[WarmStartConfig, BeforeValidator(as_warm_start, json_schema_input_type=str | WarmStartConfig)], ...
+    ] = ()
+    """Other searches to learn from: their folders, or mappings with `search` and how."""
+    stop_trial_when: tuple[str, ...] = ()
+    """Conditions that end a trial early, besides the scheduler: expressions over its metrics and `epochs`, `steps`,
+    `tokens`, `evaluations` and `seconds`, such as `eval/loss > 10 and epochs >= 1`. Checked at each report, for all
+    rows since the one before. Default: none."""
 
 
 class CheckpointsConfig(Section):
@@ -56,7 +77,11 @@ class CheckpointsConfig(Section):
     save: bool = True
     """Save with each evaluation, so that an interrupted trial goes on from there."""
     keep: NonNegativeInt = 1
-    """Checkpoints of this many best finished trials are kept; the others are removed when their trial ends."""
+    """Checkpoints of this many best finished trials are kept, and the last one of a trial that failed for another
+    reason than divergence, for `tunesmith retry`; the others are removed when their trial ends."""
+    max_disk: Bytes | None = None
+    """What all checkpoints of the search may take together, such as `20GB`. Above it the kept ones go, the worst first
+    and the best never; no trial starts whose checkpoints would not fit. Default: no limit."""
 
 
 class WandbConfig(Section):
@@ -149,17 +174,29 @@ class SearchSpec(Section):
         return self
 
     @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """All that is optimised, the one that trials report first."""
+        given = self.search.metric
+        names = given if isinstance(given, tuple) else (self.metric,)
+        modes = self.search.mode if isinstance(self.search.mode, tuple) else (self.search.mode,) * len(names)
+        return tuple(
+            Objective(name=name, mode=mode or self._natural_mode(name)) for name, mode in zip(names, modes, strict=True)
+        )
+
+    @property
     def metric(self) -> str:
-        """The objective's name."""
+        """The name of the first objective."""
         if self.search.metric is not None:
-            return self.search.metric
+            return self.search.metric if isinstance(self.search.metric, str) else self.search.metric[0]
         assert self.task is not None, "a trainable names its metric"
         assert self.data is not None, "a task has data"
         return TASKS[self.task].metrics(self.data)[0]
 
     @property
     def mode(self) -> Mode:
-        """Which way the objective is better."""
-        if self.search.mode is not None:
-            return self.search.mode
-        return MODES.get(self.metric, "min") if self.task else "min"
+        """Which way the first objective is better."""
+        return self.objectives[0].mode
+
+    def _natural_mode(self, name: str) -> Mode:
+        known = TRIAL_MODES | MODES if self.task else TRIAL_MODES
+        return known.get(name, "min")

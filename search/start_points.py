@@ -3,6 +3,7 @@
 from random import Random
 from typing import Any
 
+from search.first_guesses import check_first_guesses
 from search.spec import SearchSpec
 from spaces.errors import SpecError
 from spaces.space import Space
@@ -15,6 +16,9 @@ def check_start_points(spec: SearchSpec, space: Space, *, num_trials: int) -> No
         SpecError: at `search.start_from.N` or below.
     """
     points = spec.search.start_from
+    if isinstance(points, str):
+        check_first_guesses(spec, space)
+        return
     if len(points) > num_trials:
         raise SpecError(
             f"there are {len(points)} points to start from, but only {num_trials} trials: give more `trials`.",

@@ -13,6 +13,7 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneCo
 
 from cluster.connect import quiet_ray
 from cluster.resources import ResourcesConfig
+from search.control import ControlDesk
 from search.searcher import AskTellSearcher
 from trainables.trainable import WarmTrainable
 
@@ -28,15 +29,20 @@ _ENVIRONMENT = {
 
 
 class _StopRequest(Stopper):
-    """Ends the whole search when the user asks for it."""
+    """Ends a trial or the whole search when the user asks for it, or the budget is spent."""
 
-    def __init__(self, searcher: AskTellSearcher) -> None:
+    def __init__(self, searcher: AskTellSearcher, desk: ControlDesk | None) -> None:
         self._searcher = searcher
+        self._desk = desk
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
-        return False
+        return self._searcher.is_to_stop(trial_id)
 
     def stop_all(self) -> bool:
+        """Tune asks ten times a second."""
+        if self._desk is not None and self._desk.is_asked_to_stop(self._searcher.stop_trial):
+            self._searcher.is_closing = True
+        self._searcher.end_if_exhausted()
         return self._searcher.is_closing
 
 
@@ -46,8 +52,9 @@ def tune_trials(
     *,
     resources: ResourcesConfig,
     num_concurrent: int,
+    desk: ControlDesk | None = None,
 ) -> bool:
-    """Run trials until the searcher has no more. Gives False when the user interrupted it."""
+    """Run trials until the searcher has no more. Gives False when the user interrupted it, also by way of `desk`."""
     os.environ.update(_ENVIRONMENT)
     quiet_ray()
     scratch = tempfile.mkdtemp(prefix="tunesmith-tune-")
@@ -64,7 +71,7 @@ def tune_trials(
             name="search",
             storage_path=scratch,
             verbose=0,
-            stop=_StopRequest(searcher),
+            stop=_StopRequest(searcher, desk),
             failure_config=FailureConfig(max_failures=resources.max_restarts),
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
         ),
@@ -74,7 +81,7 @@ def tune_trials(
             tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return not searcher.is_closing
+    return not searcher.is_closing or searcher.ended_by is not None
 
 
 def _placed_trainable(resources: ResourcesConfig) -> type[tune.Trainable]:

@@ -123,6 +123,12 @@ def to_yaml(value: Mapping[str, Any]) -> str:
 _TOO_DEEP = f"values are nested more than {_MAX_DEPTH} deep; does an `*alias` contain itself?"
 
 
+def to_flow_yaml(value: Any) -> str:
+    """`value` in one line, such as `{log_uniform: [1.0e-05, 0.001]}`, which `parse_yaml` reads back."""
+    text: str = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=10_000)
+    return text.removesuffix("...\n").strip()
+
+
 def _advice(problem: str) -> str:
     return next((words for part, words in _ADVICE.items() if part in problem), problem)
 

@@ -8,6 +8,7 @@ from typing import Any
 from spaces.distributions import DISTRIBUTIONS, Choice, Distribution
 from spaces.documents import Value
 from spaces.errors import SpecError, did_you_mean
+from spaces.priors import Prior
 
 _OPTIONS = {
     "uniform": ("step", "num"),
@@ -27,14 +28,30 @@ class Parameter:
     """Where its value goes in the trial document."""
     distribution: Distribution
     """What it may be."""
+    prior: Prior | None = None
+    """Where the best value is believed to lie."""
     when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
     """Paths and the values they must have for this parameter to exist; all must hold."""
 
 
 def parse_parameter(path: str, entry: Any) -> Parameter:
     """The parameter that an entry of `space` describes."""
-    distribution, when = parse_distribution(entry, f"space.{path}")
-    return Parameter(path=path, distribution=distribution, when=tuple(when.items()))
+    where = f"space.{path}"
+    entry, belief = _without_belief(entry)
+    distribution, when = parse_distribution(entry, where)
+    try:
+        prior = Prior(distribution=distribution, **belief) if belief else None
+    except SpecError as error:
+        raise error.at(where) from None
+    return Parameter(path=path, distribution=distribution, prior=prior, when=tuple(when.items()))
+
+
+def _without_belief(entry: Any) -> tuple[Any, dict[str, Any]]:
+    """An entry of `space` without its prior, and the prior's arguments."""
+    if not isinstance(entry, Mapping) or "prior" not in entry:
+        return entry, {}
+    belief = {"value": entry["prior"], "confidence": entry.get("confidence", "medium")}
+    return {key: value for key, value in entry.items() if key not in ("prior", "confidence")}, belief
 
 
 def parse_distribution(value: Any, path: str) -> tuple[Distribution, dict[str, tuple[Value, ...]]]:
@@ -73,7 +90,9 @@ def _taken_apart(value: Any, path: str) -> tuple[str, dict[str, Any], dict[str, 
     if len(kinds) > 1:
         raise SpecError(f"one kind of distribution is needed, but got {' and '.join(f'`{kind}`' for kind in kinds)}.")
     if not kinds:
-        unknown = next((str(key) for key in value if key not in ("step", "num", "when", "low", "high")), "")
+        unknown = next(
+            (str(key) for key in value if key not in ("step", "num", "when", "low", "high", "confidence")), ""
+        )
         given = f"but got `{unknown}`.{did_you_mean(unknown, DISTRIBUTIONS)}" if unknown else "but none is given."
         raise SpecError(f"a kind of distribution is needed, {given} Known kinds: {known}.")
     kind = kinds[0]
@@ -81,7 +100,9 @@ def _taken_apart(value: Any, path: str) -> tuple[str, dict[str, Any], dict[str, 
     when = _parse_when(options.pop("when", None))
     for name in options:
         if name not in _OPTIONS[kind]:
-            allowed = (*_OPTIONS[kind], "when")
+            if name == "confidence":
+                raise SpecError("`confidence` is that of a `prior`, which is not given.")
+            allowed = (*_OPTIONS[kind], "prior", "when")
             raise SpecError(
                 f"`{kind}` has no option `{name}`.{did_you_mean(name, allowed)} Known: {', '.join(allowed)}."
             )

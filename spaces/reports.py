@@ -63,6 +63,8 @@ class TrialReport:
     """1 for the first start of the trial, one more each time it was started again."""
     usage: TrialUsage | None = None
     """What the trial has used so far: energy, memory, speed."""
+    folds_ended: int = 0
+    """In a trial of several folds or seeds: how many have trained to their end."""
     began_at: float = field(default_factory=time.time)
     """Unix time of the first training step of this attempt."""
     reported_at: float = field(default_factory=time.time)
@@ -89,7 +91,7 @@ class TrialFailure:
     """Why a trial has no result. A failure is a result too: it is recorded and told to the sampler."""
 
     kind: FailureKind
-    """`diverged`: a loss became NaN or infinite. `lost`: its process died and was not brought back."""
+    """`diverged`: a loss became NaN or infinite, or blew up. `lost`: its process died and was not brought back."""
     message: str
     """One line for a person."""
     details: str = ""

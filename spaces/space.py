@@ -11,7 +11,7 @@ from typing import Any
 
 from spaces.checks import KnownPaths, check_derived, check_parameter, derivation_order, drawing_order, parse_expression
 from spaces.conditions import Condition, resolve_condition
-from spaces.documents import Value, with_paths
+from spaces.documents import Value, get_path, has_path, with_paths
 from spaces.errors import SpecError, did_you_mean
 from spaces.expressions import Expression, MissingPathError
 from spaces.parameters import Parameter, parse_parameter
@@ -55,6 +55,10 @@ class Space:
         }
         self._draws = tuple(
             (parameter.path, parameter.distribution, self._conditions[parameter.path]) for parameter in self.parameters
+        )
+        self._believed = tuple(
+            (parameter.path, parameter.prior or parameter.distribution, self._conditions[parameter.path])
+            for parameter in self.parameters
         )
 
     @classmethod
@@ -113,6 +117,11 @@ class Space:
         """Whether a grid can list all assignments."""
         return all(parameter.distribution.num_values is not None for parameter in self.parameters)
 
+    @property
+    def has_priors(self) -> bool:
+        """Whether the user believes something of where the best values lie."""
+        return any(parameter.prior is not None for parameter in self.parameters)
+
     def to_optuna(self) -> dict[str, Any]:
         """Path -> Optuna distribution, for all parameters, active or not."""
         return {path: parameter.distribution.to_optuna() for path, parameter in self._by_path.items()}
@@ -143,8 +152,12 @@ class Space:
 
     # --- one of it ---
 
-    def sample(self, rng: Random) -> Assignment:
+    def sample(self, rng: Random, *, believing: bool = False) -> Assignment:
         """An allowed assignment drawn at random. Its lists and mappings are shared: copy before changing them.
+
+        Args:
+            rng: Draws.
+            believing: Draw parameters that have a prior from it.
 
         Raises:
             SpecError: 10,000 draws in a row broke a constraint.
@@ -152,7 +165,7 @@ class Space:
         broken: Counter[str] = Counter()
         for _ in range(_MAX_REJECTIONS):
             assignment: Assignment = {}
-            for path, distribution, conditions in self._draws:
+            for path, distribution, conditions in self._believed if believing else self._draws:
                 if not conditions or _hold(conditions, assignment):
                     assignment[path] = distribution.sample(rng)
             if (constraint := self.violated(assignment)) is None:
@@ -240,6 +253,22 @@ class Space:
                 return False
             num_active += 1
         return num_active == len(assignment) and self.is_allowed(assignment)
+
+    def holds(self, path: str, value: Any) -> bool:
+        """Whether the parameter at `path` can have `value`."""
+        return path in self._by_path and self._by_path[path].distribution.contains(value)
+
+    def assignment_of(self, document: Mapping[str, Any]) -> Assignment | None:
+        """The assignment that makes exactly `document`; None when there is none in this space."""
+        assignment: Assignment = {}
+        for path, distribution, conditions in self._draws:
+            if conditions and not _hold(conditions, assignment):
+                continue
+            if not has_path(document, path) or not distribution.contains(get_path(document, path)):
+                return None
+            value = distribution.to_optuna_value(get_path(document, path))
+            assignment[path] = distribution.from_optuna_value(value)
+        return assignment if self.is_allowed(assignment) and self._completed(assignment) == document else None
 
     def is_allowed(self, assignment: Mapping[str, Any]) -> bool:
         """Whether all constraints hold."""

@@ -25,6 +25,12 @@ class TrialUsage:
     """Mean share of the time in which a kernel ran, as NVML counts it."""
     gpu_power_watts: float | None = None
     """Mean power of all its GPUs."""
+    parameters: int | None = None
+    """Weights of the model, those of adapters included."""
+    trainable_parameters: int | None = None
+    """Those of them that train."""
+    latency_ms: float | None = None
+    """Milliseconds that an example took in the last evaluation."""
     micro_batch_size: int | None = None
     """Examples that passed a device at once in the end; fewer than the spec's after running out of memory."""
     gradient_accumulation_steps: int | None = None

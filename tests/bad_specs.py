@@ -190,13 +190,13 @@ UNKNOWN_KEYS = [
     _bad("data.splits", *_line("    test: 0.1", "    tests: 0.1"), "data.splits.tests: unknown key", "`test`?"),
     _bad("search", *_line("  trials: 12", "  trails: 12"), "search.trails: unknown key", "`trials`?"),
     _bad("search.scheduler", *_line("    grace: 1", "    grace_period: 1"), "search.scheduler.grace_period",
-         "Known here: brackets, grace, max"),
+         "Known here: brackets, factors, grace"),
     _bad("search.algorithm", *_line("    name: tpe", "    name: tpe\n    startup_trial: 5"),
          "search.algorithm.startup_trial: unknown", "`startup_trials`?"),
     _bad("resources", *_line("  cpus_per_worker: 1", "  cpus: 1"), "resources.cpus: unknown key", "cpus_per_worker"),
     _bad("tracking", *_line("  wandb:", "  mlflow:"), "tracking.mlflow: unknown key", "Known here: wandb."),
     _bad("tracking.wandb", *_line("    mode: offline", "    projct: x"), "tracking.wandb.projct", "`project`?"),
-    _bad("checkpoints", *_line("  keep: 1", "  keep_best: 1"), "checkpoints.keep_best: unknown", "keep, save"),
+    _bad("checkpoints", *_line("  keep: 1", "  keep_best: 1"), "checkpoints.keep_best: unknown", "keep, max_disk, save"),
 ]  # fmt: skip
 
 VALUES = [
@@ -210,6 +210,11 @@ VALUES = [
          "resources: expected a mapping, but got [1]"),
     _bad("section is a text", *_line("tracking:\n  wandb:\n    mode: offline", "tracking: offline"),
          "tracking: expected a mapping, but got 'offline'"),
+    _bad("stop condition of no metric", *_line("  metric: eval/accuracy",
+         "  metric: eval/accuracy\n  stop_trial_when: [eval/los > 3]"),
+         "search.stop_trial_when.0: `eval/los > 3` speaks of `eval/los`", "`eval/loss`?"),
+    _bad("guard that all trials would meet", "training:\n", "stopping: {diverged_above: 0.5}  # here\ntraining:\n",
+         "stopping.diverged_above: `diverged_above > 1` must hold", "0.5"),
     _bad("metric near miss", *_line("  metric: eval/accuracy", "  metric: accuracy"), "search.metric:",
          "no metric `accuracy`", "`eval/accuracy`?", "Known: eval/loss"),
     _bad("metric of another task", *_line("  metric: eval/accuracy", "  metric: eval/perplexity"), "search.metric:",
@@ -243,9 +248,9 @@ VALUES = [
          "search.algorithm.startup: expected one of random, quasi_random", "`quasi_random`?"),
     _bad("unknown scheduler", *_line("    name: asha", "    name: ashe"), "search.scheduler.name", "`asha`?"),
     _bad("argument of another scheduler", "    name: asha\n    unit: epochs\n    grace: 1\n",
-         "    name: none\n    grace: 2  # here\n", "search.scheduler.grace: only `asha`, `hyperband`, `median` and `patience` have this", "`none`"),
+         "    name: none\n    grace: 2  # here\n", "search.scheduler.grace: only `asha`, `hyperband`, `pasha`, `median` and `patience` have this", "`none`"),
     _bad("reduction without scheduler", "    name: asha\n    unit: epochs\n    grace: 1\n",
-         "    name: none\n    reduction_factor: 2  # here\n", "search.scheduler.reduction_factor: only `asha` and `hyperband`"),
+         "    name: none\n    reduction_factor: 2  # here\n", "search.scheduler.reduction_factor: only `asha`, `hyperband` and `pasha`"),
     _bad("patience of asha", *_line("    grace: 1", "    patience: 3"),
          "search.scheduler.patience: only `patience` has this", "`asha`"),
     _bad("one bracket", "    name: asha\n    unit: epochs\n    grace: 1\n",
@@ -482,7 +487,7 @@ SCHEDULER = [
 
 START = [
     _bad("not a list", *_line("  trials: 12", "  start_from: {training.learning_rate: 1e-3}"),
-         "search.start_from: expected a list"),
+         "search.start_from: expected `scaling_laws` or a list"),
     _bad("not searched", *_line("  trials: 12", "  start_from: [{training.learning_rat: 1e-3}]"),
          "search.start_from.0:", "`training.learning_rat` is not searched", "`training.learning_rate`?"),
     _bad("outside", *_line("  trials: 12", "  start_from: [{training.learning_rate: 1}]"),
@@ -584,6 +589,30 @@ TASKS = [
          "  scheduler: {name: asha, unit: evaluations, grace: 4}"), "search.scheduler", "at most 4 evaluations", good=PROMPT),
 ]  # fmt: skip
 
-GROUPS = {"task": TASKS, "unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
-          "scheduler": SCHEDULER, "start": START, "trainable": TRAINABLE, "workers": WORKERS}  # fmt: skip
+BUDGET = [
+    _bad("unknown limit", *_line("  trials: 12", "  budget: {tim: 2h}"), "search.budget.tim: unknown key", "`time`?"),
+    _bad("no unit of time", *_line("  trials: 12", "  budget: {time: 2 fortnights}"), "search.budget.time: expected an amount such as `2h`", "'2 fortnights'"),
+    _bad("no time at all", *_line("  trials: 12", "  budget: {time: 0}"), "search.budget.time: expected a number > 0"),
+    _bad("energy in hours", *_line("  trials: 12", "  budget: {energy: 5h}"), "search.budget.energy: expected an amount such as `500Wh`"),
+    _bad("money without a price", *_line("  trials: 12", "  budget: {cost: 5}"), "search.budget.cost:", "resources.price_per_hour"),
+    _bad("hours of no GPU", *_line("  trials: 12", "  budget: {gpu_hours: 5}"), "search.budget.gpu_hours:", "resources.gpus_per_worker"),
+    _bad("a plateau of none", *_line("  trials: 12", "  budget: {plateau: {trials: 0}}"), "search.budget.plateau.trials: expected a number > 0"),
+    _bad("a plateau of no length", *_line("  trials: 12", "  budget: {plateau: {min_change: 0.1}}"), "search.budget.plateau", "trials"),
+    _bad("disk in hours", *_line("  keep: 1", "  max_disk: 5h"), "checkpoints.max_disk: expected an amount such as `20GB`"),
+    _bad("learning from W&B", *_line("  trials: 12", "  warm_start: [wandb:me/project]"), "search.warm_start.0", "`wandb:me/project`"),
+    _bad("learning from a number", *_line("  trials: 12", "  warm_start: [7]"), "search.warm_start.0"),
+    _bad("unknown key of learning", *_line("  trials: 12", "  warm_start: [{search: ./a, point: 3}]"), "search.warm_start.0.point: unknown key", "`points`?"),
+]  # fmt: skip
+
+BELIEFS = [
+    _bad("unknown preset", "space:\n", "space:\n  preset: bert-finetun  # here\n", "space.preset: there is no preset `bert-finetun`", "`bert-finetune`?"),
+    _bad("preset of another model", "space:\n", "space:\n  preset: bert-finetune  # here\n", "space.preset: `bert-finetune` is for an encoder such as BERT, pretrained"),
+    _bad("prior beyond its range", *_rate("    log_uniform: [1e-4, 3e-2]\n    prior: 1"), "space.training.learning_rate: `prior` must lie from 0.0001 to 0.03"),
+    _bad("confidence without a prior", *_rate("    log_uniform: [1e-4, 3e-2]\n    confidence: high"), "space.training.learning_rate: `confidence` is that of a `prior`"),
+    _bad("laws of a classifier", *_line("  trials: 12", "  start_from: scaling_laws"), "search.start_from: scaling laws", "`task: causal_lm`"),
+    _bad("mup without a base", *_line("  architecture: bert", "  architecture: bert\n  parametrization: mup"), "model.parametrization.base: `mup` needs the widths"),
+]  # fmt: skip
+
+GROUPS = {"task": TASKS, "belief": BELIEFS, "unknown key": UNKNOWN_KEYS, "value": VALUES, "training": TRAINING, "model": MODEL, "data": DATA, "space": SPACE,
+          "scheduler": SCHEDULER, "start": START, "trainable": TRAINABLE, "workers": WORKERS, "budget": BUDGET}  # fmt: skip
 BAD_SPECS = {f"{group}: {bad.name}": bad for group, bads in GROUPS.items() for bad in bads}

@@ -34,14 +34,33 @@ class Checkpoint:
 class TrialDirectory:
     """`<search>/trials/<number>/`, owned by one attempt of the trial at a time."""
 
-    def __init__(self, path: Path, *, attempt: int = 0) -> None:
+    def __init__(self, path: Path, *, attempt: int = 0, fold: int | None = None) -> None:
         self.path = path
         self.attempt = attempt
+        self.index = fold
+        """Which fold's checkpoints; None for all of the trial."""
 
     @property
     def checkpoints(self) -> Path:
-        """Folder of this trial's checkpoints."""
-        return self.path / "checkpoints"
+        """Folder of this trial's checkpoints, or of one fold's."""
+        all_of_them = self.path / "checkpoints"
+        return all_of_them if self.index is None else all_of_them / f"fold-{self.index}"
+
+    def fold(self, index: int) -> "TrialDirectory":
+        """The same trial and attempt, with the checkpoints of fold `index`."""
+        fold = TrialDirectory(self.path, attempt=self.attempt, fold=index)
+        fold.checkpoints.mkdir(parents=True, exist_ok=True)
+        return fold
+
+    def folds(self) -> list["TrialDirectory"]:
+        """The folds that have begun, in order; empty for a trial without folds."""
+        found = [path.name.removeprefix("fold-") for path in self.checkpoints.glob("fold-*")]
+        return [self.fold(index) for index in sorted(int(name) for name in found if name.isdecimal())]
+
+    def reached(self) -> list[tuple["TrialDirectory", Checkpoint]]:
+        """The last checkpoint, or that of each fold that has one, in order, and where it lies."""
+        found = [(place, place.latest()) for place in (self, *self.folds())]
+        return [(place, checkpoint) for place, checkpoint in found if checkpoint is not None]
 
     def begin_attempt(self) -> int:
         """Take the trial over: 1 for its first start. An older attempt that still lives can save no more."""
@@ -77,11 +96,36 @@ class TrialDirectory:
                 shutil.rmtree(other, ignore_errors=True)
         return final
 
+    def adopt(self, checkpoint: Checkpoint, *, goes_on: bool) -> Path:
+        """Start from another trial's checkpoint. Its files are linked where the disk can, else copied: they are never
+        written to again, and stay when the other trial removes its own. Gives the folder.
+
+        Args:
+            checkpoint: Of the other trial.
+            goes_on: Whether training goes on from there, also where the other trial was at its end.
+        """
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        folder = self.checkpoints / f"evaluation-{checkpoint.report.progress.evaluation:05d}-adopted"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(checkpoint.path, folder, copy_function=_link)
+        report = checkpoint.report
+        if goes_on:
+            report = replace(report, progress=replace(report.progress, is_final=False))
+        _replace_text(self.checkpoints / _POINTER, json.dumps({"folder": folder.name, "report": report.to_json()}))
+        return folder
+
     def _recorded_attempt(self) -> int:
         try:
             return int((self.path / _ATTEMPT).read_text("utf-8"))
         except FileNotFoundError:
             return 0
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that has no links
+        shutil.copy2(source, target)
 
 
 def _replace_text(path: Path, text: str) -> None:

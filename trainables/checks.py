@@ -26,6 +26,7 @@ from trainables.model_checks import (
     num_blocks,
     virtual_tokens,
 )
+from trainables.parametrization import check_parametrization
 from trainables.places import is_gguf, resolve_pretrained
 from trainables.stopping import check_stopping
 from trainables.task_checks import check_packing, check_task
@@ -104,6 +105,7 @@ def _check_architecture(trial: TrialConfig) -> None:
         if field in _DERIVED_FIELDS:
             raise SpecError(f"leave this out: {_DERIVED_FIELDS[field]}.", path=f"model.config.{field}")
     check_scratch(trial)
+    check_parametrization(trial)
     check_packing(trial, name)
     known = architecture(name)
     if known is None:

@@ -18,10 +18,12 @@ from pydantic import (
 
 from spaces.errors import SpecError
 from trainables.data_sections import AugmentConfig, CleaningStep, CurriculumConfig, check_steps
+from trainables.fold_sections import FoldConfig, FoldsConfig
 from trainables.model_sections import (
     AdapterConfig,
     FreezeConfig,
     InitializationConfig,
+    ParametrizationConfig,
     QuantizationConfig,
     UnfreezeConfig,
     scheme_as_mapping,
@@ -93,6 +95,12 @@ class ModelConfig(Section):
         ),
     ] = InitializationConfig()
     """From scratch: how random weights are drawn. A scheme, or a mapping with `scheme` and its arguments."""
+    parametrization: Annotated[
+        ParametrizationConfig,
+        BeforeValidator(scheme_as_mapping, json_schema_input_type=Literal["standard", "mup"] | ParametrizationConfig),
+    ] = ParametrizationConfig()
+    """From scratch: how weights and learning rates follow the width. A scheme, or a mapping with `scheme` and
+    `base`."""
     adapter: AdapterConfig | None = None
     """Train a small addition to the pretrained weights instead of themselves. Default: all weights train."""
     quantization: QuantizationConfig | None = None
@@ -120,6 +128,8 @@ class ModelConfig(Section):
                     raise SpecError(f"`{name}` needs `pretrained`: {reason}.")
         elif self.initialization != InitializationConfig():
             raise SpecError("`initialization` draws random weights, but `pretrained` brings its own.")
+        elif self.parametrization.scheme != "standard":
+            raise SpecError("`parametrization` is about random weights, but `pretrained` brings its own.")
         return self
 
     @model_validator(mode="after")
@@ -250,6 +260,10 @@ class SplitsConfig(Section):
     """Look for held-out documents that nearly stand in train too, and warn of them, or refuse the data."""
     seed: int = 0
     """One seed for the whole search: otherwise two trials would differ by their data."""
+    fold: FoldConfig | None = None
+    """Validation is this fold of what test leaves, instead of a share. Set by `search.cross_validation`."""
+    test_fold: FoldConfig | None = None
+    """Test is this fold of all documents, instead of a share. Set by `search.cross_validation.outer_folds`."""
 
     @model_validator(mode="after")
     def _leaves_some_to_train(self) -> "SplitsConfig":
@@ -404,6 +418,20 @@ class StoppingConfig(Section):
     """A smaller change than this is no improvement."""
     metric: str | None = None
     """What must improve. Default: the task's first metric."""
+    diverged_above: Annotated[float, Field(ge=0.0)] = 3.0
+    """A trial has failed, as diverged, when its training and its evaluation loss are this many times the loss of
+    guessing without a model (or of the first evaluation, where that is not known) at three evaluations in a row, none
+    of them its best. 0: only when a loss is no number."""
+
+    @model_validator(mode="after")
+    def _leaves_room_to_learn(self) -> "StoppingConfig":
+        if 0 < self.diverged_above <= 1:
+            raise SpecError(
+                f"`diverged_above > 1` must hold, but got {self.diverged_above:g}: every trial begins by guessing. 0 "
+                "switches the guard off.",
+                path="diverged_above",
+            )
+        return self
 
 
 class RegularizationConfig(Section):
@@ -435,6 +463,8 @@ class TrialConfig(Section):
     """Preference: what a pair teaches."""
     prompt: PromptConfig | None = None
     """few_shot: how a text is put to the model."""
+    folds: FoldsConfig | None = None
+    """Several trainings in one trial, for each fold or seed. Default: one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -456,3 +486,5 @@ class CustomTrialConfig(Section):
     """`module:function` or `folder/file.py:function`."""
     config: dict[str, Any] = Field(default_factory=dict)
     """Handed to the function as it is. `seed` in it seeds the process too."""
+    folds: FoldsConfig | None = None
+    """Several calls in one trial: `config.seed` and `config.fold` tell the function which one it is. Default: one."""

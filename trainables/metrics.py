@@ -1,14 +1,14 @@
 """Metrics: their names, which way is better, and how they are computed from predictions. Knows no task."""
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from spaces.objectives import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
-
-Mode = Literal["min", "max"]
 
 TRAIN_LOSS = "train/loss"
 EVAL_LOSS = "eval/loss"

@@ -126,6 +126,27 @@ class InitializationConfig(Section):
         return self
 
 
+class ParametrizationConfig(Section):
+    """How a model from scratch changes with its width."""
+
+    scheme: Literal["standard", "mup"] = "standard"
+    """`standard`: as the architecture has it. `mup`: initial weights and learning rates follow the width, so that the
+    best learning rate of a narrow model is that of a wide one."""
+    base: dict[str, PositiveInt] = Field(default_factory=dict)
+    """mup: widths of the model for which nothing changes, as fields of `model.config`, such as `{n_embd: 64,
+    n_head: 2}`. The learning rate means that model's."""
+
+    @model_validator(mode="after")
+    def _has_a_base(self) -> "ParametrizationConfig":
+        if self.scheme == "mup" and not self.base:
+            raise SpecError(
+                "`mup` needs the widths of the model whose learning rate is given, such as "
+                "`{scheme: mup, base: {hidden_size: 64}}`.",
+                path="base",
+            )
+        return self
+
+
 def scheme_as_mapping(value: Any) -> Any:
-    """`xavier` is short for `{scheme: xavier}`."""
+    """`xavier` is short for `{scheme: xavier}`, `standard` for `{scheme: standard}`."""
     return {"scheme": value} if isinstance(value, str) else value

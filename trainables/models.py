@@ -1,6 +1,7 @@
 """From a model configuration to a model: from scratch or pretrained, with frozen parts. Knows no training."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from spaces.errors import SpecError
@@ -9,6 +10,7 @@ from trainables.config import DataConfig, ModelConfig
 from trainables.conversion import standard_folder
 from trainables.data.card import DataCard
 from trainables.huggingface import RECURRENT
+from trainables.parametrization import base_model
 from trainables.places import resolve_pretrained
 from trainables.quantization import bitsandbytes_config
 from trainables.tasks.task import Task
@@ -33,14 +35,17 @@ def build_model(
     import trainables.recurrent  # noqa: F401
     from trainables.freezing import freeze
     from trainables.initialization import initialize
+    from trainables.mup import parametrize
 
     auto_class = getattr(transformers, task.auto_class)
     head = dict(task.head_fields(card, data))
     if model.architecture is not None:
         head |= task.scratch_fields(tokenizer)
-        config = _scratch_config(model, tokenizer=tokenizer, max_length=_longest(task, data), head=head)
-        fresh = auto_class.from_config(config)
+        configure = partial(_scratch_config, tokenizer=tokenizer, max_length=_longest(task, data), head=head)
+        fresh = auto_class.from_config(configure(model))
         initialize(fresh, model.initialization)
+        if model.parametrization.scheme == "mup":
+            parametrize(fresh, configure(base_model(model)))
         return _with_known_loss(fresh, task)
     place = standard_folder(resolve_pretrained(str(model.pretrained)))
     config = _pretrained_config(model, place=place, head=head)
@@ -148,3 +153,11 @@ def _with_known_loss(model: "PreTrainedModel", task: Task) -> "PreTrainedModel":
     if task.head == "CAUSAL_LM" and model.loss_type is None:
         model.loss_type = "ForCausalLM"
     return model
+
+
+def num_parameters(model: "PreTrainedModel") -> tuple[int, int]:
+    """Weights of a model as it is loaded: all, and those that train. Shared ones count once."""
+    if hasattr(model, "get_nb_trainable_parameters"):  # of an adapter's: it knows what lies packed in 4 bits
+        trainable, everything = model.get_nb_trainable_parameters()
+        return int(everything), int(trainable)
+    return int(model.num_parameters()), int(model.num_parameters(only_trainable=True))

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from spaces.reports import Progress, ReportFunction, Row, TrialReport
+from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
 from spaces.usage import TrialUsage, together
 from trainables.checkpoints import TrialDirectory
 from trainables.data.card import DataCard
 from trainables.devices import Precision, peak_flops
+from trainables.divergence import DivergenceGuard
 from trainables.flops import flops_per_token
 from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
 from trainables.pace import Pace
@@ -54,11 +55,14 @@ class ReportingCallback(TrainerCallback):
         evaluations_done: int,
         attempt: int,
         patience: Patience,
+        guard: DivergenceGuard,
         ranks: Ranks = ALONE,
     ) -> None:
         self._report = report
         self._ranks = ranks
         self._patience = patience
+        self._guard = guard
+        self._train_loss: float | None = None
         self._has_lost_patience = False
         self._log = log
         self._directory = directory
@@ -68,6 +72,7 @@ class ReportingCallback(TrainerCallback):
         self._evaluations = evaluations_done
         self._attempt = attempt
         self._evaluated_step = -1
+        self._latency_ms: float | None = None
         self._pending: TrialReport | None = None
         self.read_samples: Callable[[], Sequence[Mapping[str, str]]] = tuple
         """Gives what the model said in the last evaluation."""
@@ -117,6 +122,7 @@ class ReportingCallback(TrainerCallback):
         metrics = {_TRAIN_NAMES[name]: float(value) for name, value in (logs or {}).items() if name in _TRAIN_NAMES}
         if TRAIN_LOSS not in metrics:
             return
+        self._train_loss = metrics[TRAIN_LOSS]
         counts = self._counts(state)
         speed = self._pace.row(**counts)
         self._log.rows.append(
@@ -140,8 +146,14 @@ class ReportingCallback(TrainerCallback):
             if name.startswith("eval_") and name not in _SPEED_NAMES
         }
         seconds = named.pop("eval/runtime", 0.0)
+        examples_per_second = metrics.get("eval_samples_per_second")
+        self._latency_ms = 1000 / examples_per_second if examples_per_second else None
         if not math.isfinite(named[EVAL_LOSS]):
             raise diverged(EVAL_LOSS, named[EVAL_LOSS], step=state.global_step)
+        lost = self._guard.why_lost(train_loss=self._train_loss, eval_loss=named[EVAL_LOSS])
+        if lost is not None:
+            self._log.rows.append({**self._row(state), **named})  # no report: a lost trial has no value
+            raise TrialFailed(TrialFailure(kind="diverged", message=lost))
         named |= self._derived(named, card=self._card)
         self._evaluations += 1
         self._evaluated_step = state.global_step
@@ -174,6 +186,7 @@ class ReportingCallback(TrainerCallback):
         # Any checkpoint may be the best one in the end: each loads by itself.
         shutil.copytree(self._tokenizer_directory, folder, dirs_exist_ok=True)
         self._patience.save(folder)
+        self._guard.save(folder)
         self._send(self._directory.commit(folder, self._pending))
 
     def _log_and_save_with_evaluation(self, control: TrainerControl) -> None:
@@ -195,7 +208,13 @@ class ReportingCallback(TrainerCallback):
         }  # fmt: skip
 
     def _usage(self) -> TrialUsage:
-        speed = {"tokens_per_second": self._pace.tokens_per_second, "mfu": self._pace.mfu}
+        speed = {
+            "tokens_per_second": self._pace.tokens_per_second,
+            "mfu": self._pace.mfu,
+            "latency_ms": self._latency_ms,
+        }
+        if self._log.num_parameters is not None:
+            speed["parameters"], speed["trainable_parameters"] = self._log.num_parameters
         known = {name: value for name, value in speed.items() if value is not None}
         usage = together(self._ranks.gather(self._log.monitor.usage()))
         return self._log.batches.noted_in(replace(usage, **known))  # type: ignore[arg-type]  # floats

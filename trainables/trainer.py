@@ -23,9 +23,11 @@ from trainables.distributed import (
     num_real_examples,
     summed_over_ranks,
 )
+from trainables.handover import apply_hyperparameters, hyperparameters
 from trainables.layer_rates import split_by_layer
 from trainables.memory import is_out_of_memory, release_frames, smaller_evaluation
 from trainables.metrics import TRAIN_LOSS
+from trainables.mup import split_by_width
 from trainables.regularization import L1Penalty
 from trainables.sampling import resumable
 from trainables.tasks.padding import IGNORED_LABEL
@@ -64,12 +66,21 @@ class TrialTrainer(Trainer):
     """Replaces the random order of training examples."""
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """As transformers makes it, with a learning rate of its own for each layer where the spec wants that."""
+        """As transformers makes it, with learning rates by layer or by width where the spec wants them."""
         is_new = self.optimizer is None
         optimizer = super().create_optimizer(model)
         if is_new and self.layer_decay != 1:
             split_by_layer(optimizer, self.model if model is None else model, decay=self.layer_decay)
+        if is_new:
+            split_by_width(optimizer, self.model if model is None else model)
         return optimizer
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """As saved, but with this trial's own hyperparameters: the checkpoint may be another trial's."""
+        own = hyperparameters(self.optimizer) if checkpoint is not None else []
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None:
+            apply_hyperparameters(self.optimizer, self.lr_scheduler, own)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)

@@ -22,9 +22,10 @@ from trainables.distributed import (
     parameters_hash,
     prove_equal,
 )
+from trainables.divergence import DivergenceGuard
 from trainables.freezing import GradualUnfreezing
 from trainables.memory import Batches
-from trainables.models import build_model
+from trainables.models import build_model, num_parameters
 from trainables.preparation import PreparedData
 from trainables.ranks import ALONE, Ranks
 from trainables.reporting import ReportingCallback
@@ -68,12 +69,16 @@ def build_trainer(
     """The Trainer of one trial, model included."""
     task = TASKS[trial.task]
     model = build_model(task, trial.model, data=trial.data, card=data.card, tokenizer=data.tokenizer)
+    log.num_parameters = num_parameters(model)
     reporter = ReportingCallback(
         report, log=log, directory=directory, card=data.card, derived=task.derived_metrics,
         tokenizer_directory=data.directory / "tokenizer",
         evaluations_done=resume_from.report.progress.evaluation if resume_from else 0,
         attempt=directory.attempt if directory else 1,
         patience=patience_of(trial, resume_from=resume_from),
+        guard=DivergenceGuard(
+            trial.stopping.diverged_above, card=data.card, resume_from=resume_from.path if resume_from else None
+        ),
         ranks=ranks,
     )  # fmt: skip
     arguments = training_arguments(trial, output=output, batches=log.batches)

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spaces.reports import ReportFunction, Row, TrialFailed, TrialFailure
+from spaces.reports import ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
 from spaces.usage import TrialUsage
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig, TrialConfig
+from trainables.folds import TrialPart, parts_of
 from trainables.fresh_process import fresh_process_state
 from trainables.memory import Batches, is_out_of_memory, smaller_evaluation, smaller_micro_batch
 from trainables.monitor import Monitor
@@ -72,6 +73,7 @@ def run_trial(
 ) -> TrialOutcome:
     """Train `trial`, from its last checkpoint in `directory` if there is one.
 
+    A trial of several folds or seeds trains one after another, each from its own last checkpoint.
     With several `ranks` each of them makes this call; `report` is called on all, and only the first writes.
 
     A trial that goes on from a checkpoint first reports that checkpoint's evaluation again: the search may have
@@ -80,37 +82,79 @@ def run_trial(
     trials share a GPU: each counts its share of the energy. `batches` are those that an earlier attempt found to fit.
     """
     started = time.monotonic()
-    resume_from = directory.latest() if directory else None
+    seconds_before = 0.0
     rows: list[Row] = []
+    part: TrialPart | None = None
+    usage: TrialUsage | None = None
     try:
-        if resume_from is not None:
-            report(resume_from.reported_again(directory))
-            if resume_from.report.progress.is_final:
-                return TrialOutcome()
-        if isinstance(trial, CustomTrialConfig):
-            from trainables.custom import run_custom
-
-            with Monitor(before=_usage(resume_from), gpu_share=gpu_share) as monitor:
-                run_custom(
-                    trial, report, directory=directory if ranks.is_first else None, resume_from=resume_from,
-                    metric=metric, num_threads=num_threads, save_checkpoints=save_checkpoints, monitor=monitor,
+        for part in parts_of(trial, report, directory):
+            told = _LastUsage(part.report, usage)
+            resume_from = part.directory.latest() if part.directory else None
+            if resume_from is not None:
+                seconds_before += resume_from.report.seconds
+                told(resume_from.reported_again(part.directory))
+            if resume_from is None or not resume_from.report.progress.is_final:
+                rows.clear()
+                _train_part(
+                    part.trial, told, rows=rows, directory=part.directory, resume_from=resume_from, before=told.usage,
+                    save_checkpoints=save_checkpoints, num_threads=num_threads, gpu_share=gpu_share,
+                    cache_directory=cache_directory, on_progress=on_progress, metric=metric, ranks=ranks,
+                    batches=batches,
                 )  # fmt: skip
-        else:
-            _run_task(
-                trial, report, rows=rows, directory=directory, resume_from=resume_from,
-                save_checkpoints=save_checkpoints, num_threads=num_threads, gpu_share=gpu_share,
-                cache_directory=cache_directory, on_progress=on_progress, ranks=ranks, batches=batches,
-            )  # fmt: skip
+            usage = told.usage
     except (Exception, SystemExit) as error:  # a user's function may call sys.exit
         failure = error.failure if isinstance(error, TrialFailed) else classify(error)
-        seconds = time.monotonic() - started + (resume_from.report.seconds if resume_from else 0.0)
+        seconds = time.monotonic() - started + seconds_before
         retry_with = error.retry_with if isinstance(error, OutOfMemoryWithPeers) else None
-        return TrialOutcome(failure=replace(failure, seconds=seconds), rows=rows, retry_with=retry_with)
-    return TrialOutcome(rows=rows)
+        told_rows = part.rows_of_trial(rows) if part else rows
+        return TrialOutcome(failure=replace(failure, seconds=seconds), rows=told_rows, retry_with=retry_with)
+    return TrialOutcome(rows=part.rows_of_trial(rows) if part else rows)
 
 
-def _usage(checkpoint: Checkpoint | None) -> TrialUsage | None:
-    return checkpoint.report.usage if checkpoint else None
+class _LastUsage:
+    """Passes reports on and keeps what they say of the trial's usage: the next training counts on from there."""
+
+    def __init__(self, report: ReportFunction, usage: TrialUsage | None) -> None:
+        self._report = report
+        self.usage = usage
+
+    def __call__(self, report: TrialReport) -> None:
+        self.usage = report.usage or self.usage
+        self._report(report)
+
+
+def _train_part(
+    trial: TrialConfig | CustomTrialConfig,
+    report: ReportFunction,
+    *,
+    rows: list[Row],
+    directory: TrialDirectory | None,
+    resume_from: Checkpoint | None,
+    before: TrialUsage | None,
+    save_checkpoints: bool,
+    num_threads: int,
+    gpu_share: float,
+    cache_directory: Path | None,
+    on_progress: Callable[[str], None] | None,
+    metric: str | None,
+    ranks: Ranks,
+    batches: Batches | None,
+) -> None:
+    """One training to its end. `before` is what the trial has used until now."""
+    if isinstance(trial, CustomTrialConfig):
+        from trainables.custom import run_custom
+
+        with Monitor(before=before, gpu_share=gpu_share) as monitor:
+            run_custom(
+                trial, report, directory=directory if ranks.is_first else None, resume_from=resume_from,
+                metric=metric, num_threads=num_threads, save_checkpoints=save_checkpoints, monitor=monitor,
+            )  # fmt: skip
+        return
+    _run_task(
+        trial, report, rows=rows, directory=directory, resume_from=resume_from, before=before,
+        save_checkpoints=save_checkpoints, num_threads=num_threads, gpu_share=gpu_share,
+        cache_directory=cache_directory, on_progress=on_progress, ranks=ranks, batches=batches,
+    )  # fmt: skip
 
 
 def classify(error: BaseException) -> TrialFailure:
@@ -131,6 +175,7 @@ def _run_task(
     rows: list[Row],
     directory: TrialDirectory | None,
     resume_from: Checkpoint | None,
+    before: TrialUsage | None,
     save_checkpoints: bool,
     num_threads: int,
     gpu_share: float,
@@ -143,7 +188,6 @@ def _run_task(
     from trainables.preparation import prepare
     from trainables.trial_log import TrialLog
 
-    before = _usage(resume_from)
     if batches is not None:
         rows.append(batches.row(resume_from.report.progress if resume_from else None))
     telling = TrialLog(

@@ -23,6 +23,8 @@ class TrialLog:
     """How many examples at once: the spec's, or fewer once those did not fit into memory."""
     monitor: Monitor = field(default_factory=Monitor)
     """Measures memory, energy and power."""
+    num_parameters: tuple[int, int] | None = None
+    """Weights of the model: all, and those that train."""
     has_begun_a_step: bool = False
     """Whether the model itself fitted: only then can smaller batches help."""
 

@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from search.cli import cache, machine, rehearsing, results, running, specs
+from search.cli import cache, control, going_on, machine, presets, rehearsing, results, running, specs
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -22,7 +22,13 @@ app.command("run")(running.run)
 app.command("trial")(running.trial)
 app.command("rehearse")(rehearsing.rehearse)
 app.command("resume")(running.resume)
+app.command("retry")(going_on.retry)
+app.command("extend")(going_on.extend)
+app.command("fork")(going_on.fork)
+app.command("status")(control.status)
+app.command("stop")(control.stop)
 app.command("leaderboard")(results.leaderboard)
+app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
 app.add_typer(cache.app, name="cache")

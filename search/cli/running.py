@@ -13,6 +13,7 @@ from search.cli.specs import JsonOption, SetOption, SpecArgument
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from search.nested import NestedOutcome
     from search.run import SearchOutcome
 
 DirectoryArgument = Annotated[Path, typer.Argument(help="The search's folder.", show_default=False)]
@@ -33,25 +34,37 @@ def run(
 ) -> None:
     """Run a search."""
     from search.load import load_spec
+    from search.nested import is_nested, start_nested
     from search.plan import make_plan
     from search.run import start_search
 
     overrides = [*(set_ or ()), *([f"storage={json.dumps(storage)}"] if storage else ())]
     plan = make_plan(load_spec(spec, overrides=overrides))
-    console = _console(as_json)
-    with _stdout_for_json(as_json):
+    console = console_for(as_json)
+    if is_nested(plan.spec):
+        with stdout_for_json(as_json):
+            nested = start_nested(plan, address=address, console=console)
+        _finish_nested(nested, console, as_json=as_json)
+        return
+    with stdout_for_json(as_json):
         outcome = start_search(plan, address=address, console=console)
-    _finish(outcome, console, as_json=as_json)
+    finish(outcome, console, as_json=as_json)
 
 
 def resume(directory: DirectoryArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
     """Go on with a search that was interrupted or killed."""
+    from search.nested import SPEC_FILE, resume_nested
     from search.run import resume_search
 
-    console = _console(as_json)
-    with _stdout_for_json(as_json):
+    console = console_for(as_json)
+    if (directory / SPEC_FILE).is_file():
+        with stdout_for_json(as_json):
+            nested = resume_nested(directory, address=address, console=console)
+        _finish_nested(nested, console, as_json=as_json)
+        return
+    with stdout_for_json(as_json):
         outcome = resume_search(directory, address=address, console=console)
-    _finish(outcome, console, as_json=as_json)
+    finish(outcome, console, as_json=as_json)
 
 
 def trial(
@@ -63,26 +76,28 @@ def trial(
     """Run one trial here, without Ray: the spec as it stands, or a recorded trial again. `torchrun` works, too."""
     from search.single import run_single
 
-    with _stdout_for_json(as_json):
-        result = run_single(spec, overrides=set_ or (), number=number, console=_console(as_json))
+    with stdout_for_json(as_json):
+        result = run_single(spec, overrides=set_ or (), number=number, console=console_for(as_json))
     if as_json and result["rank"] == 0:
         typer.echo(json.dumps(result))
     if result["state"] != "COMPLETE":
         raise typer.Exit(EXIT_NO_TRIAL)
 
 
-def _console(as_json: bool) -> "Console":
+def console_for(as_json: bool) -> "Console":
+    """Where a command speaks to a person."""
     from search.cli.screen import screen
 
     return screen(stderr=as_json)
 
 
-def _stdout_for_json(as_json: bool) -> contextlib.AbstractContextManager[object]:
+def stdout_for_json(as_json: bool) -> contextlib.AbstractContextManager[object]:
     """With `--json`, what libraries print goes to standard error: standard output has one document and no more."""
     return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
 
 
-def _finish(outcome: "SearchOutcome", console: "Console", *, as_json: bool) -> None:
+def finish(outcome: "SearchOutcome", console: "Console", *, as_json: bool) -> None:
+    """The last words of a command that searches, and its exit code."""
     from search.closing import closing_text
 
     if as_json:
@@ -95,6 +110,19 @@ def _finish(outcome: "SearchOutcome", console: "Console", *, as_json: bool) -> N
         raise typer.Exit(EXIT_NO_TRIAL)
 
 
+def _finish_nested(outcome: "NestedOutcome", console: "Console", *, as_json: bool) -> None:
+    from search.nested_text import nested_text
+
+    if as_json:
+        typer.echo(json.dumps(outcome.to_json()))
+    else:
+        console.print(nested_text(outcome), highlight=False, soft_wrap=True)
+    if outcome.was_interrupted:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if outcome.value is None:
+        raise typer.Exit(EXIT_NO_TRIAL)
+
+
 def _as_json(outcome: "SearchOutcome") -> dict[str, Any]:
     from analysis.leaderboard import leaderboard
 
@@ -103,6 +131,7 @@ def _as_json(outcome: "SearchOutcome") -> dict[str, Any]:
         "name": record.name,
         "directory": str(record.directory),
         "interrupted": outcome.was_interrupted,
+        "ended_by": record.ended_by,
         "counts": {state: record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING")},
         "metric": record.metric,
         "mode": record.mode,

@@ -10,6 +10,9 @@ import typer
 from spaces.errors import SpecError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from search.budget import Limit
     from search.plan import Plan
     from search.probe import Probe
 
@@ -67,20 +70,52 @@ def check(
     from search.plan_text import plan_facts, plan_text
 
     plan = make_plan(load_spec(spec, overrides=set_ or ()))
+    learned = _learned(plan)
     if as_json:
-        facts = plan_facts(plan)
+        facts = plan_facts(plan) | {"warm_start": learned}
         if probe:
-            facts["probe"] = _probe(plan).to_json()
+            facts["probe"] = (found := _probe(plan)).to_json()
+            facts["probe"]["affordable_trials"] = _affordable(plan, found)
         typer.echo(json.dumps(facts, indent=2))
         return
     from search.cli.screen import screen
 
     screen().print(plan_text(plan), highlight=False, soft_wrap=True)
+    for words in learned:
+        screen().print(f"learns from {words}", highlight=False, soft_wrap=True)
     if probe:
+        from search.budget_text import affordable_text
         from search.probe_text import probe_text
 
-        found = probe_text(_probe(plan), currency=plan.spec.resources.currency)
-        screen().print("", found, highlight=False, soft_wrap=True)
+        probed = _probe(plan)
+        found_text = probe_text(probed, currency=plan.spec.resources.currency)
+        screen().print("", found_text, highlight=False, soft_wrap=True)
+        affords = affordable_text(
+            _affordable(plan, probed), plan.spec.search.budget, num_trials=plan.num_trials,
+            currency=plan.spec.resources.currency,
+        )  # fmt: skip
+        if affords:
+            screen().print(affords, highlight=False, soft_wrap=True)
+
+
+def _learned(plan: "Plan") -> list[str]:
+    """What the search would learn from others; looking there costs a second, so only when it is asked for."""
+    if not plan.spec.search.warm_start:
+        return []
+    from search.inheritance import find_inheritance
+
+    return list(find_inheritance(plan).words)
+
+
+def _affordable(plan: "Plan", probe: "Probe") -> "Mapping[Limit, int]":
+    from search.budget_text import affordable_trials
+
+    return affordable_trials(
+        plan.spec.search.budget,
+        plan.spec.resources,
+        trial_seconds=probe.trials[0].trial_seconds,
+        num_parallel=probe.concurrent_trials,
+    )
 
 
 def _probe(plan: "Plan") -> "Probe":

@@ -31,12 +31,12 @@ def heavy_imports(code: str, folder: Path) -> set[str]:
 def test_help_names_every_command(tunesmith: Run) -> None:
     done = tunesmith("--help")
     assert done.returncode == 0
-    for command in ("init", "check", "run", "trial", "resume", "leaderboard", "schema", "doctor", "cache"):
+    for command in ("init", "check", "run", "trial", "resume", "leaderboard", "presets", "schema", "doctor", "cache"):
         assert f" {command} " in done.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["init", "check", "run", "trial", "resume", "leaderboard", "schema", "doctor", "cache"]
+    "command", ["init", "check", "run", "trial", "resume", "leaderboard", "presets", "schema", "doctor", "cache"]
 )
 def test_every_command_explains_itself(command: str) -> None:
     from typer.testing import CliRunner

@@ -45,7 +45,7 @@ def test_an_early_stopped_trial_is_told_pruned_with_all_its_values(study: optuna
     ledger.ask()
     for step, value in [(1, 0.3), (2, 0.5)]:
         ledger.report(0, _report(step, loss=value))
-    ledger.finish(0, state="PRUNED", value=0.5, result={})
+    ledger.finish(0, state="PRUNED", values=[0.5], result={})
     trial = study.trials[0]
     assert trial.state == TrialState.PRUNED
     assert trial.intermediate_values == {1: 0.3, 2: 0.5}
@@ -55,7 +55,7 @@ def test_a_failed_trial_has_no_value_and_keeps_its_reason(study: optuna.Study) -
     ledger = _ledger(study)
     ledger.ask()
     ledger.report(0, _report(1, loss=0.3))
-    ledger.finish(0, state="FAIL", value=None, result={"error": "train/loss became nan at step 4"})
+    ledger.finish(0, state="FAIL", values=None, result={"error": "train/loss became nan at step 4"})
     trial = study.trials[0]
     assert (trial.state, trial.value) == (TrialState.FAIL, None)
     assert trial.user_attrs["result"]["error"] == "train/loss became nan at step 4"
@@ -80,10 +80,10 @@ def test_an_evaluation_that_comes_again_changes_nothing(study: optuna.Study) -> 
 def test_what_an_interrupted_session_left_running_is_found_and_can_be_finished(study: optuna.Study) -> None:
     first = _ledger(study)
     proposals = [first.ask(), first.ask()]
-    first.finish(0, state="COMPLETE", value=1.0, result={})
+    first.finish(0, state="COMPLETE", values=[1.0], result={})
     again = _ledger(study)
     assert again.unfinished() == [proposals[1]]
-    again.finish(1, state="COMPLETE", value=2.0, result={})
+    again.finish(1, state="COMPLETE", values=[2.0], result={})
     assert again.unfinished() == []
     assert study.best_trial.number == 1
 

@@ -15,6 +15,7 @@ from search.recorder import Recorder
 from search.samplers import SAMPLERS
 from search.spec import AlgorithmConfig, SearchSpec
 from search.tracker import NullTracker, Row
+from spaces.objectives import Objective
 from spaces.reports import Progress, TrialFailure, TrialReport
 from spaces.space import Space
 from spaces.usage import TrialUsage
@@ -56,8 +57,7 @@ class Session:
             Ledger(study, proposer=proposer, metric="loss", step_of=lambda progress: progress.step),
             self.tracker,
             SearchProgress(metric="loss", mode="min", num_trials=9, console=Console(file=io.StringIO())),
-            metric="loss",
-            mode="min",
+            objectives=[Objective(name="loss", mode="min")],
             keep_checkpoints=keep,
             is_at_end=lambda progress: progress.step >= 9,
             document_of=lambda proposal: SPACE.apply(proposal.assignment),

@@ -12,6 +12,7 @@ from conftest import Run, command
 from analysis.records import read_records
 from search import repeats
 from search.algorithms import AlgorithmConfig
+from search.budget import BudgetConfig
 from search.ledger import Ledger
 from search.rehearse import Rehearsal, Script, rehearse
 from search.repeats import Repeats
@@ -92,7 +93,7 @@ def test_a_rehearsal_proposes_what_the_ledger_of_a_search_proposes(name: str) ->
         assert proposal is not None
         proposed.append(proposal.assignment)
         value = _curve(_x(proposal.assignment)).values[-1]
-        ledger.finish(proposal.number, state="COMPLETE", value=value, result={})
+        ledger.finish(proposal.number, state="COMPLETE", values=None if value is None else [value], result={})
     assert [trial.params for trial in _play(name, trials=trials).trials] == proposed
 
 
@@ -226,3 +227,29 @@ def test_a_real_search_with_one_worker_runs_as_it_was_rehearsed_and_becomes_a_ta
     again = tunesmith("rehearse", "--from", "searches/walk", "--repeat", "2", "--algorithm", "random")
     assert again.returncode == 0, again.stderr
     assert "stopped early and are taken to stay as they were" in " ".join(again.stdout.split())
+
+
+def _budgeted(budget: dict[str, Any], *, parallel: int = 1) -> Rehearsal:
+    script = Script(
+        space=SPACE, algorithm=AlgorithmConfig(name="grid"), num_trials=11, budget=BudgetConfig.model_validate(budget)
+    )
+    return rehearse(script, _table(), repeat=0, seed=0, num_parallel=parallel)
+
+
+def test_a_rehearsal_starts_no_trial_that_cannot_finish_in_its_simulated_time() -> None:
+    # Trials take 4, 4.4, 4.8, 5.2 seconds ...: 13.2 are gone after three, and five more are expected for a fourth.
+    played = _budgeted({"time": 18})
+    assert [round(trial.time, 1) for trial in played.trials] == [4.0, 8.4, 13.2]
+    assert len(_budgeted({"time": 19}).trials) == 4
+    assert len(_budgeted({"time": 18}, parallel=2).trials) > len(played.trials)
+
+
+def test_a_rehearsal_ends_at_its_target_and_on_its_plateau() -> None:
+    assert len(_budgeted({"target": 0.36}).trials) == 3  # 0.55, 0.45, 0.35
+    assert len(_budgeted({"plateau": {"trials": 3}}).trials) == 4 + 3  # the fourth is the best
+
+
+def test_a_time_that_is_over_leaves_what_runs_unfinished() -> None:
+    played = _budgeted({"time": 5}, parallel=2)
+    assert [trial.number for trial in played.trials] == [0, 1]
+    assert _budgeted({"time": 4.2}, parallel=2).trials[-1].number == 0

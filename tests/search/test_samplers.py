@@ -54,7 +54,7 @@ def _run(ledger: Ledger, number: int) -> list[dict[str, Any]]:
     for proposal in itertools.islice(iter(ledger.ask, None), number):
         assert proposal is not None
         found.append(proposal.assignment)
-        ledger.finish(proposal.number, state="COMPLETE", value=abs(proposal.assignment["a.lr"] - 0.01), result={})  # type: ignore[operator,arg-type]  # a number
+        ledger.finish(proposal.number, state="COMPLETE", values=[abs(proposal.assignment["a.lr"] - 0.01)], result={})  # type: ignore[operator,arg-type]  # a number
     return found
 
 
@@ -136,7 +136,7 @@ def test_tpe_suggests_nearer_to_the_optimum_than_random() -> None:
                 proposal = ledger.ask()
                 assert proposal is not None
                 distance = abs(math.log10(proposal.assignment["a.lr"]) + 2)  # type: ignore[arg-type]  # a number
-                ledger.finish(proposal.number, state="COMPLETE", value=distance, result={})
+                ledger.finish(proposal.number, state="COMPLETE", values=[distance], result={})
                 found.append(distance)
         return statistics.mean(found[20:40] + found[60:80] + found[100:120] + found[140:160] + found[180:])
 
@@ -154,9 +154,9 @@ def test_a_region_that_fails_is_left_alone(name: str) -> None:
         rate = float(proposal.assignment["a.lr"])  # type: ignore[arg-type]  # a number
         failed.append(rate > 1e-2)
         if failed[-1]:
-            ledger.finish(proposal.number, state="FAIL", value=None, result={})
+            ledger.finish(proposal.number, state="FAIL", values=None, result={})
         else:
-            ledger.finish(proposal.number, state="COMPLETE", value=-math.log10(rate), result={})
+            ledger.finish(proposal.number, state="COMPLETE", values=[-math.log10(rate)], result={})
     assert sum(failed[8:]) <= 4
     assert [trial.state.name == "FAIL" for trial in ledger._study.trials] == failed
 

@@ -58,7 +58,7 @@ def cache_entries() -> list[CacheEntry]:
         for root in (data, data.with_name("models"))
         if root.is_dir()
         for folder in root.iterdir()
-        if folder.is_dir() and (entry := _entry(folder)) is not None
+        if folder.suffix != ".lock" and folder.is_dir() and (entry := _entry(folder)) is not None
     ]
     return sorted(found, key=lambda entry: entry.last_used, reverse=True)
 

@@ -58,17 +58,23 @@ def split_by_time(times: "np.ndarray", *, validation: float, test: float) -> Spl
 def split_by_hash(texts: Iterable[str], *, validation: float, test: float, seed: int) -> SplitIndices:
     """By a hash of the text alone: a document stays in its part when others come or go, and so do its copies."""
     import numpy as np
-    import xxhash
 
-    scale = 2.0**-64
-    places = np.fromiter(
-        (xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass"), seed) * scale for text in texts), float
-    )
+    places = hash_places(texts, seed=seed)
     found = _indices(np.where(places < test, 2, np.where(places < test + validation, 1, 0)))
     for part, share in (("train", 1.0), ("validation", validation), ("test", test)):
         if share > 0 and not len(getattr(found, part)):
             raise SpecError(f"the hash gives {part} no document: there are too few.", path="data.splits")
     return found
+
+
+def hash_places(texts: Iterable[str], *, seed: int) -> "np.ndarray":
+    """A number from 0 to below 1 for each text, spread evenly."""
+    import numpy as np
+    import xxhash
+
+    # 53 bits: as a double, all 64 may round up to 1.
+    digests = (xxhash.xxh64_intdigest(text.encode("utf-8", "surrogatepass"), seed) >> 11 for text in texts)
+    return np.fromiter((digest * 2.0**-53 for digest in digests), float)
 
 
 def _indices(part_of: "np.ndarray") -> SplitIndices:

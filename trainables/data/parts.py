@@ -17,6 +17,7 @@ from trainables.data.cleaning import Cleaner, StepCount
 from trainables.data.columns import Column, class_column, split_columns
 from trainables.data.files import PART_NAMES
 from trainables.data.fingerprints import stratified
+from trainables.data.folds import group_fold, hash_fold, random_fold, time_fold
 from trainables.data.kept_together import split_by_group, split_by_hash, split_by_time
 from trainables.data.leakage import Leakage, find_leakage
 from trainables.data.mixture import drawn_to_size, mixture_sizes
@@ -25,6 +26,7 @@ from trainables.data.sources import Documents, load_documents, sort_labels
 from trainables.data.splits import SplitIndices, draw_indices, split_indices
 from trainables.data.steps import step
 from trainables.data.texts import whole_texts
+from trainables.fold_sections import FoldConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,15 +90,59 @@ def load_parts(data: DataConfig, columns: Sequence[Column], *, scratch: Path, on
 def _split(documents: Documents, columns: Sequence[Column], data: DataConfig, *, total: int) -> "dict[str, Dataset]":
     """Documents of each part: the source's own parts as they are, the missing ones taken from train."""
     given = dict(documents.parts)
+    for part, fold in (("validation", data.splits.fold), ("test", data.splits.test_fold)):
+        if fold is not None and part in given:
+            raise SpecError(
+                f"the folds of a cross-validation are made of train, but the source brings its own {part} part: give "
+                "those documents to train, or leave the cross-validation out.",
+                path="data.source",
+            )
     if data.max_documents is not None:
         own = sum(map(len, given.values()))
         given = _draw(given, limit=max(1, round(data.max_documents * own / total)), seed=data.splits.seed)
     train = given.pop("train")
     shares = {part: 0.0 if part in given else getattr(data.splits, part) for part in ("validation", "test")}
-    indices = _indices(train, columns, data, shares=shares)
+    indices = _folded(train, columns, data, shares=shares)
     drawn = {"train": indices.train, "validation": indices.validation, "test": indices.test}
     taken = {part: train.select(chosen) for part, chosen in drawn.items() if len(chosen)}
     return {part: (taken | given)[part] for part in PART_NAMES if part in taken | given}
+
+
+def _folded(train: "Dataset", columns: Sequence[Column], data: DataConfig, *, shares: dict[str, float]) -> SplitIndices:
+    """The parts, where folds of a cross-validation take the place of shares."""
+    import numpy as np
+
+    fold, test_fold = data.splits.fold, data.splits.test_fold
+    if test_fold is not None:
+        rest, test = _halves(train, columns, data, test_fold)
+    elif fold is not None:
+        drawn = _indices(train, columns, data, shares=shares | {"validation": 0.0})
+        rest, test = drawn.train, drawn.test
+    else:
+        return _indices(train, columns, data, shares=shares)
+    left = train.select(rest)
+    if fold is not None:
+        kept, held_out = _halves(left, columns, data, fold)
+    else:
+        inner = _indices(left, columns, data, shares=shares | {"test": 0.0})
+        kept, held_out = inner.train, inner.validation
+    rest = np.asarray(rest)
+    return SplitIndices(train=rest[kept], validation=rest[held_out], test=test)
+
+
+def _halves(
+    rows: "Dataset", columns: Sequence[Column], data: DataConfig, fold: FoldConfig
+) -> "tuple[np.ndarray, np.ndarray]":
+    by, seed = data.splits.by, data.splits.seed + fold.repeat
+    if by == "group":
+        return group_fold(_column(rows, "splits.group"), index=fold.index, of=fold.of, seed=seed)
+    if by == "time":
+        return time_fold(_column(rows, "splits.time"), index=fold.index, of=fold.of)
+    if by == "hash":
+        return hash_fold(whole_texts(rows, columns), index=fold.index, of=fold.of, seed=seed)
+    classes = class_column(columns)
+    labels = _column(rows, classes.role) if classes is not None and stratified(data, columns) else None
+    return random_fold(len(rows), index=fold.index, of=fold.of, seed=seed, labels=labels)
 
 
 def _indices(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitIndices:
-    """Positions of documents, ascending. Every document is in exactly one part."""
+    """Positions of documents, ascending. No document is in two parts; in a fold by time, later ones are in none."""
 
     train: "np.ndarray"
     """Documents that are trained on."""

@@ -89,6 +89,8 @@ CHANGES = {
     "splits.time": _within("splits", "time", "written", "printed", by="time"),
     "splits.stratify": _within("splits", "stratify", True, False, task=CLASSIFY),
     "splits.seed": _within("splits", "seed", 0, 1),
+    "splits.fold": _within("splits", "fold", {"index": 0, "of": 3}, {"index": 1, "of": 3}),
+    "splits.test_fold": _within("splits", "test_fold", {"index": 0, "of": 3}, {"index": 1, "of": 3}),
     "tokenizer.train": _within("tokenizer", "train", "bpe", "unigram"),
     "tokenizer.vocab_size": _within("tokenizer", "vocab_size", 400, 500, train="bpe"),
     "tokenizer.lowercase": _within("tokenizer", "lowercase", False, True, train="bpe"),

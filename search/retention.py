@@ -1,0 +1,133 @@
+"""Which checkpoints of a search stay: those of the best trials, of what may be retried, and of what runs.
+
+A loser's checkpoints are removed when its trial ends. What runs owns its files (see `continuations.py`), so nothing
+that is removed here is ever missed. Knows no study and no trial that runs but by its number.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from analysis.records import SearchFiles, SearchRecord, TrialState
+from search.pins import is_pinned
+from spaces.reports import FailureKind
+from trainables.metrics import Mode
+
+_WORTH_RETRYING: tuple[FailureKind, ...] = ("lost", "error", "out_of_memory")
+"""A configuration that diverged would diverge again."""
+
+
+class Retention:
+    """Keeps the books of all checkpoints of one search, and removes files."""
+
+    def __init__(
+        self, files: SearchFiles, *, keep: int, mode: Mode, record: SearchRecord, max_bytes: float | None = None
+    ) -> None:
+        self._files = files
+        self._keep = keep
+        self._sign = 1.0 if mode == "min" else -1.0
+        self._max_bytes = max_bytes
+        with_checkpoint = [trial for trial in record.current if trial.checkpoint]
+        self._best = sorted(
+            (self._sign * trial.value, trial.number)
+            for trial in with_checkpoint
+            if trial.value is not None and files.trial(trial.number).checkpoints.is_dir()
+        )
+        self._retriable = [trial.number for trial in with_checkpoint if trial.state == "FAIL"]
+        self._doomed: list[int] = []
+        self._sizes: dict[int, int] = {}
+        self._largest = 0
+        for number in (*self.kept, *(trial.number for trial in record.trials if trial.state == "RUNNING")):
+            self.saved(number, self._files.trial(number).checkpoints)
+        self._free_losers()
+
+    @property
+    def kept(self) -> set[int]:
+        """Trials that ended and whose checkpoints are there."""
+        return {number for _, number in self._best} | set(self._retriable)
+
+    @property
+    def used_bytes(self) -> int:
+        """What all checkpoints take."""
+        return sum(self._sizes.values())
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another trial's checkpoints fit below the limit, as large as the largest so far."""
+        return self._max_bytes is None or self.used_bytes + self._largest <= self._max_bytes
+
+    def saved(self, number: int, checkpoint: Path) -> None:
+        """Trial `number`, which runs, has saved `checkpoint`, in place of an earlier one."""
+        self._sizes[number] = size_of(checkpoint)
+        self._largest = max(self._largest, self._sizes[number])
+        self._keep_to_limit()
+
+    def ended(
+        self, number: int, state: TrialState, *, value: float | None, failure: FailureKind | None, has_checkpoint: bool
+    ) -> bool:
+        """Decide whose checkpoints need not stay now that trial `number` has ended. Gives whether its own do.
+
+        Nothing is removed before `sweep`: until the study knows of the end, the trial may have to go on.
+        """
+        if state == "COMPLETE" and value is not None:
+            self._best.append((self._sign * value, number))
+            self._best.sort()
+        elif failure in _WORTH_RETRYING and has_checkpoint:
+            self._retriable.append(number)
+        else:
+            self._doomed.append(number)
+        return number in {kept for _, kept in self._best[: self._keep]} | set(self._retriable)
+
+    def sweep(self) -> None:
+        """Remove what was decided on."""
+        for number in self._doomed:
+            self._free(number)
+        self._doomed.clear()
+        self._free_losers()
+
+    def clean_up(self, record: SearchRecord) -> None:
+        """Remove what interrupted sessions left: checkpoints that should be gone, folders of trials that never were."""
+        running = {trial.number for trial in record.trials if trial.state == "RUNNING"}
+        for path in (self._files.path / "trials").glob("*"):
+            if not path.name.isdecimal():
+                continue
+            number = int(path.name)
+            if number >= len(record.trials):
+                shutil.rmtree(path, ignore_errors=True)
+            elif number not in running | self.kept:
+                self._free(number)
+
+    def _free_losers(self) -> None:
+        for _, loser in self._best[self._keep :]:
+            self._free(loser)
+        del self._best[self._keep :]
+        self._keep_to_limit()
+
+    def _keep_to_limit(self) -> None:
+        """Below the limit again, as far as that goes without touching what runs or the best of all."""
+        while self._max_bytes is not None and self.used_bytes > self._max_bytes:
+            if self._retriable:
+                self._free(self._retriable.pop(0))
+            elif len(self._best) > 1:
+                self._free(self._best.pop()[1])
+            else:
+                return
+
+    def _free(self, number: int) -> None:
+        self._sizes.pop(number, None)
+        if is_pinned(self._files.trial(number).path):
+            return  # it counts no longer as this search's, but another one still starts from it
+        shutil.rmtree(self._files.trial(number).checkpoints, ignore_errors=True)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below `folder`; a file that has two names there counts once."""
+    seen: dict[tuple[int, int], int] = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                status = os.lstat(os.path.join(place, name))  # noqa: PTH118  # half the time, for many small files
+            except FileNotFoundError:  # a trial that runs has replaced it
+                continue
+            seen[status.st_dev, status.st_ino] = status.st_size
+    return sum(seen.values())

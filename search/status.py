@@ -1,0 +1,155 @@
+"""How far a search is, read from its folder; and stopping it, or one of its trials, from outside. Knows no ray."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from analysis.leaderboard import show_metric
+from analysis.records import SearchFiles, SearchRecord, TrialRecord, read_records
+from search.control import ask_to_stop, is_conducted, wait_until_ended
+from search.retention import size_of
+from search.units import show_bytes, show_seconds
+from spaces.errors import SpecError
+
+_LOOK_EVERY_SECONDS = 0.5
+_SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiskUse:
+    """What a search takes on disk."""
+
+    checkpoints: int
+    """Bytes of all checkpoints."""
+    total: int
+    """Bytes of its whole folder."""
+
+    @staticmethod
+    def of(files: SearchFiles) -> "DiskUse":
+        """Measured now, by the sizes of files."""
+        folders = (files.path / "trials").glob("*/checkpoints")
+        return DiskUse(checkpoints=sum(size_of(folder) for folder in folders), total=size_of(files.path))
+
+    def __str__(self) -> str:
+        return f"{show_bytes(self.total)}, of which checkpoints {show_bytes(self.checkpoints)}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """A search at one moment."""
+
+    record: SearchRecord
+    """All trials."""
+    is_running: bool
+    """Whether a process conducts it."""
+    disk: DiskUse
+    """What it takes."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The documented form of `status --json`."""
+        record = self.record
+        return {
+            "name": record.name,
+            "directory": str(record.directory),
+            "running": self.is_running,
+            "counts": {state: record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING")},
+            "trials": record.num_planned,
+            "best": None if record.best is None else {"number": record.best.number, "value": record.best.value},
+            "seconds": record.seconds,
+            "gpu_hours": sum((trial.gpu_hours or 0.0) * trial.own_share for trial in record.trials),
+            "energy_wh": sum((trial.usage.energy_wh or 0.0) * trial.own_share for trial in record.trials),
+            "cost": sum((trial.cost or 0.0) * trial.own_share for trial in record.trials),
+            "ended_by": record.ended_by,
+            "disk_bytes": self.disk.total,
+            "checkpoint_bytes": self.disk.checkpoints,
+        }
+
+    def text(self) -> RenderableType:
+        """For a person."""
+        record, facts = self.record, self.to_json()
+        lines = Table.grid(padding=(0, 2))
+        lines.add_column(style="bold", no_wrap=True)
+        lines.add_column(overflow="fold")
+        lines.add_row(record.name, _state(self))
+        words = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "unfinished"}
+        counted = ", ".join(f"{facts['counts'][state]} {word}" for state, word in words.items())
+        lines.add_row("trials", f"{counted}, of {record.num_planned}")
+        if record.best is not None and record.best.value is not None:
+            lines.add_row("best", f"trial {record.best.number}, {record.metric} {show_metric(record.best.value)}")
+        lines.add_row("time", show_seconds(record.seconds))
+        lines.add_row("disk", str(self.disk))
+        unfinished = [_line(trial, record) for trial in record.current if trial.state == "RUNNING"]
+        return Group(lines, *(Text(line) for line in ["", *unfinished[:_SHOWN]] if unfinished))
+
+
+def read_status(directory: Path) -> Status:
+    """The status of the search in `directory`.
+
+    Raises:
+        SpecError: it is no search.
+    """
+    files = SearchFiles(directory.expanduser().resolve())
+    record = read_records(files.path)
+    return Status(record=record, is_running=is_conducted(files), disk=DiskUse.of(files))
+
+
+def stop_search(directory: Path, *, answer_seconds: float, wait_seconds: float) -> str:
+    """Stop the search in `directory` in order. Gives what happened, for a person.
+
+    Raises:
+        SpecError: it does not run, or does not answer.
+    """
+    files = _files(directory)
+    ask_to_stop(files, trial=None, timeout_seconds=answer_seconds)
+    if not wait_until_ended(files, timeout_seconds=wait_seconds):
+        return f"asked: it stops when what is in flight has ended; after {wait_seconds:g} s it has not yet."
+    unfinished = read_records(files.path).count("RUNNING")
+    return f"stopped, {unfinished} trials unfinished. Go on:  tunesmith resume {directory}"
+
+
+def stop_trial(directory: Path, number: int, *, answer_seconds: float, wait_seconds: float) -> str:
+    """Stop one trial at its next evaluation; it counts as stopped early. Gives what happened, for a person.
+
+    Raises:
+        SpecError: it does not run, or the search does not.
+    """
+    files = _files(directory)
+    if not ask_to_stop(files, trial=number, timeout_seconds=answer_seconds):
+        running = [str(trial.number) for trial in read_records(files.path).current if trial.state == "RUNNING"]
+        raise SpecError(f"trial {number} does not run at this moment. Running: {', '.join(running) or 'none'}.")
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        trial = read_records(files.path).trials[number]
+        if trial.state != "RUNNING":
+            value = "" if trial.last_value is None else f" at {show_metric(trial.last_value)}"
+            return (
+                f"trial {number} has stopped{value}." if trial.stopped_by else f"trial {number} had just ended{value}."
+            )
+        if time.monotonic() > deadline:
+            return f"asked: trial {number} stops at its next evaluation; after {wait_seconds:g} s there was none yet."
+        time.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _files(directory: Path) -> SearchFiles:
+    files = SearchFiles(directory.expanduser().resolve())
+    if not files.study.is_file():
+        raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.")
+    return files
+
+
+def _state(status: Status) -> str:
+    if status.is_running:
+        return "running"
+    if status.record.ended_by:
+        return f"ended by {status.record.ended_by}"
+    return "interrupted" if status.record.count("RUNNING") else "not running"
+
+
+def _line(trial: TrialRecord, record: SearchRecord) -> str:
+    value = "no evaluation yet" if trial.last_value is None else f"{record.metric} {show_metric(trial.last_value)}"
+    return f"trial {trial.number}: {len(trial.intermediate)} evaluations, {value}"

@@ -1,0 +1,48 @@
+"""Comparisons on the same folds, against what is known of them."""
+
+import random
+import statistics
+
+import pytest
+import scipy.stats
+
+from analysis.statistics import Spread, corrected_interval, corrected_t, wilcoxon
+
+DIFFERENCES = [0.03, 0.01, 0.05, 0.02, 0.04]
+
+
+def test_without_shared_training_data_it_is_the_paired_t_test() -> None:
+    expected = scipy.stats.ttest_1samp(DIFFERENCES, 0.0, alternative="greater").pvalue
+    assert corrected_t(DIFFERENCES, test_share=0.0) == pytest.approx(expected)
+
+
+def test_shared_training_data_makes_a_difference_less_certain() -> None:
+    # Nadeau and Bengio: the variance of the mean is (1/5 + 1/4) of that of a difference, for five folds.
+    t = statistics.mean(DIFFERENCES) / (statistics.stdev(DIFFERENCES) * (1 / 5 + 1 / 4) ** 0.5)
+    assert corrected_t(DIFFERENCES, test_share=1 / 4) == pytest.approx(scipy.stats.t.sf(t, 4))
+
+
+def test_one_difference_is_judged_by_the_spread_of_others() -> None:
+    assert corrected_t([0.1], test_share=0.25) is None
+    spread = Spread(variance=0.01**2, degrees=4)
+    assert corrected_t([0.1], test_share=0.25, spread=spread) < 0.001
+    assert corrected_t([0.01], test_share=0.25, spread=spread) > 0.1
+
+
+def test_equal_values_differ_by_nothing() -> None:
+    assert corrected_t([0.0, 0.0, 0.0], test_share=0.25) == 1.0
+    assert wilcoxon([0.0, 0.0, 0.0]) == 1.0
+
+
+def test_ranks_need_five_folds_to_be_sure_at_five_percent() -> None:
+    assert wilcoxon([0.1, 0.2, 0.3, 0.4]) == pytest.approx(1 / 16)
+    assert wilcoxon([0.1, 0.2, 0.3, 0.4, 0.5]) == pytest.approx(1 / 32)
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
+    generator = random.Random(1)
+    covered = 0
+    for _ in range(400):
+        low, high = corrected_interval([generator.gauss(5.0, 1.0) for _ in range(5)], test_share=0.0)
+        covered += low <= 5.0 <= high
+    assert 0.91 <= covered / 400 <= 0.98

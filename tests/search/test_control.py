@@ -1,0 +1,91 @@
+"""Asking a search to stop from another process. A thread stands in for the other process; the lock is real."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import pytest
+
+from analysis.records import SearchFiles
+from search.control import ControlDesk, ask_to_stop, is_conducted
+from spaces.errors import SpecError
+
+
+class Conductor(threading.Thread):
+    """Holds the lock and looks at its desk, as a search does, until it is asked to stop."""
+
+    def __init__(self, files: SearchFiles, *, running: tuple[int, ...] = (), answers: bool = True) -> None:
+        super().__init__(daemon=True)
+        self.lock = filelock.FileLock(files.lock, thread_local=False)
+        self.lock.acquire()
+        self.desk = ControlDesk(files)
+        self.running = running
+        self.answers = answers
+        self.stopped: list[int] = []
+        self.is_over = threading.Event()
+
+    def run(self) -> None:
+        while not self.is_over.is_set():
+            if self.answers and self.desk.is_asked_to_stop(self._stop_trial):
+                self.is_over.set()
+            time.sleep(0.02)
+        self.lock.release()
+
+    def _stop_trial(self, number: int) -> bool:
+        self.stopped.append(number)
+        return number in self.running
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> SearchFiles:
+    return SearchFiles(tmp_path)
+
+
+@pytest.fixture
+def conductor(files: SearchFiles) -> Iterator[Conductor]:
+    found = Conductor(files, running=(3,))
+    found.start()
+    yield found
+    found.is_over.set()
+    found.join()
+
+
+def test_a_search_that_is_asked_to_stop_answers_and_stops(files: SearchFiles, conductor: Conductor) -> None:
+    assert is_conducted(files)
+    assert ask_to_stop(files, trial=None, timeout_seconds=10)
+    conductor.join(10)
+    assert not is_conducted(files)
+
+
+def test_a_trial_that_runs_is_stopped_and_the_search_goes_on(files: SearchFiles, conductor: Conductor) -> None:
+    assert ask_to_stop(files, trial=3, timeout_seconds=10)
+    assert conductor.stopped == [3]
+    assert conductor.is_alive()
+
+
+def test_a_trial_that_does_not_run_is_refused(files: SearchFiles, conductor: Conductor) -> None:
+    assert not ask_to_stop(files, trial=4, timeout_seconds=10)
+
+
+def test_nobody_is_asked_where_nobody_conducts(files: SearchFiles) -> None:
+    with pytest.raises(SpecError, match="nothing to stop"):
+        ask_to_stop(files, trial=None, timeout_seconds=10)
+    assert not files.control.exists()
+
+
+def test_a_search_that_does_not_answer_is_named_and_not_stopped_later(files: SearchFiles) -> None:
+    deaf = Conductor(files, answers=False)
+    deaf.start()
+    with pytest.raises(SpecError, match="did not answer within"):
+        ask_to_stop(files, trial=None, timeout_seconds=0.2)
+    assert list(files.control.iterdir()) == []
+    deaf.is_over.set()
+    deaf.join()
+
+
+def test_what_was_asked_of_an_earlier_session_is_forgotten(files: SearchFiles) -> None:
+    files.control.mkdir()
+    (files.control / "stop").touch()
+    assert not ControlDesk(files).is_asked_to_stop(lambda number: True)
