@@ -1,7 +1,6 @@
 """What `algorithm: auto` stands for: a rule by space, number of trials and parallelism. Imports no optuna."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from search.algorithms import AlgorithmConfig
 
@@ -29,5 +28,4 @@ def chosen(config: AlgorithmConfig, situation: Situation) -> tuple[AlgorithmConf
     if 2 * situation.num_parallel >= situation.num_trials:
         reason = "half of the trials or more start before one has ended"
         return AlgorithmConfig(name="random" if situation.has_priors else "quasi_random"), reason
-    startup: Literal["random", "quasi_random"] = "random" if situation.has_priors else "quasi_random"
-    return AlgorithmConfig(name="tpe", startup=startup), "the space is larger than the number of trials"
+    return AlgorithmConfig(name="tpe"), "the space is larger than the number of trials"
