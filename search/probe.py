@@ -50,11 +50,14 @@ class Probed:
     """At the spec's own batch, or the largest smaller one that fits; None when nothing fits."""
     largest: Measured | None
     """At the largest micro-batch that fits, where it was looked for."""
+    trainings: int = 1
+    """Folds and seeds that a trial trains."""
 
     @property
     def trial_seconds(self) -> float | None:
         """How long such a trial takes when nothing stops it."""
-        return None if self.own is None else _trial_seconds(self.training, self.own)
+        seconds = None if self.own is None else _trial_seconds(self.training, self.own)
+        return None if seconds is None else self.trainings * seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +129,7 @@ def probe_search(plan: Plan, *, on_progress: Callable[[str], object]) -> Probe:
         on_progress(_in_words(chosen[index][0], measured))
     return Probe(
         trials=[
-            _probed(kind, point, order, measured)
+            _probed(kind, point, order, measured, trainings=plan.spec.search.trainings)
             for (kind, point), order, measured in zip(chosen, orders, found, strict=True)
         ],
         device=device,
@@ -230,12 +233,15 @@ def _measure(orders: list[ProbeOrder], *, uses_gpu: bool) -> Iterator[tuple[int,
             done, remaining = done + 1, remaining[1:]
 
 
-def _probed(kind: str, point: Assignment, order: ProbeOrder, found: list[Measured]) -> Probed:
+def _probed(kind: str, point: Assignment, order: ProbeOrder, found: list[Measured], *, trainings: int) -> Probed:
     fitting = [measured for measured in found if measured.fits]
     training = order.document["training"]
     own = next((measured for measured in fitting if measured.micro_batch <= int(training[_BATCH.split(".")[1]])), None)
     largest = max(fitting, key=lambda measured: measured.micro_batch, default=None) if order.finds_largest else None
-    return Probed(kind=kind, params=point, training=training, own=own or next(iter(fitting), None), largest=largest)
+    return Probed(
+        kind=kind, params=point, training=training, own=own or next(iter(fitting), None), largest=largest,
+        trainings=trainings,
+    )  # fmt: skip
 
 
 def _trial_seconds(training: dict[str, Any], measured: Measured) -> float | None:

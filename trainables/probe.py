@@ -145,12 +145,13 @@ def _train_a_little(
     import torch
     from transformers import TrainerCallback
 
+    from trainables.folds import data_of_folds
     from trainables.preparation import prepare
     from trainables.training import build_trainer
     from trainables.trial_log import TrialLog
 
     started = time.monotonic()
-    data = prepare(trial.task, trial.model, trial.data)
+    data = prepare(trial.task, trial.model, data_of_folds(trial.data, trial.folds)[0])
     log = TrialLog(batches=batches, monitor=monitor)
     trainer = build_trainer(
         trial, data, lambda report: None, log=log, directory=None, output=folder, resume_from=None

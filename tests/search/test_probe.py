@@ -1,6 +1,7 @@
 """The probe: which trials it takes, what it measures of them, what it does where memory ends."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ def test_time_and_cost_of_the_search_follow_from_what_was_measured(probed: Probe
     assert own.setup_seconds
     trial = own.setup_seconds + 3 * (own.train_examples / own.examples_per_second + own.evaluation_seconds)
     assert probed.trials[0].trial_seconds == pytest.approx(trial, rel=0.01)
+    assert replace(probed.trials[0], trainings=5).trial_seconds == pytest.approx(5 * trial, rel=0.01)
     rounds = -(-7 // probed.concurrent_trials)
     assert probed.search_seconds == pytest.approx(rounds * trial, rel=0.01)
     assert probed.search_cost == pytest.approx(rounds * trial / 3600 * 2 * probed.concurrent_trials, rel=0.01)
