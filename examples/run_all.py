@@ -125,8 +125,8 @@ def _read(example: Example, result: dict[str, Any], *, seconds: float) -> Ran:
 
 
 def _shown(entry: dict[str, Any]) -> str:
-    values = entry.get("values") or [entry["value"]]
-    return ", ".join(f"{value:.4g}" for value in values)
+    values = entry["values"] or {"": entry["value"]}
+    return ", ".join(f"{value:.4g}" for value in values.values())
 
 
 def _last_line(text: str) -> str:
