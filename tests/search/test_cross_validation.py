@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, command
+from offline_wandb import read_offline_run
 
 from analysis.records import SearchFiles, read_records
 from search.load import load_spec
@@ -169,6 +170,16 @@ def test_fold_values_stand_in_the_record_the_history_and_the_leaderboard(raced: 
     assert "± 95%" in done.stdout
     header = (directory / "leaderboard.csv").read_text().splitlines()[0]
     assert "interval_low,interval_high,fold_0,fold_1,fold_2,fold_3" in header
+
+
+@pytest.mark.ray
+def test_fold_values_stand_in_wandb(raced: Raced) -> None:
+    directory, _ = raced
+    runs = [read_offline_run(file.parent) for file in (directory / "wandb").glob("*run-*_*/run-*.wandb")]
+    (run,) = [each for each in runs if each.name == "folds-0000"]
+    best = read_records(directory).trials[0]
+    assert [run.summary[f"fold/{fold}/eval/loss"] for fold in range(4)] == pytest.approx(list(best.fold_values))
+    assert {row["progress/fold"] for row in run.history if "progress/fold" in row} == {0, 1, 2, 3}
 
 
 @pytest.mark.ray
