@@ -42,7 +42,7 @@ imports: $(INSTALLED)
 
 unit: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not ray"
-	$(BIN)/python -m pytest -q -m "ray and not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "ray and not slow"
 
 examples: $(INSTALLED)  ## Run every example for a few steps
 	@$(BIN)/python examples/run_all.py
