@@ -17,7 +17,7 @@ from rich.table import Table
 
 from analysis.pareto import front_of_each
 from analysis.records import SearchRecord, TrialRecord
-from analysis.statistics import corrected_interval
+from analysis.statistics import by_division, corrected_interval
 
 _STATE_STYLES = {"COMPLETE": "", "PRUNED": "dim", "FAIL": "red", "RUNNING": "cyan"}
 _STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "unfinished"}
@@ -111,9 +111,10 @@ def leaderboard(record: SearchRecord, *, top: int | None = None) -> list[Entry]:
 
 
 def _interval(trial: TrialRecord, record: SearchRecord) -> tuple[float, float] | None:
-    if trial.state != "COMPLETE" or len(trial.fold_values) < 2:
+    values = by_division(trial.fold_values, record.divisions)
+    if trial.state != "COMPLETE" or len(values) < 2:
         return None
-    return corrected_interval(trial.fold_values, test_share=record.test_share)
+    return corrected_interval(values, test_share=record.test_share)
 
 
 def to_csv(entries: Sequence[Entry]) -> str:

@@ -202,6 +202,8 @@ class SearchRecord:
     """Folds or seeds that a trial trains."""
     fold_kind: FoldKind = "fold"
     """What these are called."""
+    divisions: int = 1
+    """Divisions of the data among them; with several seeds each comes again."""
     test_share: float = 0.0
     """Held-out documents over documents trained on in a fold, by which folds share what they learn from; 0 for
     seeds."""

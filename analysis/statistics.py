@@ -20,6 +20,13 @@ class Spread:
     """How many degrees of freedom stand behind it."""
 
 
+def by_division(values: Sequence[float], divisions: int) -> list[float]:
+    """The mean of each division of the data, where value i is of division i modulo `divisions`: trainings of one fold
+    with several seeds are no independent measurements of what the data's chance does."""
+    grouped = [values[start::divisions] for start in range(min(divisions, len(values)))]
+    return [sum(group) / len(group) for group in grouped]
+
+
 def corrected_interval(values: Sequence[float], *, test_share: float, confidence: float = 0.95) -> tuple[float, float]:
     """Where the mean lies, by Student's t with the correction for shared training data.
 

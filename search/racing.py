@@ -6,7 +6,7 @@ Pure: knows no scheduler. What was decided depends on the trials that had ended 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.statistics import Spread, corrected_t, wilcoxon
+from analysis.statistics import Spread, by_division, corrected_t, wilcoxon
 from search.fold_sections import RacingConfig
 from spaces.folds import fold_values
 from spaces.reports import TrialReport
@@ -53,6 +53,7 @@ class Race:
         self._sign = 1.0 if mode == "min" else -1.0
         self._kind = folds.kind
         self._trainings = len(folds.runs)
+        self._divisions = folds.divisions
         self._test_share = folds.test_share
         self._values: dict[int, list[float]] = {}
 
@@ -82,7 +83,7 @@ class Race:
         if leader is None or leader == number or not self._config.min_folds <= ended < self._trainings:
             return None
         differences = self._differences(number, leader)
-        mean = sum(differences) / ended
+        mean = sum(differences) / len(differences)
         if mean <= 0:
             return None
         if self._config.test == "wilcoxon":
@@ -95,7 +96,8 @@ class Race:
 
     def _differences(self, number: int, leader: int) -> list[float]:
         """How much worse `number` was than `leader`, fold by fold."""
-        return [own - best for own, best in zip(self._values[number], self._values[leader], strict=False)]
+        pairs = zip(self._values[number], self._values[leader], strict=False)
+        return by_division([own - best for own, best in pairs], self._divisions)
 
     def _spread(self, number: int, leader: int) -> Spread | None:
         """How much such differences vary between folds in the other trials."""

@@ -350,7 +350,10 @@ def fingerprint_of(spec: SearchSpec) -> str:
 
 def _study_attributes(plan: Plan) -> dict[str, Any]:
     folds = plan.spec.search.folds
-    repeated = {"trainings": len(folds.runs), "fold_kind": folds.kind, "test_share": folds.test_share} if folds else {}
+    repeated = {
+        "trainings": len(folds.runs), "fold_kind": folds.kind, "divisions": folds.divisions,
+        "test_share": folds.test_share,
+    } if folds else {}  # fmt: skip
     return {
         "num_trials": plan.num_trials,
         "step_unit": plan.step_unit,

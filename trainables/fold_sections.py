@@ -60,6 +60,12 @@ class FoldsConfig(Section):
         return 1 / (self.folds - 1) if self.folds is not None else 0.0
 
     @property
+    def divisions(self) -> int:
+        """Divisions of the data that differ; every so many trainings they come again, with another seed. Seeds alone
+        count as if each had its own."""
+        return self.folds * self.repeats if self.folds is not None else self.seeds
+
+    @property
     def runs(self) -> list[FoldRun]:
         """All trainings, in order: every fold once, before a fold comes again."""
         folds: list[FoldConfig | None] = [None]

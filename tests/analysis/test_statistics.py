@@ -6,7 +6,7 @@ import statistics
 import pytest
 import scipy.stats
 
-from analysis.statistics import Spread, corrected_interval, corrected_t, wilcoxon
+from analysis.statistics import Spread, by_division, corrected_interval, corrected_t, wilcoxon
 
 DIFFERENCES = [0.03, 0.01, 0.05, 0.02, 0.04]
 
@@ -46,3 +46,8 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
         low, high = corrected_interval([generator.gauss(5.0, 1.0) for _ in range(5)], test_share=0.0)
         covered += low <= 5.0 <= high
     assert 0.91 <= covered / 400 <= 0.98
+
+
+def test_seeds_of_one_fold_are_one_measurement() -> None:
+    assert by_division([1.0, 2.0, 3.0, 5.0, 6.0], 3) == [3.0, 4.0, 3.0]
+    assert by_division([1.0, 2.0], 3) == [1.0, 2.0]

@@ -131,3 +131,11 @@ def test_a_trial_is_judged_between_its_folds_only() -> None:
     said = racing.met_by(1, report(0.80, 0.82, 0.81, ended=3))
     assert said is not None
     assert said.startswith("worse than trial 0 by 0.31 on 3 folds (p = ")
+
+
+def test_more_seeds_do_not_pass_for_more_folds() -> None:
+    """Two folds, five seeds: what seeds agree on says nothing of other divisions of the data."""
+    racing = Race(RacingConfig(), FoldsConfig(folds=2, seeds=5), metric="loss", mode="min")
+    racing.note(0, [0.50, 0.50] * 5)
+    racing.note(1, [0.51, 0.60] * 4)
+    assert racing.judge(1) is None
