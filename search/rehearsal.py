@@ -18,6 +18,7 @@ from search.priors import check_priors
 from search.regret import regret_text
 from search.rehearse import Rehearsal, Script
 from search.repeats import Repeats, play_all
+from search.spec import SearchSpec
 from search.tables import Lookup, Table, read_table
 from spaces.errors import SpecError, did_you_mean
 
@@ -126,6 +127,26 @@ def _table(request: Request, plan: Plan) -> tuple[Table, str]:
     return own.table, note
 
 
+def _check_one_metric(spec: SearchSpec) -> None:
+    """What a table of one value for each configuration cannot answer is refused, not passed over."""
+    if len(spec.objectives) > 1:
+        raise SpecError(
+            f"a table answers for one metric, but there are {len(spec.objectives)}: rehearse with one of them "
+            f"(`--set search.metric={spec.metric}`).",
+            path="search.metric",
+        )
+    if spec.search.racing is not None:
+        raise SpecError(
+            "a table has no values of single folds, between which a race is run (`--set search.racing=false`).",
+            path="search.racing",
+        )
+    if spec.search.stop_trial_when:
+        raise SpecError(
+            "a table has no other metrics and rows, by which trials are stopped (`--set search.stop_trial_when=[]`).",
+            path="search.stop_trial_when",
+        )
+
+
 def _script(plan: Plan, name: str, request: Request) -> Script:
     spec = plan.spec
     known = get_args(AlgorithmName)
@@ -139,6 +160,7 @@ def _script(plan: Plan, name: str, request: Request) -> Script:
             "becomes of them: rehearse with another scheduler (`--set search.scheduler=pasha`).",
             path="search.scheduler.name",
         )
+    _check_one_metric(spec)
     own = spec.search.algorithm
     wanted = own if own.name == name else AlgorithmConfig(name=name)
     check_priors(wanted, plan.space)

@@ -198,6 +198,23 @@ def test_the_command_prints_a_table_for_people_and_the_documented_json_for_progr
         (["spec.yaml", "--table", "tabel.csv"], "`table.csv`?"),
         (["spec.yaml", "--table", "table.csv", "--lookup", "exat"], "`exact`?"),
         (["spec.yaml", "--table", "table.csv", "--algorithm", "tpee"], "`tpe`?"),
+        (
+            [
+                "spec.yaml",
+                "--table",
+                "table.csv",
+                "--set",
+                "search.scheduler=none",
+                "--set",
+                "search.metric=[loss, trial/seconds]",
+            ],
+            "answers for one metric",
+        ),  # fmt: skip
+        (
+            ["spec.yaml", "--table", "table.csv", "--set", "search.seeds=3", "--set", "search.racing=true"],
+            "no values of single folds",
+        ),
+        (["spec.yaml", "--table", "table.csv", "--set", "search.stop_trial_when=[loss > 9]"], "no other metrics"),
         (["--table", "table.csv"], "name the spec"),
         (["--from", "nowhere"], "is no search"),
     ],
