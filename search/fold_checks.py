@@ -43,6 +43,8 @@ def _check_nested(spec: SearchSpec) -> None:
         raise SpecError(
             "searches are nested for a `task` only: the data of a function is not ours to divide.", path=path
         )
+    if spec.data.splits.test_fold is not None:
+        raise SpecError("each search sets its own: leave it out.", path="data.splits.test_fold")
     if spec.stopping.patience is not None:
         raise SpecError(
             "the winner of each search is trained to its planned end: when to stop would be chosen by the very "

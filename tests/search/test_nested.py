@@ -82,6 +82,7 @@ def test_the_winner_is_one_trial_with_its_own_values(spec_file: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("override", "says"),
     [
+        ("data.splits.test_fold={index: 0, of: 3}", "each search sets its own"),
         ("stopping.patience=2", "would be chosen by the very documents that measure it"),
         ("search.cross_validation.outer_folds=1", "expected a number >= 2"),
     ],
