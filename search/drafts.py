@@ -1,5 +1,6 @@
 """Drafts of configurations: drawn by an Optuna sampler, or given. A draft that is thrown away leaves no trace."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,7 @@ def given_draft(space: Space, assignment: Assignment) -> Draft:
 
 
 @dataclass
-class _Drafting:
+class _Drafting(ABC):
     """Stands in for an Optuna trial while a configuration is drafted."""
 
     params: dict[str, Any] = field(default_factory=dict)
@@ -74,8 +75,9 @@ class _Drafting:
             self.distributions[name] = distribution
         return self.params[name]
 
+    @abstractmethod
     def _value(self, name: str, distribution: BaseDistribution) -> Any:
-        raise NotImplementedError
+        """The value of a parameter that has none yet."""
 
 
 class _SampledDrafting(_Drafting):
