@@ -209,7 +209,7 @@ def test_the_command_prints_a_table_for_people_and_the_documented_json_for_progr
                 "search.metric=[loss, trial/seconds]",
             ],
             "answers for one metric",
-        ),  # fmt: skip
+        ),
         (
             ["spec.yaml", "--table", "table.csv", "--set", "search.seeds=3", "--set", "search.racing=true"],
             "no values of single folds",
