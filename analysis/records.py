@@ -5,14 +5,13 @@ Knows neither ray nor torch nor W&B.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from analysis.lineage import LENGTHENED_AT, Origin, lineage
-from spaces.errors import SpecError
-from spaces.folds import FoldKind, fold_values
+from analysis.lineage import Origin
+from spaces.folds import FoldKind
 from spaces.objectives import Mode, Objective
 from spaces.reports import FailureKind, Row
 from spaces.usage import TrialUsage
@@ -180,8 +179,8 @@ class SearchRecord:
 
     name: str
     """Its name."""
-    directory: Path
-    """Its folder."""
+    directory: Path | None
+    """Its folder, of one that is kept in a folder of ours."""
     metric: str
     """The objective."""
     mode: Mode
@@ -215,6 +214,8 @@ class SearchRecord:
     """What ended it before all its trials were run: which budget."""
     unit: Literal["epochs", "steps", "tokens"] = "epochs"
     """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
+    history_of: Callable[[int], Sequence[Row]] = lambda number: ()
+    """Reads the rows of a trial's history by its number, when they are asked for; empty where none were kept."""
 
     @property
     def current(self) -> list[TrialRecord]:
@@ -241,105 +242,11 @@ class SearchRecord:
         return min(done, key=key, default=None)
 
 
-def read_records(directory: Path) -> SearchRecord:
-    """The record in `directory`; a search that still runs can be read too.
-
-    Raises:
-        SpecError: `directory` holds no search.
-    """
-    import optuna
-
-    files = SearchFiles(directory)
-    if not files.study.is_file():
-        raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.{_nearby(directory)}")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{files.study}",
-        engine_kwargs={"connect_args": {"timeout": 60}},
-        skip_compatibility_check=True,
-    )
-    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
-    attributes = study.user_attrs
-    gpus = float(attributes.get("gpus_per_trial", 0.0))
-    modes: list[Mode] = ["min" if direction.name == "MINIMIZE" else "max" for direction in study.directions]
-    names = study.metric_names or ["value"]
-    objectives = tuple(Objective(name=name, mode=mode) for name, mode in zip(names, modes, strict=True))
-    metric = names[0]
-    return SearchRecord(
-        name=study.study_name,
-        directory=directory,
-        metric=metric,
-        mode=modes[0],
-        objectives=objectives if len(objectives) > 1 else (),
-        trials=_related(
-            [_trial_record(trial, metric=metric, gpus=gpus) for trial in study.get_trials(deepcopy=False)], attributes
-        ),
-        num_planned=attributes.get("num_trials"),
-        currency=attributes.get("currency", "USD"),
-        baseline=attributes.get("baseline", {}),
-        baseline_name=attributes.get("baseline_name", ""),
-        **attributes.get("folds", {}),
-        seconds=attributes.get("seconds", 0.0),
-        ended_by=attributes.get("ended_by"),
-        notes=tuple(attributes.get("notes", ())),
-        unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
-    )
-
-
 def replace_text(path: Path, text: str) -> None:
     """Write to a temporary name, then move: a reader never meets half a file."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, "utf-8")
     temporary.replace(path)
-
-
-def _related(trials: list[TrialRecord], attributes: Mapping[str, Any]) -> list[TrialRecord]:
-    """The trials with what follows from their origins."""
-    found = lineage(
-        {trial.number: trial.origin for trial in trials if trial.origin is not None},
-        completed=[trial.number for trial in trials if trial.state == "COMPLETE"],
-        lengthened_at=attributes.get(LENGTHENED_AT),
-    )
-    related = [
-        replace(trial, superseded_by=found.superseded[trial.number]) if trial.number in found.superseded else trial
-        for trial in trials
-    ]
-    # Where others train for longer, a trial that ended where all once ended has stopped early.
-    return [
-        replace(trial, state="PRUNED", value=None) if trial.number in found.shortened else trial for trial in related
-    ]
-
-
-def _trial_record(trial: Any, *, metric: str, gpus: float) -> TrialRecord:
-    result = trial.user_attrs.get("result", {})
-    checkpoint = result.get("checkpoint")
-    seconds = result.get("seconds")
-    values = tuple(trial.values) if trial.state.name == "COMPLETE" else ()
-    return TrialRecord(
-        number=trial.number,
-        state=trial.state.name,
-        value=values[0] if values else None,
-        values=values if len(values) > 1 else (),
-        params=trial.user_attrs.get("assignment", trial.params),
-        intermediate=dict(sorted(trial.intermediate_values.items())),
-        steps=result.get("steps"),
-        epochs=result.get("epochs"),
-        tokens=result.get("tokens"),
-        seconds=seconds,
-        gpu_hours=None if seconds is None else seconds * gpus / 3600,
-        usage=TrialUsage(**result.get("usage", {})),
-        cost=result.get("cost"),
-        metrics=result.get("metrics", {}),
-        fold_values=tuple(fold_values(result.get("metrics", {}), metric)[: result.get("folds_ended", 0)]),
-        clock=result.get("clock", {}),
-        checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
-        error=result.get("error"),
-        failure=result.get("failure"),
-        stopped_by=result.get("stopped_by"),
-        origin=Origin.from_attributes(trial.user_attrs),
-        stopped_because=result.get("stopped_because"),
-        lineage=tuple(trial.user_attrs.get("lineage", ())),
-    )
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -350,8 +257,3 @@ def _rows(path: Path) -> Iterator[Row]:
     for line in text.splitlines(keepends=True):
         if line.endswith("\n"):
             yield json.loads(line)
-
-
-def _nearby(directory: Path) -> str:
-    found = sorted(path.parent for path in directory.glob("*/study.db")) if directory.is_dir() else []
-    return f" Searches in there: {', '.join(str(path) for path in found[:5])}." if found else ""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.records import SearchRecord, TrialRecord, read_records
+from analysis.records import SearchRecord, TrialRecord
+from analysis.sources import read_records
 from analysis.statistics import corrected_t
 from search.load import load_spec
 from search.plan import make_plan

@@ -24,7 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.records import SearchFiles, SearchRecord, read_records
+from analysis.records import SearchFiles, SearchRecord
+from analysis.sources import read_records
 from search.inheritance import is_whole
 from search.ledger import open_study
 
@@ -241,6 +242,7 @@ def judge(plain: Course, disturbed: Course) -> list[str]:
     wrong = []
     for name, expected in plain.records().items():
         found = disturbed.records()[name]
+        files = SearchFiles(disturbed.folder / "searches" / name)
         if len(found.trials) != len(expected.trials):
             wrong.append(f"{name}: {len(found.trials)} trials instead of {len(expected.trials)}")
         for one, other in zip(facts_of(found), facts_of(expected), strict=False):
@@ -250,11 +252,11 @@ def judge(plain: Course, disturbed: Course) -> list[str]:
                 if one[key] != other[key]
             ]
         for trial in found.trials:
-            rows = SearchFiles(found.directory).trial(trial.number).read_history()
+            rows = files.trial(trial.number).read_history()
             evaluations = [row["evaluation"] for row in rows if "evaluation" in row]
             if evaluations != list(range(1, len(evaluations) + 1)):
                 wrong.append(f"{name}: trial {trial.number} has the evaluations {evaluations}")
-        left = {path.name for path in (found.directory / "trials").iterdir()}
+        left = {path.name for path in (files.path / "trials").iterdir()}
         if strange := left - {str(trial.number) for trial in found.trials}:
             wrong.append(f"{name}: folders of no trial: {sorted(strange)}")
     if missing := set(plain.steps()) ^ set(disturbed.steps()):

@@ -19,7 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.records import read_records
+from analysis.sources import read_records
 from cluster.connect import connected, set_environment
 from search.load import load_spec
 from search.plan import base_document, make_plan

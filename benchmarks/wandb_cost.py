@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from analysis.records import read_records
+from analysis.sources import read_records
 from search.load import load_spec
 from search.plan import make_plan
 from search.run import start_search

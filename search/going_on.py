@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from analysis.records import SearchFiles, SearchRecord, TrialRecord, read_records
+from analysis.records import SearchFiles, SearchRecord, TrialRecord
+from analysis.sources import read_records
 from search.load import RECORDED, load_spec
 from search.plan import Plan, make_plan
 from search.revisions import Revision, add_revision, read_revisions

@@ -16,7 +16,8 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from analysis.lineage import ORIGIN, Origin
-from analysis.records import SearchFiles, SearchRecord, TrialRecord, read_records, replace_text
+from analysis.records import SearchFiles, SearchRecord, TrialRecord, replace_text
+from analysis.sources import read_records
 from search.drafts import given_draft, key_of
 from search.ledger import ASSIGNMENT, RESULT, WARM_POINTS
 from search.load import load_spec

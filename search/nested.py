@@ -13,7 +13,8 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.records import SearchRecord, TrialRecord, read_records, replace_text
+from analysis.records import SearchRecord, TrialRecord, replace_text
+from analysis.sources import read_records
 from analysis.statistics import corrected_interval
 from search.load import LoadedSpec, validate
 from search.plan import Plan, make_plan

@@ -9,7 +9,8 @@ import optuna
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from analysis.records import SearchFiles, read_records
+from analysis.records import SearchFiles
+from analysis.sources import read_records
 from search.algorithms import AlgorithmConfig, AlgorithmName
 from search.load import LoadedSpec, load_spec
 from search.own_tables import table_of_search

@@ -18,7 +18,8 @@ import optuna
 from rich.console import Console
 
 from analysis.leaderboard import leaderboard, to_csv
-from analysis.records import SearchFiles, SearchRecord, read_records, replace_text
+from analysis.records import SearchFiles, SearchRecord, replace_text
+from analysis.sources import read_records
 from cluster.connect import connected, set_environment
 from cluster.resources import concurrent_trials
 from search.algorithms import AlgorithmConfig

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.records import SearchRecord, TrialRecord, read_records
+from analysis.records import SearchRecord, TrialRecord
+from analysis.sources import read_records
 from spaces.errors import SpecError
 
 _PREFIX = "search:"

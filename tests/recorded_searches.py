@@ -7,7 +7,8 @@ from typing import Any
 import optuna
 from rich.console import Console
 
-from analysis.records import SearchRecord, read_records
+from analysis.records import SearchRecord
+from analysis.sources import read_records
 from search.continuations import carry_out
 from search.ledger import create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec

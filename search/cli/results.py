@@ -18,7 +18,7 @@ def leaderboard(
     """Show the trials of a search, best first. Works while it runs, too."""
     from analysis.leaderboard import leaderboard as ranked
     from analysis.leaderboard import to_csv, to_table
-    from analysis.records import read_records
+    from analysis.sources import read_records
 
     record = read_records(directory)
     entries = ranked(record, top=top)

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.records import SearchFiles, TrialFiles, read_records
+from analysis.records import SearchFiles, TrialFiles
+from analysis.sources import read_records
 from spaces.errors import SpecError
 
 

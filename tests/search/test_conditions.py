@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from conftest import Run
 
-from analysis.records import read_records
+from analysis.sources import read_records
 from search.conditions import StopConditions, check_conditions
 from search.load import load_spec
 from search.plan import make_plan

@@ -8,7 +8,8 @@ import pytest
 from conftest import Run, command
 from offline_wandb import read_offline_run
 
-from analysis.records import SearchFiles, read_records
+from analysis.records import SearchFiles
+from analysis.sources import read_records
 from search.load import load_spec
 from search.plan import Plan, make_plan
 from spaces.errors import SpecError

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import Run, command
 
-from analysis.records import SearchFiles, read_records
+from analysis.records import SearchFiles
+from analysis.sources import read_records
 
 pytestmark = pytest.mark.ray
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import Run, command
 
-from analysis.records import SearchFiles, SearchRecord, read_records
+from analysis.records import SearchFiles, SearchRecord
+from analysis.sources import read_records
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # several searches in a row, also on a busy machine
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import Run, command
 
 from analysis.leaderboard import leaderboard
-from analysis.records import read_records
+from analysis.sources import read_records
 from search.drafts import given_draft
 from search.lessons import Lessons
 from search.load import load_spec

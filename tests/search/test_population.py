@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from conftest import Run
 
-from analysis.records import SearchFiles, TrialRecord, read_records
+from analysis.records import SearchFiles, TrialRecord
+from analysis.sources import read_records
 from search.exploring import Bandit, Perturbation
 from search.load import load_spec
 from search.plan import make_plan

@@ -8,7 +8,8 @@ import optuna
 import pytest
 from rich.console import Console
 
-from analysis.records import SearchFiles, read_records
+from analysis.records import SearchFiles
+from analysis.sources import read_records
 from search.ledger import Ledger, create_study
 from search.progress import SearchProgress
 from search.recorder import Recorder

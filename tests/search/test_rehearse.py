@@ -9,7 +9,7 @@ import optuna
 import pytest
 from conftest import Run, command
 
-from analysis.records import read_records
+from analysis.sources import read_records
 from search import repeats
 from search.algorithms import AlgorithmConfig
 from search.budget import BudgetConfig

@@ -8,7 +8,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from analysis.records import SearchFiles, read_records
+from analysis.records import SearchFiles
+from analysis.sources import read_records
 from search.yaml_text import parse_yaml
 
 pytestmark = pytest.mark.ray

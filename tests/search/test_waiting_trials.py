@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from conftest import Run, command
 
-from analysis.records import SearchFiles, read_records
+from analysis.records import SearchFiles
+from analysis.sources import read_records
 
 pytestmark = pytest.mark.ray
 

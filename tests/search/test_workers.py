@@ -15,7 +15,8 @@ from conftest import Run, command
 from offline_wandb import read_offline_run
 from tiny_trials import labelled
 
-from analysis.records import SearchFiles, read_records
+from analysis.records import SearchFiles
+from analysis.sources import read_records
 from search.yaml_text import to_yaml
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
