@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from search.cli import cache, control, going_on, machine, presets, rehearsing, results, running, specs
+from search.cli import cache, control, going_on, jobs, machine, presets, rehearsing, results, running, specs
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app.command("extend")(going_on.extend)
 app.command("fork")(going_on.fork)
 app.command("status")(control.status)
 app.command("stop")(control.stop)
+app.command("submit")(jobs.submit)
+app.add_typer(jobs.app, name="jobs")
 app.command("leaderboard")(results.leaderboard)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
