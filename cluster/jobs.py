@@ -6,6 +6,7 @@ Everything that is specific to the Jobs API is in this file; what a job means is
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import shlex
 import time
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_SECONDS = 15.0
 _POLL_SECONDS = 0.5
+_CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _MODULES = ("cluster.arrival", "search.cli.main")
 
 
@@ -188,6 +190,8 @@ def open_jobs(address: str, token: Token | None) -> Jobs:
     from ray.job_submission import JobSubmissionClient
 
     quiet_ray()
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     with _explained(address), _without("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         client = JobSubmissionClient(address, headers=token.headers if token else {})
     return Jobs(client, address)
