@@ -6,6 +6,7 @@ secrets from files, and become `tunesmith run` or `resume`.
 It must be able to say that the cluster's Python is too old, so it keeps to what an old one understands.
 """
 
+import importlib.util
 import json
 import os
 import shutil
@@ -14,15 +15,14 @@ from pathlib import Path
 from typing import NoReturn
 
 _OLDEST_PYTHON = (3, 11)
+_NEEDED = ("ray", "torch", "transformers", "datasets", "optuna", "peft", "wandb", "pydantic", "typer", "rich", "yaml")
 _BAD_INPUT = 2
 
 
 def main() -> NoReturn:
     """Carry out the order in the first argument: this process becomes tunesmith."""
     order = json.loads(sys.argv[1])
-    if sys.version_info < _OLDEST_PYTHON:
-        _refuse("the cluster runs Python {}.{}, and tunesmith needs {}.{} or newer".format(
-            *sys.version_info[:2], *_OLDEST_PYTHON))  # fmt: skip
+    _check_python()
     environment = dict(os.environ)
     for name, place in order.get("secret_files", {}).items():
         environment[name] = _secret(name, Path(place))
@@ -32,6 +32,19 @@ def main() -> NoReturn:
     command = [sys.executable, "-m", "search.cli.main", *order["command"]]
     sys.stdout.flush()
     os.execve(sys.executable, command, environment)
+
+
+def _check_python() -> None:
+    if sys.version_info < _OLDEST_PYTHON:
+        found, wanted = (".".join(map(str, version[:2])) for version in (sys.version_info, _OLDEST_PYTHON))
+        _refuse(f"the cluster runs Python {found}, and tunesmith needs {wanted} or newer")
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if "ray" in missing:
+        _refuse(f"`python` means {sys.executable} on the cluster's head, which has no ray: give the interpreter that "
+                "runs Ray there, `--python PATH`")  # fmt: skip
+    if missing:
+        _refuse(f"the cluster lacks {', '.join(missing)}: install tunesmith on its nodes, or use an image that has it "
+                "(`tunesmith cluster init` writes a Dockerfile)")  # fmt: skip
 
 
 def _secret(name: str, place: Path) -> str:
