@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cluster.connect import ClusterError, quiet_ray, set_environment
+from cluster.connect import quiet_ray, set_environment
+from cluster.errors import ClusterError
 from cluster.job_records import SearchJob, helper_metadata, search_job
 from cluster.tokens import Token, missing_token, wrong_token
 from spaces.errors import SpecError

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.connect import ClusterError
+from cluster.errors import ClusterError
 
 _VALUE, _FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _DEFAULT_FILE = Path(".ray") / "auth_token"
