@@ -43,6 +43,7 @@ class NumberedScheduler(FIFOScheduler):
         self._known: set[int] = set()
         self._last: dict[int, tuple[float, Decision]] = {}
         self._reasons: dict[int, str] = {}
+        self._errors: dict[int, BaseException | None] = {}
         self.conditions = StopConditions(())
         """What ends a trial besides the rules."""
         self.race: Race | None = None
@@ -80,6 +81,7 @@ class NumberedScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A lost trial stays in the rungs that it reached."""
+        self._errors[self._number_of(trial)] = trial.get_pickled_error() or trial.get_error()
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """The same."""
@@ -99,6 +101,10 @@ class NumberedScheduler(FIFOScheduler):
             self._reasons[number] = rule.why(number)
         self._tell_news(rule)
         return decision
+
+    def take_error(self, number: int) -> BaseException | None:
+        """By what error a trial was lost, once; None where that is not known."""
+        return self._errors.pop(number, None)
 
     def why_stopped(self, number: int) -> str | None:
         """Why a trial was stopped, for a person; None when it was not."""

@@ -219,7 +219,9 @@ def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") ->
             gpu_share=min(plan.spec.resources.gpus_per_worker or 1.0, 1.0),
         )
 
-    return AskTellSearcher(recorder, scheduler, num_trials=plan.num_trials, make_order=make_order)
+    return AskTellSearcher(
+        recorder, scheduler, make_order=make_order, num_trials=plan.num_trials, max_restarts=resources.max_restarts
+    )
 
 
 def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> AlgorithmConfig:

@@ -72,7 +72,7 @@ def tune_trials(
             storage_path=scratch,
             verbose=0,
             stop=_StopRequest(searcher, desk),
-            failure_config=FailureConfig(max_failures=resources.max_restarts),
+            failure_config=FailureConfig(max_failures=0),  # the searcher decides (cluster/faults.py)
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -46,7 +46,7 @@ def test_other_kinds_of_addresses_say_what_to_do_instead(address: str, words: st
 @pytest.mark.parametrize(
     ("address", "reason", "words"),
     [
-        ("auto", "Could not find any running Ray instance. Please specify the one to connect to", "no Ray runs on this"),
+        ("auto", "Could not find any running Ray instance. Please specify", "no Ray runs on this"),
         (
             "h:6379",
             "Version mismatch: The cluster was started with:\n    Ray: 2.60.0\n    Python: 3.12.1\nThis process",
