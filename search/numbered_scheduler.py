@@ -7,8 +7,10 @@ after an interruption all is as it was, for trials that ended and for trials tha
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from ray import cloudpickle
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.conditions import StopConditions
@@ -81,7 +83,7 @@ class NumberedScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A lost trial stays in the rungs that it reached."""
-        self._errors[self._number_of(trial)] = trial.get_pickled_error() or trial.get_error()
+        self._errors[self._number_of(trial)] = _error_of(trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """The same."""
@@ -218,6 +220,12 @@ def replay(
     for number, history in histories:
         for resource, value in sorted(history.items()):
             scheduler.decide(number, resource=resource, value=value)
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """The error that Tune has just written down beside the trial; its own reader looks where it is copied later."""
+    file = trial.pickled_error_file
+    return cloudpickle.loads(Path(file).read_bytes()) if file and Path(file).is_file() else None
 
 
 def _turns(shares: Sequence[float]) -> list[int]:
