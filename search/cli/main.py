@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from search.cli import cache, control, going_on, jobs, machine, presets, rehearsing, results, running, specs
+from search.cli import cache, cluster, control, going_on, jobs, machine, presets, rehearsing, results, running, specs
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("status")(control.status)
 app.command("stop")(control.stop)
 app.command("submit")(jobs.submit)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(cluster.app, name="cluster")
 app.command("leaderboard")(results.leaderboard)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
