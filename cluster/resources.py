@@ -22,9 +22,9 @@ class ResourcesConfig(BaseModel):
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of a worker; a fraction shares one GPU between trials of one worker."""
     concurrent_trials: Literal["auto"] | PositiveInt = "auto"
-    """Trials at once. `auto`: as many as fit."""
+    """Trials at once. `auto`: as many as fit, node by node, on all nodes that the cluster has or may bring."""
     max_restarts: NonNegativeInt = 2
-    """How often a trial that lost a process is started again, from its last checkpoint."""
+    """How often a trial that lost a process is started again, from its last checkpoint. A lost node is not counted."""
     collective_timeout_seconds: Annotated[float, Field(ge=1)] = 120.0
     """With several workers: how long one may wait for the others within a training step or a save before they count
     as lost. Raise it where saving a large sharded model takes longer."""

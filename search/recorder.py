@@ -162,7 +162,7 @@ class Recorder:
 
     def lost(self, number: int, *, because: str) -> None:
         """A trial was lost and starts again, from its last checkpoint: nothing of its record changes."""
-        log.warning("trial %d starts again: %s", number, because)
+        log.info("trial %d starts again: %s", number, because)
         self._progress.trial_paused(number)
         self._progress.say(f"trial {number} starts again from its last checkpoint: {because}")
 
