@@ -171,7 +171,12 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             searcher = _searcher(plan, recorder, scheduler)
             progress.say("starting the first trials")
             is_done = tune_trials(
-                searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent, desk=desk
+                searcher,
+                scheduler,
+                resources=spec.resources,
+                num_concurrent=num_concurrent,
+                desk=desk,
+                may_grow=bool(capacity.may_bring),
             )
             recorder.end_session()
             study.set_user_attr(ENDED_BY, searcher.ended_by)

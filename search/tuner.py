@@ -24,8 +24,8 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the study is the state; Tune's own is thrown away
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a user's function mean where tunesmith was started
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
 }
+_MOST_WAITING = 16
 
 
 class _StopRequest(Stopper):
@@ -53,9 +53,15 @@ def tune_trials(
     resources: ResourcesConfig,
     num_concurrent: int,
     desk: ControlDesk | None = None,
+    may_grow: bool = False,
 ) -> bool:
-    """Run trials until the searcher has no more. Gives False when the user interrupted it, also by way of `desk`."""
+    """Run trials until the searcher has no more. Gives False when the user interrupted it, also by way of `desk`.
+
+    On a cluster that grows by itself several trials wait for a place: they are what it grows for. Else only one does,
+    as a suggestion made later knows more.
+    """
     os.environ.update(_ENVIRONMENT)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(num_concurrent, _MOST_WAITING) if may_grow else 1)
     quiet_ray()
     scratch = tempfile.mkdtemp(prefix="tunesmith-tune-")
     tuner = tune.Tuner(

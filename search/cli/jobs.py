@@ -238,9 +238,12 @@ def stop(
 
 def _open(address: str, token_file: Path | None) -> "Jobs":
     from cluster.jobs import open_jobs
-    from cluster.tokens import find_token
+    from cluster.tokens import find_token, warning_of
 
-    return open_jobs(address, find_token(token_file))
+    token = find_token(token_file)
+    if token is not None and (warning := warning_of(token)) is not None:
+        typer.echo(f"warning: {warning}", err=True)
+    return open_jobs(address, token)
 
 
 def _wandb_key() -> dict[str, str]:
