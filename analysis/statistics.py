@@ -167,8 +167,8 @@ def percentiles(draws: Sequence[float], *, confidence: float = 1 - LEVEL) -> tup
     """Where the middle of bootstrap draws lies."""
     import numpy as np
 
-    ends = np.percentile(draws, [50 * (1 - confidence), 50 * (1 + confidence)])
-    return float(ends[0]), float(ends[1])
+    ends: list[float] = np.percentile(draws, [50 * (1 - confidence), 50 * (1 + confidence)]).tolist()
+    return ends[0], ends[1]
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float, int]:

@@ -15,7 +15,7 @@ class Measured:
 
     values: Sequence[float]
     """The objective in each fold or with each seed."""
-    divisions: int = 1
+    divisions: int
     """Divisions of the data among them, see `by_division`."""
     test_share: float = 0.0
     """How much folds share, see `corrected_interval`."""

@@ -31,8 +31,8 @@ def test_an_early_stopped_trial_is_no_tie() -> None:
 
 
 def test_the_more_trials_are_compared_the_more_it_takes_to_call_one_worse() -> None:
-    best = Measured(values=(1.0, 1.2, 1.1, 1.3, 1.15))
-    other = Measured(values=(0.9, 1.12, 1.02, 1.26, 1.0))
+    best = Measured(values=(1.0, 1.2, 1.1, 1.3, 1.15), divisions=5)
+    other = Measured(values=(0.9, 1.12, 1.02, 1.26, 1.0), divisions=5)
     alone = adjusted_p_values(best, [other])[0]
     among = adjusted_p_values(best, [other] * 10)[0]
     assert alone is not None
