@@ -13,7 +13,7 @@ from typing import Literal
 LEVEL = 0.05
 """How often two things that are equal may be told apart by chance."""
 
-Method = Literal["paired t", "Welch's t"]
+Method = Literal["paired t-test", "Welch's t-test"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,7 +105,7 @@ def paired(
     one_sided = corrected_t([math.copysign(1.0, mean) * each for each in differences], test_share=test_share)
     low, high = corrected_interval(differences, test_share=test_share, confidence=confidence)
     p_value = min(1.0, 2 * (one_sided if one_sided is not None else 1.0))
-    return Difference(mean=mean, low=low, high=high, p_value=p_value, count=count, method="paired t")
+    return Difference(mean=mean, low=low, high=high, p_value=p_value, count=count, method="paired t-test")
 
 
 def unpaired(
@@ -137,7 +137,7 @@ def unpaired(
         p_value = 2 * float(t.sf(abs(mean) / error, degrees))
         half = float(t.ppf(0.5 + confidence / 2, degrees)) * error
     return Difference(
-        mean=mean, low=mean - half, high=mean + half, p_value=p_value, count=min(count, counts), method="Welch's t"
+        mean=mean, low=mean - half, high=mean + half, p_value=p_value, count=min(count, counts), method="Welch's t-test"
     )
 
 
