@@ -90,3 +90,8 @@ def test_trials_are_compared_by_number(folders: tuple[str, str]) -> None:
 def test_what_cannot_be_compared_is_refused(folders: tuple[str, str], items: list[str], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         _printed("compare", *(item.format(*folders) for item in items))
+
+
+def test_an_unknown_test_is_refused(folders: tuple[str, str]) -> None:
+    with pytest.raises(SpecError, match="Did you mean `wilcoxon`"):
+        _printed("compare", f"{folders[0]}#0", f"{folders[0]}#1", "--test", "wilcoxn")
