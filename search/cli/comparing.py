@@ -38,7 +38,7 @@ def compare(
     test: Annotated[
         str,
         typer.Option(
-            help="Of trials on folds or seeds: t (corrected for data that folds share), wilcoxon (ranks, exact) or bootstrap."
+            help="Of trials with folds or seeds: t (corrected for data that folds share), wilcoxon (exact ranks), bootstrap."
         ),
     ] = "t",
     as_json: JsonOption = False,
