@@ -6,7 +6,7 @@ a sentence, and no number.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from analysis.axes import Axis, axes_of
@@ -26,6 +26,8 @@ _MAX_TRIALS = 1000
 """More teach a forest little, and cost time: a sample of them is taken."""
 _MAX_FOR_PAIRS = 6
 """Parameters, by importance, of which all pairs are looked at."""
+_ENOUGH = 50
+"""Finished trials that are enough, however many were stopped."""
 _EXPLAINS = 0.1
 """Explained variance of unseen trials below which the model says nothing of the search."""
 _TOP = 0.1
@@ -93,9 +95,11 @@ class Importances:
     interactions: tuple[Interaction, ...] = ()
     """The strongest first."""
     num_trials: int = 0
-    """Finished trials that it rests on."""
+    """Trials that it rests on."""
     num_left_out: int = 0
-    """Trials that did not finish: values at different lengths of training do not compare."""
+    """Trials that have no value to compare."""
+    at: int | None = None
+    """After how much training values were compared, where too few trials finished to compare them at their ends."""
     explained: float = 0.0
     """How much of the variance of trials that it has not seen the model explains; the rest is chance, or what it could
     not learn from so few."""
@@ -115,10 +119,29 @@ class Importances:
             ],
             "trials": self.num_trials,
             "left_out": self.num_left_out,
+            "at": self.at,
             "explained": self.explained,
             "made_up": self.made_up,
             "why_not": self.why_not,
         }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """Trials whose values compare, since they have trained equally long."""
+
+    trials: tuple[TrialRecord, ...]
+    """Which ones."""
+    values: tuple[float, ...]
+    """What each had reached."""
+    at: int | None
+    """After how much training, in the record's unit; None for the end."""
+
+    def words(self, record: SearchRecord) -> str:
+        """How many trials, at which point."""
+        if self.at is None:
+            return f"{len(self.trials):,} finished trials"
+        return f"{len(self.trials):,} trials after {self.at:,} {record.unit}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,25 +160,56 @@ class FittedSearch:
     """The model."""
     mode: str
     """Which way values are better."""
+    compared: Compared
+    """How they were made comparable."""
 
 
-def fit(record: SearchRecord, *, objective: int = 0, seed: int = 0) -> FittedSearch | str:
+class _Latest:
+    """What was found last, for whom: many figures of one search ask the same. One only, so that nothing piles up."""
+
+    def __init__(self) -> None:
+        self._of: tuple[SearchRecord, int] | None = None
+        self.fitted: FittedSearch | str = ""
+        self.told: Importances | None = None
+
+    def is_of(self, record: SearchRecord, objective: int) -> bool:
+        return self._of is not None and self._of[0] is record and self._of[1] == objective
+
+    def keep(self, record: SearchRecord, objective: int, fitted: FittedSearch | str) -> None:
+        self._of, self.fitted, self.told = (record, objective), fitted, None
+
+
+_latest = _Latest()
+
+
+def fit(record: SearchRecord, *, objective: int = 0) -> FittedSearch | str:
     """The model of `record`, or why there is none, in a sentence."""
+    if not _latest.is_of(record, objective):
+        _latest.keep(record, objective, _fit(record, objective, seed=0))
+    return _latest.fitted
+
+
+def _fit(record: SearchRecord, objective: int, *, seed: int) -> FittedSearch | str:
     import numpy as np
 
     from analysis.surrogate import Surrogate
 
-    done = finished(record)
+    compared = compared_trials(record, objective)
     name, mode = _objective(record, objective)
-    if len(done) < MIN_TRIALS:
-        return f"{len(done)} finished trials are too few to say which parameters matter: at least {MIN_TRIALS} are due."
-    axes = axes_of(record, done)
+    if len(compared.trials) < MIN_TRIALS:
+        return (
+            f"{compared.words(record).capitalize()} are too few to say which parameters matter: "
+            f"{MIN_TRIALS} at least are due."
+        )
+    axes = axes_of(record, compared.trials)
     if not axes:
         return "All finished trials have the same parameters, so none can be said to matter."
     rng = np.random.default_rng(seed)
-    if len(done) > _MAX_TRIALS:
-        done = [done[index] for index in np.sort(rng.choice(len(done), _MAX_TRIALS, replace=False))]
-    values = np.asarray([_value(trial, objective) for trial in done])
+    taken = np.arange(len(compared.trials))
+    if len(taken) > _MAX_TRIALS:
+        taken = np.sort(rng.choice(taken, _MAX_TRIALS, replace=False))
+    done = [compared.trials[index] for index in taken]
+    values = np.asarray([compared.values[index] for index in taken])
     if float(np.ptp(values)) == 0.0:
         return f"All finished trials have the same {name}, so no parameter can be said to matter."
     # A trial without a conditional parameter stands in the middle of it, where it says nothing of high or low.
@@ -171,39 +225,43 @@ def fit(record: SearchRecord, *, objective: int = 0, seed: int = 0) -> FittedSea
         values=values,
         surrogate=Surrogate(points, values, cells=cells, seed=seed, made_up=True),
         mode=mode,
+        compared=compared,
     )
 
 
-def importances(record: SearchRecord, *, objective: int = 0, fitted: FittedSearch | str | None = None) -> Importances:
-    """What mattered for the objective with index `objective`.
+def importances(record: SearchRecord, *, objective: int = 0) -> Importances:
+    """What mattered for the objective with index `objective`."""
+    fitted = fit(record, objective=objective)
+    if _latest.told is None:
+        _latest.told = _importances(record, objective, fitted)
+    return _latest.told
 
-    Args:
-        record: The search.
-        objective: Which of its objectives.
-        fitted: The model of it, where there is one already.
-    """
+
+def _importances(record: SearchRecord, objective: int, fitted: FittedSearch | str) -> Importances:
     from analysis.surrogate import explained
 
-    fitted = fit(record, objective=objective) if fitted is None else fitted
     name, _ = _objective(record, objective)
-    done = finished(record)
-    told = Importances(objective=name, num_trials=len(done), num_left_out=len(record.current) - len(done))
+    compared = compared_trials(record, objective)
+    told = Importances(
+        objective=name,
+        num_trials=len(compared.trials),
+        num_left_out=len(record.current) - len(compared.trials),
+        at=compared.at,
+    )
     if isinstance(fitted, str):
-        return _because(told, fitted)
+        return replace(told, why_not=fitted)
     share_explained = explained(fitted.points[:, :-1], fitted.values)
     if share_explained < _EXPLAINS:
-        return _because(
+        return replace(
             told,
-            f"The parameters do not foretell {name} of trials that the model has not seen ({len(done)} finished trials): "
+            why_not=f"The parameters do not foretell {name} of unseen trials ({compared.words(record)} to learn from): "
             "either they hardly matter in these ranges, or there are too few trials to see how.",
         )
     made_up, found = _shares(fitted, _to_be_best(fitted))
-    return Importances(
-        objective=name,
+    return replace(
+        told,
         parameters=tuple(sorted(found, key=lambda each: -each.share)),
         interactions=_interactions(fitted, found),
-        num_trials=told.num_trials,
-        num_left_out=told.num_left_out,
         explained=share_explained,
         made_up=made_up,
     )
@@ -214,20 +272,32 @@ def finished(record: SearchRecord) -> list[TrialRecord]:
     return [trial for trial in record.current if trial.state == "COMPLETE" and trial.value is not None]
 
 
-def _because(told: Importances, why: str) -> Importances:
-    from dataclasses import replace
-
-    return replace(told, why_not=why)
-
-
 def _objective(record: SearchRecord, index: int) -> tuple[str, str]:
     objectives = record.objectives or (Objective(name=record.metric, mode=record.mode),)
     return objectives[index].name, objectives[index].mode
 
 
-def _value(trial: TrialRecord, objective: int) -> float:
-    values = trial.values or (trial.value if trial.value is not None else 0.0,)
-    return float(values[objective])
+def compared_trials(record: SearchRecord, objective: int = 0) -> Compared:
+    """The trials to learn from: the finished ones, or, where most were stopped, all that trained for some time, as they
+    were then. Those that early stopping lets finish are few and alike, so that they would say little."""
+    done = finished(record)
+    ended = Compared(
+        trials=tuple(done),
+        values=tuple(float((trial.values or (trial.value or 0.0,))[objective]) for trial in done),
+        at=None,
+    )
+    evaluated = [trial for trial in record.current if trial.intermediate]
+    if objective > 0 or len(done) >= _ENOUGH or 2 * len(done) >= len(evaluated):
+        return ended
+    # The first rung, which nearly all have come to; those that came further were chosen by what is compared here.
+    firsts = sorted(max(trial.intermediate) for trial in evaluated if trial.state == "PRUNED")
+    if not firsts:
+        return ended
+    at = firsts[0]
+    early = [trial for trial in evaluated if at in trial.intermediate]
+    if len(early) < 2 * len(done):
+        return ended
+    return Compared(trials=tuple(early), values=tuple(trial.intermediate[at] for trial in early), at=at)
 
 
 def _shares(fitted: FittedSearch, to_be_best: dict[str, Sequence[float]]) -> tuple[float, list[Importance]]:

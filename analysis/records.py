@@ -230,6 +230,8 @@ class SearchRecord:
     """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
     space: Mapping[str, ParameterRange] = field(default_factory=dict)
     """What the parameters could be, by path; those that are missing are judged by their values."""
+    default: Mapping[str, Any] = field(default_factory=dict)
+    """What the spec has where the parameters vary, by path: the configuration without a search."""
     history_of: Callable[[int], Sequence[Row]] = lambda number: ()
     """Reads the rows of a trial's history by its number, when they are asked for; empty where none were kept."""
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from analysis.lineage import LENGTHENED_AT, Origin, lineage
 from analysis.distributions import ranges_of
+from analysis.lineage import LENGTHENED_AT, Origin, lineage
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from spaces.errors import SpecError
 from spaces.folds import fold_values
@@ -55,6 +55,7 @@ def read_search(directory: Path) -> SearchRecord:
         seconds=attributes.get("seconds", 0.0),
         ended_by=attributes.get("ended_by"),
         notes=tuple(attributes.get("notes", ())),
+        default=attributes.get("defaults", {}),
         space=ranges_of(study.get_trials(deepcopy=False)),
         history_of=lambda number: files.trial(number).read_history(),
         unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
