@@ -38,6 +38,7 @@ from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
 from search.tracking import SearchIdentity, Tracker, make_tracker
 from search.yaml_text import parse_yaml, to_yaml
+from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
 from trainables.data.card import DataCard
 
@@ -364,6 +365,7 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
         "seed": plan.spec.search.seed,
         "folds": repeated,
         "yardstick": _yardstick(plan.spec),
+        "defaults": {path: get_path(plan.document, path) for path in plan.space.paths if has_path(plan.document, path)},
     }
 
 
