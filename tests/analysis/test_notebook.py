@@ -13,13 +13,13 @@ from spaces.errors import SpecError
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search of six trials, recorded without training."""
+    """A search of twelve trials, recorded without training."""
     return _recorded(tmp_path_factory.mktemp("notebook"))
 
 
 def _recorded(place: Path, **sections: Any) -> Path:
     session = Session(planned(place, **sections))
-    for number in range(6):
+    for number in range(12):
         session.complete(0.5 + number / 10)
     return session.files.path
 
@@ -47,7 +47,7 @@ def test_a_history_is_a_frame_of_logged_rows(folder: Path) -> None:
 
 
 def test_a_search_is_shown_by_its_best_trials(folder: Path) -> None:
-    assert "6 trials" in repr(load(folder))
+    assert "12 trials" in repr(load(folder))
     assert "<table" in load(folder)._repr_html_()
 
 
