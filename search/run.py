@@ -17,7 +17,8 @@ import filelock
 import optuna
 from rich.console import Console
 
-from analysis.leaderboard import leaderboard, to_csv
+from analysis.leaderboard import leaderboard
+from analysis.leaderboard_text import to_csv
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
 from cluster.capacity import Capacity
@@ -39,6 +40,7 @@ from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
 from search.tracking import SearchIdentity, Tracker, make_tracker
 from search.yaml_text import parse_yaml, to_yaml
+from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
 from trainables.data.card import DataCard
 
@@ -168,16 +170,9 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             algorithm = _settled_algorithm(plan, study, num_concurrent)
             recorder = _recorder(plan, study, algorithm, tracker, progress, before)
             scheduler = scheduler_of(plan, before, study, recorder, progress)
-            searcher = _searcher(plan, recorder, scheduler)
+            searcher = _searcher(plan, recorder, scheduler, num_concurrent, desk)
             progress.say("starting the first trials")
-            is_done = tune_trials(
-                searcher,
-                scheduler,
-                resources=spec.resources,
-                num_concurrent=num_concurrent,
-                desk=desk,
-                may_grow=bool(capacity.may_bring),
-            )
+            is_done = tune_trials(searcher, scheduler, resources=spec.resources, may_grow=bool(capacity.may_bring))
             recorder.end_session()
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
@@ -204,7 +199,9 @@ def _look_at_cluster(plan: Plan, capacity: Capacity, address: str | None, progre
         progress.say(waiting)
 
 
-def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") -> "AskTellSearcher":
+def _searcher(
+    plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler", num_concurrent: int, desk: ControlDesk
+) -> "AskTellSearcher":
     from search.searcher import AskTellSearcher
     from trainables.trainable import TrialOrder
 
@@ -225,7 +222,13 @@ def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") ->
         )
 
     return AskTellSearcher(
-        recorder, scheduler, make_order=make_order, num_trials=plan.num_trials, max_restarts=resources.max_restarts
+        recorder,
+        scheduler,
+        num_trials=plan.num_trials,
+        make_order=make_order,
+        num_concurrent=num_concurrent,
+        desk=desk,
+        max_restarts=resources.max_restarts,
     )
 
 
@@ -387,7 +390,18 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
         "currency": plan.spec.resources.currency,
         "seed": plan.spec.search.seed,
         "folds": repeated,
+        "yardstick": _yardstick(plan.spec),
+        "defaults": {path: get_path(plan.document, path) for path in plan.space.paths if has_path(plan.document, path)},
     }
+
+
+def _yardstick(spec: SearchSpec) -> dict[str, Any]:
+    """What values are measured with: searches that have it in common compare."""
+    document = spec.model_dump(mode="json", exclude_none=True)
+    folds = document["search"].get("cross_validation")
+    return {name: document[name] for name in ("task", "trainable", "data") if name in document} | (
+        {"folds": folds} if folds else {}
+    )
 
 
 @contextlib.contextmanager

@@ -5,7 +5,20 @@ import sys
 
 import typer
 
-from search.cli import cache, cluster, control, going_on, jobs, machine, presets, rehearsing, results, running, specs
+from search.cli import (
+    cache,
+    cluster,
+    comparing,
+    control,
+    going_on,
+    jobs,
+    machine,
+    presets,
+    rehearsing,
+    results,
+    running,
+    specs,
+)
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -27,10 +40,13 @@ app.command("extend")(going_on.extend)
 app.command("fork")(going_on.fork)
 app.command("status")(control.status)
 app.command("stop")(control.stop)
+app.command("pause")(control.pause)
+app.command("scale")(control.scale)
 app.command("submit")(jobs.submit)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(cluster.app, name="cluster")
 app.command("leaderboard")(results.leaderboard)
+app.command("compare")(comparing.compare)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)

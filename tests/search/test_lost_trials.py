@@ -56,7 +56,7 @@ class Search:
         )
         self.searcher = AskTellSearcher(
             self.recorder, self.scheduler, num_trials=num_trials, max_restarts=max_restarts,
-            make_order=lambda number, document: TrialOrder(
+            num_concurrent=2, make_order=lambda number, document: TrialOrder(
                 number=number, document=document, directory="", num_threads=1, save_checkpoints=True
             ),
         )  # fmt: skip
@@ -135,6 +135,7 @@ def test_a_full_disk_is_tried_again_and_an_error_of_the_trial_is_its_result(sear
 def test_what_is_lost_while_the_search_stops_stays_resumable(search: Search) -> None:
     name, _ = search.next()
     search.searcher.is_closing = True
-    search.lose(name, 0, NODE_LOST)
     assert search.next()[1] is None
+    search.lose(name, 0, NODE_LOST)
+    assert search.next()[1] == Searcher.FINISHED
     assert search.states() == ["RUNNING"]
