@@ -138,22 +138,26 @@ class Jobs:
             self._client.stop_job(job.submission_id)
 
     def stop_in_order(self, job: SearchJob, *, wait_seconds: float) -> tuple[bool, str]:
-        """Have the search itself stop: trials are checkpointed, W&B runs finished, the record whole.
+        """Have the search itself stop: trials are checkpointed, W&B runs finished, the record whole. Gives whether it
+        ended in time, and what it said."""
+        deadline = time.monotonic() + wait_seconds
+        agreed, said = self.ask(job, "stop", job.directory, "--wait", f"{wait_seconds:g}", wait_seconds=wait_seconds)
+        if not agreed:
+            return not self.job(job.submission_id).is_active, said
+        return self.wait_for_end(job, timeout_seconds=max(5.0, deadline - time.monotonic())), said
 
-        Only the nodes of the cluster need to see the search's folder, so a short job asks there, as
-        `tunesmith stop` does. Gives whether the search ended in time, and what that job said.
-        """
-        helper = f"{job.submission_id}-stop-{int(time.time())}"
+    def ask(self, job: SearchJob, *command: str, wait_seconds: float) -> tuple[bool, str]:
+        """Have a `tunesmith` command run on the cluster, in a short job with all that the search's own has: only the
+        nodes need to see the search's folder. Gives whether it succeeded in time, and its last line."""
+        helper = f"{job.submission_id}-{command[0]}-{time.time_ns() // 1_000_000}"
         with _explained(self.address):
-            runtime_env = self._client.get_job_info(job.submission_id).runtime_env or {}
-            python = shlex.split(self._client.get_job_info(job.submission_id).entrypoint)[0]
+            details = self._client.get_job_info(job.submission_id)
+            python = shlex.split(details.entrypoint)[0]
             self._client.submit_job(
-                entrypoint=shlex.join(
-                    [python, "-m", _MODULES[1], "stop", job.directory, "--wait", f"{wait_seconds:g}"]
-                ),
+                entrypoint=shlex.join([python, "-m", _MODULES[1], *command]),
                 submission_id=helper,
                 metadata=helper_metadata(job),
-                runtime_env=runtime_env,
+                runtime_env=details.runtime_env or {},
             )
             deadline = time.monotonic() + wait_seconds
             while not (status := self._client.get_job_status(helper)).is_terminal() and time.monotonic() < deadline:
@@ -161,10 +165,7 @@ class Jobs:
             said = _last_line(self._client.get_job_logs(helper))
             if status.is_terminal():
                 self._client.delete_job(helper)
-        ended = self.wait_for_end(job, timeout_seconds=max(5.0, deadline - time.monotonic())) if (
-            str(status) == "SUCCEEDED"
-        ) else not self.job(job.submission_id).is_active  # fmt: skip
-        return ended, said
+        return str(status) == "SUCCEEDED", said
 
     def wait_for_end(self, job: SearchJob, *, timeout_seconds: float) -> bool:
         """Wait until the job has ended. Gives whether that came in time."""

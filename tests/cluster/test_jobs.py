@@ -118,11 +118,14 @@ def test_no_secret_is_in_what_the_cluster_tells_of_its_jobs(submitted: object, h
 
 
 @pytest.mark.ray
-def test_a_stopped_search_ends_in_order_and_is_resumed(call: Call, folder: Path) -> None:
-    slower = ["--set", "name=slow", "--set", "config.steps=6", "--set", "config.seconds=0.7"]
+@pytest.mark.timeout(500)
+def test_a_search_is_scaled_stopped_in_order_and_resumed(call: Call, folder: Path) -> None:
+    slower = ["--set", "name=slow", "--set", "config.steps=12", "--set", "config.seconds=0.7"]
     submit = ("submit", "spec.yaml", "--storage", str(folder / "storage"), *slower)
     assert call(*submit).returncode == 0
     _wait_for_a_report(folder / "storage" / "slow")
+    scaled = call("jobs", "scale", "slow", "1")
+    assert "1 trials at once" in scaled.stdout, scaled.stdout + scaled.stderr
     stopped = call("jobs", "stop", "slow")
     assert stopped.stdout.startswith("stopped slow"), stopped.stdout + stopped.stderr
     assert json.loads(call("jobs", "status", "slow", "--json").stdout)["state"] == "stopped"
@@ -131,10 +134,10 @@ def test_a_stopped_search_ends_in_order_and_is_resumed(call: Call, folder: Path)
     assert call(*submit, "--resume").returncode == 0
     assert call("jobs", "logs", "slow", "--follow").returncode == 0
     record = read_records(folder / "storage" / "slow")
-    assert [(trial.state, trial.steps) for trial in record.trials] == [("COMPLETE", 6)] * 4
+    assert [(trial.state, trial.steps) for trial in record.trials] == [("COMPLETE", 12)] * 4
     for trial in record.trials:
         rows = record.history_of(trial.number)
-        assert [row["evaluation"] for row in rows if "evaluation" in row] == list(range(1, 7))
+        assert [row["evaluation"] for row in rows if "evaluation" in row] == list(range(1, 13))
 
 
 @pytest.mark.ray
