@@ -26,8 +26,10 @@ from spaces.errors import SpecError
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-_TIMEOUT_SECONDS = 15.0
+_TIMEOUT_SECONDS = 30.0
+_AGENT_SECONDS = 60.0
 _POLL_SECONDS = 0.5
+_NO_AGENT = "No available agent"
 _CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _MODULES = ("cluster.arrival", "search.cli.main")
 
@@ -90,13 +92,12 @@ class Jobs:
         if order.modules:
             runtime_env["py_modules"] = [str(module) for module in order.modules]
         try:
-            with _explained(self.address):
-                self._client.submit_job(
-                    entrypoint=order.entrypoint(),
-                    submission_id=order.submission_id,
-                    metadata=dict(order.metadata),
-                    runtime_env=runtime_env,
-                )
+            self._submit(
+                entrypoint=order.entrypoint(),
+                submission_id=order.submission_id,
+                metadata=dict(order.metadata),
+                runtime_env=runtime_env,
+            )
         except ClusterError as error:
             if order.submission_id in self.ids():
                 raise SpecError(
@@ -153,7 +154,7 @@ class Jobs:
         with _explained(self.address):
             details = self._client.get_job_info(job.submission_id)
             python = shlex.split(details.entrypoint)[0]
-            self._client.submit_job(
+            self._submit(
                 entrypoint=shlex.join([python, "-m", _MODULES[1], *command]),
                 submission_id=helper,
                 metadata=helper_metadata(job),
@@ -166,6 +167,19 @@ class Jobs:
             if status.is_terminal():
                 self._client.delete_job(helper)
         return str(status) == "SUCCEEDED", said
+
+    def _submit(self, **job: Any) -> None:
+        """Submit to the Jobs API. A head that has just started answers before it takes jobs: that is waited for."""
+        deadline = time.monotonic() + _AGENT_SECONDS
+        while True:
+            try:
+                with _explained(self.address):
+                    self._client.submit_job(**job)
+                return
+            except ClusterError as error:
+                if _NO_AGENT not in str(error.__cause__) or time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_SECONDS)
 
     def wait_for_end(self, job: SearchJob, *, timeout_seconds: float) -> bool:
         """Wait until the job has ended. Gives whether that came in time."""
@@ -280,7 +294,7 @@ def _explained(address: str) -> Iterator[None]:
         raise
     except RuntimeError as error:
         words = _reason(error)
-        if "No available agent" in words:
+        if _NO_AGENT in words:
             words = "no node of it takes jobs now (its dashboard agent is not up: give it some seconds, or look there)"
         raise ClusterError(f"the cluster at {address} refuses: {words}.") from error
 
