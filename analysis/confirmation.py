@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from analysis.records import replace_text
 from analysis.statistics import LEVEL, Difference, corrected_interval, holm, paired
-from spaces.objectives import OF_A_TRIAL, Objective, name_on_test
+from spaces.objectives import OF_A_TRIAL, TEST, Objective, name_on_test
 
 FILE = "confirmation.json"
 """In the folder of a confirmation."""
@@ -155,12 +155,8 @@ class Confirmation:
     @property
     def has_looked(self) -> bool:
         """Whether anything was measured on the test split."""
-        return any(
-            name.startswith(name_on_test(""))
-            for each in self.configurations
-            for run in each.runs
-            for name in run.metrics
-        )
+        runs = [run for each in self.configurations for run in each.runs]
+        return any(name.startswith(TEST) for run in runs for name in run.metrics)
 
     def summaries(self, objective: Objective | None = None) -> list[Summary]:
         """Each configuration by `objective` (default: the first), the winner first."""

@@ -1,17 +1,18 @@
 """A confirmation for a person: a table in the terminal, and what it says in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from analysis.confirmation import Comparison, Confirmation, Estimate, Summary
-from analysis.wording import show_metric, show_value
+from analysis.wording import short_names, show_metric, show_value
 from spaces.objectives import OF_A_TRIAL, VALIDATION, Objective, name_on_test
 
 _KINDS = {"trial": "", "published": "published", "base": "untuned"}
 _FEW_SEEDS = 3
+_ROUNDING = 1e-12
 
 
 def confirmation_text(confirmation: Confirmation, earlier: Sequence[Confirmation] = ()) -> RenderableType:
@@ -21,9 +22,8 @@ def confirmation_text(confirmation: Confirmation, earlier: Sequence[Confirmation
         parts.append(_table(confirmation, objective))
         parts += [Text(line) for line in sentences(confirmation, objective)]
         parts.append(Text(""))
-    parts += [
-        Text(f"note: {note}", style="yellow") for note in (*confirmation.notes, *_warnings(confirmation, earlier))
-    ]
+    notes = (*confirmation.notes, *_warnings(confirmation, earlier))
+    parts += [Text(f"note: {note}", style="yellow") for note in notes]
     return Group(*parts)
 
 
@@ -39,6 +39,7 @@ def _table(confirmation: Confirmation, objective: Objective) -> Table:
         table.add_column("optimism", justify="right", no_wrap=True)
     table.add_column("seeds", justify="right", no_wrap=True)
     table.add_column("parameters", overflow="fold")
+    names = short_names(list(dict.fromkeys(path for each in confirmation.configurations for path in each.params)))
     for index, each in enumerate(confirmation.summaries(objective)):
         kind = _KINDS[each.configuration.kind]
         table.add_row(
@@ -47,7 +48,7 @@ def _table(confirmation: Confirmation, objective: Objective) -> Table:
             _estimate(each.validation),
             *([] if is_cost else [_estimate(each.test), _number(each.optimism)]),
             _seeds(each),
-            _params(each),
+            _params(each, names),
             style="bold" if index == 0 else "dim" if kind else "",
         )
     if (guess := _guess(confirmation, objective)) is not None:
@@ -78,8 +79,8 @@ def sentences(confirmation: Confirmation, objective: Objective) -> list[str]:
 
 def _curse(winners_curse: float) -> str:
     if winners_curse > 0:
-        return f"the search was too hopeful by {show_metric(winners_curse)} (it chose the luckiest)"
-    return f"it does not look worse than in the search (by {show_metric(-winners_curse)} better)"
+        return f"the search, which chose the luckiest, was too hopeful by {show_metric(winners_curse)}"
+    return "the search was not too hopeful"
 
 
 def in_words(comparison: Comparison, objective: Objective) -> str:
@@ -87,7 +88,8 @@ def in_words(comparison: Comparison, objective: Objective) -> str:
     place = "" if objective.name.startswith(OF_A_TRIAL) else " on the test split"
     name, gain = objective.name.removeprefix(VALIDATION), comparison.gain
     if gain is None:
-        return f"{_start(comparison.first)} and {comparison.second} cannot be compared: at least two seeds of both must end."
+        both = f"{_start(comparison.first)} and {comparison.second}"
+        return f"{both} cannot be compared: at least two seeds of both must end."
     seeds, p_value = f"{gain.count} seeds", _p_value(comparison.adjusted_p or 0.0)
     if not comparison.is_decided:
         return (
@@ -127,12 +129,12 @@ def _seeds(each: Summary) -> str:
     return str(done) if done == wanted else f"{done} of {wanted}"
 
 
-def _params(each: Summary) -> str:
-    return ", ".join(f"{path} {show_value(value)}" for path, value in each.configuration.params.items())
+def _params(each: Summary, names: Mapping[str, str]) -> str:
+    return ", ".join(f"{names[path]} {show_value(value)}" for path, value in each.configuration.params.items())
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else show_metric(value)
+    return "" if value is None else show_metric(value if abs(value) > _ROUNDING else 0.0)
 
 
 def _estimate(found: Estimate | None) -> str:
