@@ -7,20 +7,20 @@ can be killed and gone on with, and runs nothing twice.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 from pydantic import ValidationError
 from rich.console import Console
 
-from analysis.confirmation import Confirmation, read_confirmation, read_confirmations, write_confirmation
+from analysis.confirmation import Confirmation, read_confirmations, write_confirmation
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 from search.choosing import chosen_configurations
 from search.confirmation_results import confirmation_of
 from search.confirmation_sections import ConfirmationConfig, ConfirmedConfiguration
 from search.confirmation_spec import confirmation_spec, on_all_but_test
+from search.load import RECORDED
 from search.plan import Plan
 from search.published import make_baseline
 from search.run import recorded_plan
@@ -86,7 +86,9 @@ def confirm(directory: Path, request: Request, *, address: str | None = None, co
         if request.with_baseline:
             baseline = make_baseline(plan, address=address, console=console)
             if baseline.was_interrupted:
-                return ConfirmationOutcome(confirmation=None, earlier=_earlier(files), was_interrupted=True)
+                return ConfirmationOutcome(
+                    confirmation=None, earlier=read_confirmations(files.path), was_interrupted=True
+                )
             notes += baseline.notes
             notes += _add(baseline.configuration, configurations)
         number = _next_number(files)
@@ -111,11 +113,11 @@ def _run(plan: Plan, config: ConfirmationConfig, *, address: str | None, console
         style="bold", highlight=False, soft_wrap=True,
     )  # fmt: skip
     outcome = run_stage(spec, address=address, console=console)
-    confirmation = confirmation_of(config, spec, outcome.record, created=_created(outcome.files.path))
+    confirmation = confirmation_of(config, spec, outcome.record, created=_created(outcome.files))
     write_confirmation(confirmation, outcome.files.path)
     return ConfirmationOutcome(
         confirmation=confirmation,
-        earlier=[each for each in _earlier(plan.files) if each.number < config.number],
+        earlier=[each for each in read_confirmations(plan.files.path) if each.number < config.number],
         was_interrupted=outcome.was_interrupted,
         sync_command=outcome.sync_command,
     )
@@ -180,12 +182,5 @@ def _add(baseline: ConfirmedConfiguration | None, configurations: list[Confirmed
     return []
 
 
-def _earlier(files: SearchFiles) -> list[Confirmation]:
-    return read_confirmations(files.path)
-
-
-def _created(directory: Path) -> str:
-    try:
-        return read_confirmation(directory).created
-    except FileNotFoundError:
-        return datetime.now(UTC).isoformat(timespec="seconds")
+def _created(files: SearchFiles) -> str:
+    return str(parse_yaml(files.spec.read_text("utf-8"))[0][RECORDED]["created"])

@@ -17,8 +17,8 @@ def check_test_split(plan: Plan) -> None:
         if "measure_test" not in spec.config:
             raise SpecError(
                 "the data of a `trainable` is not ours to divide. Give it `config.measure_test: false`; where it is "
-                f"true, let the function report `test/{spec.metric}` beside `{spec.metric}` at its end, measured on data "
-                "that it uses for nothing else. Then run the search, and confirm it.",
+                f"true, let the function report `test/{spec.metric}` beside `{spec.metric}` at its end, measured on "
+                "data that it uses for nothing else. Then run the search, and confirm it.",
                 path="config.measure_test",
             )
         return
