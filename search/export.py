@@ -41,6 +41,8 @@ class Exported:
     """Where."""
     trial: TrialRecord
     """Whose model it is."""
+    task: str
+    """What it has learned."""
     model: ExportedModel
     """How it is loaded."""
 
@@ -93,7 +95,7 @@ def export(
             _put_in_place(unfinished, to)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    return Exported(folder=to, trial=chosen, model=model)
+    return Exported(folder=to, trial=chosen, task=config.task, model=model)
 
 
 def chosen_trial(record: SearchRecord, trial: str) -> TrialRecord:

@@ -5,6 +5,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ _PIPELINES = {
     "SEQUENCE_CLASSIFICATION": "text-classification",
     "TOKEN_CLASSIFICATION": "token-classification",
 }
+_POSITIONS = ("max_position_embeddings", "n_positions")
 _NO_LENGTH = 1_000_000_000
 """A tokenizer with a longer `model_max_length` knows none."""
 
@@ -75,7 +77,7 @@ def export_model(checkpoint: Path, folder: Path, trial: TrialConfig, *, merge: b
     model_type = str(config.get("model_type", ""))
     generates = task.head in ("CAUSAL_LM", "SEQ_TO_SEQ_CAUSAL_LM")
     if generates and not has_adapter:
-        _write_generation(folder / "generation_config.json", tokenizer, trial)
+        _write_generation(folder / "generation_config.json", tokenizer, trial, config)
     if model_type in RECURRENT:
         _bring_code(folder, config, auto_class=task.auto_class)
     return ExportedModel(
@@ -131,16 +133,21 @@ def _adapted(file: Path, trial: TrialConfig) -> dict[str, Any]:
     return config
 
 
-def _write_generation(file: Path, tokenizer: "PreTrainedTokenizerBase", trial: TrialConfig) -> None:
-    """Defaults of generating: where a text ends, as the trial's evaluations had it."""
+def _write_generation(
+    file: Path, tokenizer: "PreTrainedTokenizerBase", trial: TrialConfig, config: Mapping[str, Any]
+) -> None:
+    """Defaults of generating: greedy, up to where the trial's evaluations went, or as far as a model of our own has
+    positions. What a pretrained model brings beyond that stays."""
     given: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
-    for name, value in {"eos_token_id": end, "pad_token_id": tokenizer.pad_token_id}.items():
+    for name, value in {"eos_token_id": end, "pad_token_id": tokenizer.pad_token_id, "do_sample": False}.items():
         if given.get(name) is None and value is not None:
             given[name] = value
-    given.pop("max_length", None)
+    positions = next((config[name] for name in _POSITIONS if isinstance(config.get(name), int)), None)
     if "max_target_length" in TASKS[trial.task].options:
         given["max_new_tokens"] = trial.data.max_target_length
+    elif trial.model.pretrained is None and positions is not None:
+        given["max_length"] = positions
     _write(file, given)
 
 

@@ -16,6 +16,7 @@ from search.cli import (
     rehearsing,
     results,
     running,
+    serving,
     specs,
 )
 from spaces.errors import SpecError
@@ -42,6 +43,7 @@ app.command("stop")(control.stop)
 app.command("leaderboard")(results.leaderboard)
 app.command("confirm")(confirming.confirm)
 app.command("export")(exporting.export)
+app.command("serve")(serving.serve)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
