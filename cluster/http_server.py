@@ -193,8 +193,8 @@ class Endpoint:
     def _check_token(self, request: web.Request) -> None:
         if self._token is None:
             return
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-        if not hmac.compare_digest(given, self._token.encode()):
+        given = request.headers.get("Authorization", "").encode()
+        if not hmac.compare_digest(given, f"Bearer {self._token}".encode()):
             raise web.HTTPUnauthorized(text="give the token: `Authorization: Bearer ...`")
 
     def _read(self, body: Any, model: Model) -> tuple[list[Any], dict[str, Any], bool]:

@@ -74,6 +74,7 @@ CASES: dict[str, Callable[..., Document]] = {
 # What a stranger does: it finds no module of tunesmith, and proves it.
 STRANGER = """
 import json, sys, torch, transformers
+torch.set_num_threads(1)
 told = {}
 for name, case in json.load(open(sys.argv[1])).items():
     model = getattr(transformers, case["auto_class"]).from_pretrained(case["folder"], trust_remote_code=True).eval()
@@ -157,7 +158,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     }  # fmt: skip
     (place / "orders.json").write_text(json.dumps(orders))
     (place / "stranger.py").write_text(STRANGER)
-    alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"HF_HOME": str(place / "hf")}
+    alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    alone |= {"HF_HOME": str(place / "hf"), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "stranger.py", "orders.json"],
         cwd=place,
