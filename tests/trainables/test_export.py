@@ -142,6 +142,8 @@ def made(name: str, folder: Path) -> Case:
     asked: Any = texts_of(document)[0] if trial.task not in ("seq2seq_lm", "instruction_tuning", "preference") else None
     if trial.task in ("instruction_tuning", "preference"):
         asked = [{"role": "user", "content": "boat 3, red?"}]
+    if trial.task == "causal_lm":
+        asked = "the red boat"
     if trial.task == "masked_lm":
         asked = "the red [MASK] of captain 3 sails home"
     return Case(trial=trial, checkpoint=checkpoint, folder=to, exported=exported, inputs=inputs, asked=asked)
