@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from analysis.distributions import ranges_of
 from analysis.lineage import LENGTHENED_AT, Origin, lineage
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from spaces.errors import SpecError
@@ -55,6 +56,8 @@ def read_search(directory: Path) -> SearchRecord:
         seconds=attributes.get("seconds", 0.0),
         ended_by=attributes.get("ended_by"),
         notes=tuple(attributes.get("notes", ())),
+        default=attributes.get("defaults", {}),
+        space=ranges_of(study.get_trials(deepcopy=False)),
         history_of=lambda number: files.trial(number).read_history(),
         unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
     )

@@ -7,6 +7,7 @@ import typer
 
 from search.cli import (
     cache,
+    comparing,
     confirming,
     control,
     exporting,
@@ -40,7 +41,10 @@ app.command("extend")(going_on.extend)
 app.command("fork")(going_on.fork)
 app.command("status")(control.status)
 app.command("stop")(control.stop)
+app.command("pause")(control.pause)
+app.command("scale")(control.scale)
 app.command("leaderboard")(results.leaderboard)
+app.command("compare")(comparing.compare)
 app.command("confirm")(confirming.confirm)
 app.command("export")(exporting.export)
 app.command("serve")(serving.serve)

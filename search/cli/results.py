@@ -1,4 +1,4 @@
-"""Commands about results: leaderboard, compare."""
+"""Commands about results: leaderboard."""
 
 import json
 from pathlib import Path
