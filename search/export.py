@@ -171,7 +171,7 @@ def _trained(trial: TrialRecord, config: TrialConfig, folder: Path, files: Searc
     directory.begin_attempt()
     content = parse_yaml(files.trial(trial.number).document.read_text("utf-8"))[0]
     outcome = run_trial(
-        config.model_copy(update={"folds": None}),
+        config.model_copy(update={"folds": None, "measure_test": False}),
         note,
         directory=directory,
         num_threads=min(int(content.get("cpus", 1)), local_cpus()),
