@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pretrained_trials import pretrained
 from tiny_trials import (
     TINY_BERT,
+    TINY_LLAMA,
     TINY_RECURRENT,
     Document,
     chats,
@@ -66,6 +68,26 @@ def test_the_test_split_is_measured_exactly_as_it_would_be_as_validation(
     on_test = {name: value for name, value in measured.metrics[-1].items() if name.startswith("test/")}
     assert on_test == {name.replace("eval/", "test/"): value for name, value in as_validation.items()}
     assert measured.metrics[-1]["eval/loss"] != on_test["test/loss"]
+
+
+def test_a_model_that_is_only_asked_is_asked_the_test_split_too(tmp_path: Path) -> None:
+    model = pretrained(
+        prose(tmp_path, architecture="llama", config=TINY_LLAMA | {"initializer_range": 0.3}), tmp_path / "base"
+    )
+    asked = labelled(tmp_path)
+    asked = {
+        "task": "few_shot",
+        "model": {"pretrained": model["model"]["pretrained"]},
+        "data": {"source": asked["data"]["source"], "max_length": 20},
+        "prompt": {"shots": 0, "template": "{text} {answer}"},
+    }
+    document, exchanged = divided(asked, tmp_path)
+    measured = run(document | {"measure_test": True})
+    assert measured.failure is None, measured.outcome
+    on_test = {name: value for name, value in measured.metrics[-1].items() if name.startswith("test/")}
+    as_validation = run(exchanged).metrics[-1]
+    assert on_test == {name.replace("eval/", "test/"): pytest.approx(value) for name, value in as_validation.items()}
+    assert not any(name.startswith("test/") for metrics in measured.metrics[:-1] for name in metrics)
 
 
 def test_it_is_measured_at_the_end_only_and_changes_nothing_of_the_training(tmp_path: Path) -> None:
