@@ -18,7 +18,6 @@ from analysis.plotting.style import (
     RED,
     STATE_COLORS,
     STATE_SYMBOLS,
-    STATE_WORDS,
     NothingToPlot,
     about,
     figure,
@@ -28,6 +27,7 @@ from analysis.plotting.style import (
     value_axis,
 )
 from analysis.records import SearchRecord, TrialRecord
+from analysis.words import STATE_WORDS
 
 T = TypeVar("T")
 

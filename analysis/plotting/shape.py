@@ -18,7 +18,6 @@ from analysis.plotting.style import (
     RED,
     SCALE,
     STATE_SYMBOLS,
-    STATE_WORDS,
     NothingToPlot,
     about,
     along,
@@ -29,6 +28,7 @@ from analysis.plotting.style import (
     value_axis,
 )
 from analysis.records import SearchRecord, TrialRecord
+from analysis.words import STATE_WORDS
 
 _MAX_SLICES, _MAX_PAIRS, _MAX_DIMENSIONS = 9, 3, 10
 _COLUMNS = 3

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from analysis.axes import Axis
 from analysis.leaderboard import short_names, show_metric, show_value
 from analysis.records import SearchRecord, TrialRecord
+from analysis.words import STATE_WORDS
 from spaces.errors import SpecError
 
 TEXT = "#757b85"
@@ -23,7 +24,6 @@ BLUE, ORANGE, RED, GREEN, SKY, PURPLE = "#2b83c6", "#d28a10", "#d0532c", "#0f9a7
 SCALE = [[0.0, "#d28a10"], [0.5, "#8a8f98"], [1.0, "#2b83c6"]]
 """From bad to good."""
 STATE_COLORS = {"COMPLETE": BLUE, "PRUNED": ORANGE, "FAIL": RED, "RUNNING": SKY}
-STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "unfinished"}
 STATE_SYMBOLS = {"COMPLETE": "circle", "PRUNED": "circle-open", "FAIL": "x-thin", "RUNNING": "diamond-open"}
 _MAX_IN_HOVER = 12
 
