@@ -69,7 +69,7 @@ def next_steps(record: SearchRecord) -> list[Command]:
         steps.append(
             Command(
                 line=f"tunesmith confirm {place} --top 3 --seeds 5",
-                why="trains the best ones with fresh seeds and measures them on the test split, which no trial has seen",
+                why="trains the best ones with fresh seeds and measures them on the unseen test split",
             )
         )
         steps.append(Command(line=f"tunesmith trial {place} --number {best.number}", why="runs the best trial again"))
