@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.leaderboard import short_names, show_value
 from analysis.records import ParameterRange, SearchRecord, TrialRecord
+from analysis.wording import short_names, show_value
 
 _LOG_FROM = 100.0
 """Positive values this many times apart, or more, were drawn on a log scale, where nobody says so."""

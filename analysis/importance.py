@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.axes import Axis, axes_of
 from analysis.records import SearchRecord, TrialRecord
-from analysis.words import amount
+from analysis.wording import in_units
 from spaces.objectives import Objective
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Compared:
         """How many trials, at which point."""
         if self.at is None:
             return f"{len(self.trials):,} finished trials"
-        return f"{len(self.trials):,} trials after {amount(self.at, record.unit)}"
+        return f"{len(self.trials):,} trials after {in_units(self.at, record.unit)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

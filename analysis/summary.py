@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from analysis.advice import advise
 from analysis.axes import axes_of
 from analysis.importance import compared_trials, finished, importances
-from analysis.leaderboard import Entry, leaderboard, show_metric
+from analysis.leaderboard import Entry, leaderboard
 from analysis.records import SearchRecord, TrialRecord
-from analysis.words import few, listed, show_seconds
+from analysis.wording import duration, few, listed, show_metric
 from analysis.worker_time import worker_time
 
 _VERBS = {"PRUNED": "were stopped early", "FAIL": "failed"}
@@ -129,7 +129,7 @@ def _best(record: SearchRecord, entries: Sequence[Entry]) -> str:
         low, high = (show_metric(each) for each in entry.interval)
         words += f" (95% interval {low} to {high}, over {len(best.fold_values)} {record.fold_kind}s)"
     words += "."
-    tied = [each.trial.number for each in entries if getattr(each, "is_tied", False) and each.trial is not best]
+    tied = [each.trial.number for each in entries if each.is_tied and each.trial is not best]
     if tied:
         words += f" It cannot be told from trial{'s' if len(tied) > 1 else ''} {listed(few([str(n) for n in tied]))}."
     elif not entry.interval and len(finished(record)) > 1:
@@ -194,12 +194,12 @@ def _cost(record: SearchRecord) -> str:
     energy = sum((trial.usage.energy_wh or 0.0) * trial.own_share for trial in record.trials)
     cost = sum((trial.cost or 0.0) * trial.own_share for trial in record.trials)
     about = "about " if any(trial.usage.energy_is_estimate for trial in record.trials) else ""
-    facts = [f"{show_seconds(seconds)} of workers"]
+    facts = [f"{duration(seconds)} of workers"]
     facts += [f"{hours:.3g} GPU-hours"] if hours else []
     facts += [f"{about}{energy:.3g} Wh" if energy < 1000 else f"{about}{energy / 1000:.3g} kWh"] if energy else []
     facts += [f"{cost:.2f} {record.currency}"] if any(trial.cost is not None for trial in record.trials) else []
     words = f"All trials took {listed(facts)}"
-    words += f", in {show_seconds(record.seconds)} of wall time." if record.seconds else "."
+    words += f", in {duration(record.seconds)} of wall time." if record.seconds else "."
     for state in _VERBS:
         spent = sum((trial.seconds or 0.0) * trial.own_share for trial in record.trials if trial.state == state)
         if spent / seconds >= 0.005:

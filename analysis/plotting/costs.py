@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from analysis.plotting.style import STATE_COLORS, NothingToPlot, about, figure, note, styled, time_unit
 from analysis.records import SearchRecord, TrialRecord
-from analysis.words import STATE_WORDS
+from analysis.wording import STATE_WORDS
 from analysis.worker_time import shifts, worker_time
 
 _MAX_LANES = 64

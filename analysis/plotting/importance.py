@@ -6,9 +6,9 @@ import plotly.graph_objects as go
 
 from analysis.ablation import ablation
 from analysis.importance import compared_trials, importances
-from analysis.leaderboard import show_metric
 from analysis.plotting.style import BLUE, FAINT, GREEN, ORANGE, PURPLE, NothingToPlot, figure, note
 from analysis.records import SearchRecord
+from analysis.wording import show_metric
 
 _MAX_BARS = 15
 

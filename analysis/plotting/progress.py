@@ -27,7 +27,7 @@ from analysis.plotting.style import (
     value_axis,
 )
 from analysis.records import SearchRecord, TrialRecord
-from analysis.words import STATE_WORDS
+from analysis.wording import STATE_WORDS
 
 T = TypeVar("T")
 

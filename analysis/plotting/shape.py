@@ -28,7 +28,7 @@ from analysis.plotting.style import (
     value_axis,
 )
 from analysis.records import SearchRecord, TrialRecord
-from analysis.words import STATE_WORDS
+from analysis.wording import STATE_WORDS
 
 _MAX_SLICES, _MAX_PAIRS, _MAX_DIMENSIONS = 9, 3, 10
 _COLUMNS = 3

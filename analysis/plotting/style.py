@@ -11,9 +11,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from analysis.axes import Axis
-from analysis.leaderboard import short_names, show_metric, show_value
 from analysis.records import SearchRecord, TrialRecord
-from analysis.words import STATE_WORDS
+from analysis.wording import STATE_WORDS, short_names, show_metric, show_value
 from spaces.errors import SpecError
 
 TEXT = "#757b85"
