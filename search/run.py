@@ -156,7 +156,8 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
-            card = prepared.result()
+            if (card := prepared.result()) is not None:
+                replace_text(files.data_card, card.to_json())
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()))
