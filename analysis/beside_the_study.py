@@ -1,5 +1,5 @@
-"""What a search's folder holds beside its study, as plain values: the spec, the data card, the best configuration, texts
-that the best model wrote. What is not there is empty; what looks like a secret is taken out.
+"""What a search's folder holds beside its study, as plain values: the spec, the data card, the best configuration,
+texts that the best model wrote. What is not there is empty; what looks like a secret is taken out.
 """
 
 import json

@@ -5,8 +5,9 @@ All texts pass through a template that escapes them: what a model wrote, or what
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from html import unescape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,13 @@ class _Plot:
 
 _PROGRESS = (
     _Plot(name="incumbent", title="Best so far", caption="Finished trials, and the best until then.", is_wide=False),
-    _Plot(name="incumbent_over_time", title="… over time", caption="The same by the clock.", is_wide=False),
-    _Plot(name="incumbent_over_cost", title="… over cost", caption="The same by what had been spent.", is_wide=False),
+    _Plot(name="incumbent_over_time", title="Best so far, by time", caption="The same by the clock.", is_wide=False),
+    _Plot(
+        name="incumbent_over_cost",
+        title="Best so far, by cost",
+        caption="The same by what had been spent.",
+        is_wide=False,
+    ),
     _Plot(
         name="rungs", title="Rungs", caption="How many trials came how far, and where they were stopped.", is_wide=False
     ),
@@ -68,8 +74,8 @@ _MATTERS = (
 )  # fmt: skip
 _SHAPE = (
     _Plot(name="slices", title="Slices", caption="The objective over each parameter."),
-    _Plot(name="contour", title="The two that matter most", caption="What to expect where.", is_wide=False),
-    _Plot(name="parallel", title="Parallel coordinates", caption="Drag along an axis to select trials.", is_wide=False),
+    _Plot(name="contour", title="The two that matter most", caption="What to expect where."),
+    _Plot(name="parallel", title="Parallel coordinates", caption="Drag along an axis to select trials."),
     _Plot(name="rank", title="Ranks over pairs of parameters", caption="Where the best trials crowd."),
 )
 _COST = (
@@ -93,6 +99,7 @@ def report_html(record: SearchRecord) -> str:
     figures = _figures(record)
     templates = files("analysis").joinpath("templates")
     jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    jinja.filters["coded"] = _coded
     template = jinja.from_string(templates.joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
         record=record,
@@ -105,10 +112,13 @@ def report_html(record: SearchRecord) -> str:
         advice=advise(record),
         importances=importances(record),
         groups=[
-            ("progress", "Progress", _present(_PROGRESS, figures)),
-            ("matters", "What matters", _present(_MATTERS, figures)),
-            ("shape", "Shape", _present(_SHAPE, figures)),
-            ("cost", "Cost and workers", _present(_COST, figures)),
+            (name, title, _captioned(plots, figures))
+            for name, title, plots in (
+                ("progress", "Progress", _PROGRESS),
+                ("matters", "What matters", _MATTERS),
+                ("shape", "Shape", _SHAPE),
+                ("cost", "Cost and workers", _COST),
+            )
         ],
         best_params=best_params(record),
         best_yaml=to_yaml(beside.best_document) if beside.best_document else "",
@@ -133,8 +143,29 @@ def _figures(record: SearchRecord) -> dict[str, Any]:
     return {name: figure.to_plotly_json() for name, figure in drawn(record).items()}
 
 
-def _present(plots: Sequence[_Plot], figures: dict[str, Any]) -> list[_Plot]:
-    return [plot for plot in plots if plot.name in figures]
+def _captioned(plots: Sequence[_Plot], figures: dict[str, Any]) -> list[_Plot]:
+    """The plots that there are, with what their figures say above themselves in the captions."""
+    from analysis.plotting.style import NOTE_HEIGHT
+
+    present = []
+    for plot in plots:
+        if plot.name in figures:
+            layout = figures[plot.name]["layout"]
+            text = layout.pop("title", {}).get("text", "")
+            notes = unescape(text).split("<br>") if text else []
+            layout["margin"] = layout["margin"] | {"t": layout["margin"]["t"] - NOTE_HEIGHT * len(notes)}
+            present.append(replace(plot, caption=" ".join([plot.caption, *notes]).strip()))
+    return present
+
+
+def _coded(text: str) -> Any:
+    """Escaped, with what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(part) for part in text.split("`")]
+    if len(parts) % 2 == 0:  # one of them stands alone
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
 def _in_script(figure: Any) -> str:

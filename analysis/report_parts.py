@@ -90,7 +90,9 @@ def key_figures(record: SearchRecord) -> list[tuple[str, str]]:
     hours = sum((trial.gpu_hours or 0.0) * share for trial, share in own)
     energy = sum((trial.usage.energy_wh or 0.0) * share for trial, share in own)
     cost = sum((trial.cost or 0.0) * share for trial, share in own)
-    figures = [(f"best {record.metric}", show_metric(best.value))] if best is not None and best.value is not None else []
+    figures = (
+        [(f"best {record.metric}", show_metric(best.value))] if best is not None and best.value is not None else []
+    )
     figures += [("trials", f"{len(record.current):,}"), ("finished", f"{record.count('COMPLETE'):,}")]
     figures += [("failed", f"{record.count('FAIL'):,}")] if record.count("FAIL") else []
     figures += [("wall time", duration(record.seconds))] if record.seconds else []
@@ -111,7 +113,9 @@ def leaderboard_table(entries: Sequence[Entry], record: SearchRecord) -> Table:
     columns += [(name, "an objective", True) for name in others]
     columns += [("± 95%", "half of the 95% interval of the mean", True)] if has_intervals else []
     columns += [("state", "how it ended", False)]
-    columns += [(names[path], path, all(_is_number(entry.trial.params.get(path)) for entry in entries)) for path in paths]
+    columns += [
+        (names[path], path, all(_is_number(entry.trial.params.get(path)) for entry in entries)) for path in paths
+    ]
     columns += [(record.unit, "how much it trained", True), ("seconds", "wall time of the trial", True)]
     columns += [(record.currency, "what it cost", True)] if has_cost else []
     rows = []
@@ -174,7 +178,10 @@ def data_card(beside: BesideTheStudy) -> Facts | None:
     if not card:
         return None
     pairs = [("source", str(card.get("source", ""))), ("vocabulary", f"{card.get('vocab_size', 0):,} entries")]
-    pairs += [("longest example", f"{card.get('max_length', 0):,} tokens"), ("fingerprint", str(card.get("fingerprint", "")))]
+    pairs += [
+        ("longest example", f"{card.get('max_length', 0):,} tokens"),
+        ("fingerprint", str(card.get("fingerprint", ""))),
+    ]
     if card.get("augmented"):
         pairs.append(("augmented copies", f"{card['augmented']:,}"))
     for step in card.get("cleaning", ()):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NUM_FORESTS = 40
 _NUM_TREES = 8
+_PAIR_CELLS = 16
 _SAMPLE = 1024
 """Points at which the variance of a forest is measured."""
 
@@ -126,12 +127,23 @@ class Surrogate:
             for boxes in self._boxes
         ]
 
-    def interaction(self, first: int, second: int) -> list[float]:
-        """For each forest the part of the variance that two parameters have together, and neither has alone."""
-        shares = []
-        for shape, total in zip(self.shape(first, second), self._totals, strict=True):
-            alone = shape.mean(axis=1).var() + shape.mean(axis=0).var()
-            shares.append(float(max(shape.var() - alone, 0.0) / total) if total > 0 else 0.0)
+    def interactions(self, pairs: Sequence[tuple[int, int]]) -> "np.ndarray":
+        """One row a forest, one column a pair: the part of the variance that two parameters have together, and neither
+        has alone."""
+        import numpy as np
+
+        columns = sorted({column for pair in pairs for column in pair})
+        shares: np.ndarray = np.zeros((len(self._boxes), len(pairs)))
+        for row, (boxes, total) in enumerate(zip(self._boxes, self._totals, strict=True)):
+            if total == 0:
+                continue
+            # Once a parameter, not once a pair; coarser than for a picture, which changes shares little.
+            inside = {column: boxes.inside(column, min(self.cells[column], _PAIR_CELLS)) for column in columns}
+            weights = boxes.weights()[:, None]
+            for place, (first, second) in enumerate(pairs):
+                shape = (inside[first] * weights).T @ inside[second]
+                alone = shape.mean(axis=1).var() + shape.mean(axis=0).var()
+                shares[row, place] = max(float(shape.var() - alone), 0.0) / total
         return shares
 
     def predict(self, points: "np.ndarray") -> "np.ndarray":

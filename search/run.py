@@ -5,7 +5,7 @@ import hashlib
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ import filelock
 import optuna
 from rich.console import Console
 
-from analysis.leaderboard import leaderboard
+from analysis.leaderboard import Entry, leaderboard
 from analysis.leaderboard_text import to_csv
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
@@ -33,6 +33,7 @@ from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
 from search.recorder import Recorder
+from search.reporting import report_at_end
 from search.revisions import read_revisions
 from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
@@ -312,6 +313,14 @@ def _summarise(files: SearchFiles, tracker: Tracker, *, was_interrupted: bool) -
     record = read_records(files.path)
     entries = leaderboard(record)
     replace_text(files.leaderboard, to_csv(entries))
+    # Beside W&B, for whose service one waits anyway.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="report") as pool:
+        pool.submit(report_at_end, record, files)
+        _end_tracking(record, entries, tracker, was_interrupted=was_interrupted)
+    return record
+
+
+def _end_tracking(record: SearchRecord, entries: Sequence[Entry], tracker: Tracker, *, was_interrupted: bool) -> None:
     best = record.best
     summary: dict[str, Any] = {
         f"trials/{state.lower()}": record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")
@@ -320,7 +329,6 @@ def _summarise(files: SearchFiles, tracker: Tracker, *, was_interrupted: bool) -
         summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
     tracker.end_search([entry.to_json() for entry in entries], summary)
     tracker.close(interrupted=was_interrupted)
-    return record
 
 
 def _write_spec(plan: Plan) -> SearchIdentity:

@@ -222,7 +222,7 @@ def _add_lines(
         y += [*(value for _, value in points), None]
         text += [*(f"trial {trial.number}" for _ in points), None]
     made.add_scatter(
-        x=x, y=y, text=text, mode="lines", name=name, legendgroup=name, opacity=0.9 if width > 2 else 0.55,
+        x=x, y=y, text=text, mode="lines", name=name, legendgroup=name, opacity=0.95 if width > 2 else 0.7,
         line={"color": color, "width": width}, hovertemplate="%{text}: %{y:.4g} at %{x}<extra></extra>",
     )  # fmt: skip
 

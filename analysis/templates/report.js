@@ -37,7 +37,7 @@
     const layout = { ...figure.layout, font: { ...figure.layout.font, color: chosen["font.color"] } };
     layout.hoverlabel = { ...layout.hoverlabel, bgcolor: chosen["hoverlabel.bgcolor"], bordercolor: chosen["hoverlabel.bordercolor"],
       font: { ...(layout.hoverlabel || {}).font, color: chosen["hoverlabel.font.color"] } };
-    const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+    const config = { responsive: true, displaylogo: false, modeBarButtons: [["toImage"]] };
     return Plotly.newPlot(plot, figure.data, layout, config).then(() => plot.classList.add("drawn"));
   };
   const drawNext = () => {
