@@ -172,7 +172,7 @@ def rungs_of(record: SearchRecord) -> list[Rung]:
     by_number = {trial.number: trial for trial in record.current}
     places = sorted({end for number, end in ends.items() if by_number[number].state in ("COMPLETE", "PRUNED")})
     found = []
-    for place, following in zip(places, [*places[1:], float("inf")], strict=True):
+    for place, following in zip(places, [*places, float("inf")][1:], strict=True):
         at_end = [by_number[number] for number, end in ends.items() if place <= end < following]
         found.append(
             Rung(

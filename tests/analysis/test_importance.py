@@ -24,17 +24,18 @@ def test_planted_importances_of_70_25_and_5_percent_are_found() -> None:
 def test_a_parameter_without_effect_is_not_said_to_matter() -> None:
     matters = [
         each.matters
-        for seed in range(8)
-        for each in importances(linear_search(PLANTED | {"e": 0.0}, trials=80, noise=0.1, seed=seed)).parameters
+        for seed in range(6)
+        for each in importances(linear_search(PLANTED | {"e": 0.0}, trials=60, noise=0.1, seed=seed)).parameters
         if each.path in ("d", "e")
     ]
-    assert len(matters) == 16
+    assert len(matters) == 12
     assert sum(matters) <= 2
 
 
 def test_intervals_hold_the_planted_shares_and_are_wider_with_fewer_trials() -> None:
-    few, many = (importances(linear_search(PLANTED, trials=count)).parameters[0] for count in (60, 600))
-    assert many.interval[0] <= 0.74 and many.interval[1] >= 0.66
+    few, many = (importances(linear_search(PLANTED, trials=count)).parameters[0] for count in (40, 400))
+    assert many.interval[0] <= 0.74
+    assert many.interval[1] >= 0.66
     assert few.interval[1] - few.interval[0] > many.interval[1] - many.interval[0]
 
 
