@@ -1,15 +1,16 @@
-"""The report is one file that tells the truth, keeps secrets, and takes nothing that a model or a user wrote as markup."""
+"""The report is one file that keeps secrets, and takes nothing that a model or a user wrote as markup."""
 
 import json
 import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from planted_searches import linear_search, realistic_search, search_of
 
-from analysis.records import SearchFiles, SearchRecord, TrialRecord
+from analysis.records import SearchFiles, SearchRecord, TrialRecord, TrialState
 from analysis.report import report_html
 from analysis.report_text import report_markdown
 
@@ -93,19 +94,25 @@ def test_the_report_of_200_trials_is_below_8_megabytes() -> None:
     assert len(report_html(realistic_search(trials=200)).encode()) < 8_000_000
 
 
+def _single(state: TrialState, **more: Any) -> SearchRecord:
+    facts: dict[str, Any] = {"value": None, "params": {"a": 1}, "intermediate": {}}
+    return search_of([TrialRecord(number=0, state=state, **(facts | more))], num_planned=4)
+
+
 @pytest.mark.parametrize(
     "record",
     [
         search_of([], num_planned=4),
-        search_of([TrialRecord(number=0, state="RUNNING", value=None, params={"a": 1}, intermediate={})], num_planned=4),
-        search_of([TrialRecord(number=0, state="COMPLETE", value=1.0, params={"a": 1}, intermediate={1: 1.0})]),
-        search_of([TrialRecord(number=0, state="FAIL", value=None, params={}, intermediate={}, error="no", failure="error")]),
+        _single("RUNNING"),
+        _single("COMPLETE", value=1.0, intermediate={1: 1.0}),
+        _single("COMPLETE", value=1.0),
+        _single("FAIL", error="no", failure="error"),
         linear_search({"a": 1.0}, trials=3),
         realistic_search(trials=25, num_objectives=2),
         realistic_search(trials=25, folds=3),
     ],
-    ids=["none", "running", "one", "failed", "three", "objectives", "folds"],
-)  # fmt: skip
+    ids=["none", "running", "one", "without-curves", "failed", "three", "objectives", "folds"],
+)
 def test_any_search_has_a_report(record: SearchRecord) -> None:
     page, text = report_html(record), report_markdown(record)
     assert "<h1>planted</h1>" in page

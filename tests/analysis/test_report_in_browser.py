@@ -126,6 +126,7 @@ def test_the_button_switches_page_and_figures_between_light_and_dark(page: Any) 
         text = page.execute_script("return getComputedStyle(document.querySelector('#plot-curves .xtick text')).fill")
         return body, text
 
+    page.execute_script("window.scrollTo({top: 0, behavior: 'instant'})")
     light = colors()
     page.find_element("id", "theme").click()
     time.sleep(1)
