@@ -42,6 +42,8 @@ class _Plot:
     """What it shows, also for those who cannot see it."""
     is_wide: bool = True
     """Whether it takes the whole width."""
+    is_roomy: bool = False
+    """Whether it needs more width than a phone has: there it scrolls sideways."""
 
 
 _PROGRESS = (
@@ -73,14 +75,19 @@ _MATTERS = (
     ),
 )  # fmt: skip
 _SHAPE = (
-    _Plot(name="slices", title="Slices", caption="The objective over each parameter."),
+    _Plot(name="slices", title="Slices", caption="The objective over each parameter.", is_roomy=True),
     _Plot(name="contour", title="The two that matter most", caption="What to expect where."),
-    _Plot(name="parallel", title="Parallel coordinates", caption="Drag along an axis to select trials."),
-    _Plot(name="rank", title="Ranks over pairs of parameters", caption="Where the best trials crowd."),
+    _Plot(name="parallel", title="Parallel coordinates", caption="Drag along an axis to select trials.", is_roomy=True),
+    _Plot(name="rank", title="Ranks over pairs of parameters", caption="Where the best trials crowd.", is_roomy=True),
 )
 _COST = (
-    _Plot(name="timeline", title="Workers", caption="Which worker ran which trial when; gaps are idle time."),
-    _Plot(name="costs", title="Cost", caption="What finished, stopped and failed trials took."),
+    _Plot(
+        name="timeline",
+        title="Workers",
+        caption="Which worker ran which trial when; gaps are idle time.",
+        is_roomy=True,
+    ),
+    _Plot(name="costs", title="Cost", caption="What finished, stopped and failed trials took.", is_roomy=True),
 )
 
 

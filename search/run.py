@@ -37,6 +37,7 @@ from search.reporting import report_at_end
 from search.revisions import read_revisions
 from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
+from search.surroundings import surroundings
 from search.tracking import SearchIdentity, Tracker, make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import get_path, has_path
@@ -341,6 +342,7 @@ def _write_spec(plan: Plan) -> SearchIdentity:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
         "versions": {name: version(name) for name in _VERSIONS_OF},
+        **surroundings(),
         **({"preset": plan.preset.name} if plan.preset is not None else {}),
     }
     replace_text(plan.files.spec, to_yaml({**resolved, RECORDED: recorded}))
