@@ -5,7 +5,7 @@ import hashlib
 import json
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ import filelock
 import optuna
 from rich.console import Console
 
-from analysis.leaderboard import leaderboard
+from analysis.leaderboard import Entry, leaderboard
 from analysis.leaderboard_text import to_csv
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
@@ -33,9 +33,11 @@ from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
 from search.recorder import Recorder
+from search.reporting import report_at_end
 from search.revisions import read_revisions
 from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
+from search.surroundings import surroundings
 from search.tracking import SearchIdentity, Tracker, make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import get_path, has_path
@@ -156,7 +158,8 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
-            card = prepared.result()
+            if (card := prepared.result()) is not None:
+                replace_text(files.data_card, card.to_json())
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()))
@@ -318,6 +321,14 @@ def _summarise(files: SearchFiles, tracker: Tracker, *, was_interrupted: bool) -
     record = read_records(files.path)
     entries = leaderboard(record)
     replace_text(files.leaderboard, to_csv(entries))
+    # Beside W&B, for whose service one waits anyway.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="report") as pool:
+        pool.submit(report_at_end, record, files)
+        _end_tracking(record, entries, tracker, was_interrupted=was_interrupted)
+    return record
+
+
+def _end_tracking(record: SearchRecord, entries: Sequence[Entry], tracker: Tracker, *, was_interrupted: bool) -> None:
     best = record.best
     summary: dict[str, Any] = {
         f"trials/{state.lower()}": record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")
@@ -326,7 +337,6 @@ def _summarise(files: SearchFiles, tracker: Tracker, *, was_interrupted: bool) -
         summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
     tracker.end_search([entry.to_json() for entry in entries], summary)
     tracker.close(interrupted=was_interrupted)
-    return record
 
 
 def _write_spec(plan: Plan) -> SearchIdentity:
@@ -339,6 +349,7 @@ def _write_spec(plan: Plan) -> SearchIdentity:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "python": sys.version.split()[0],
         "versions": {name: version(name) for name in _VERSIONS_OF},
+        **surroundings(),
         **({"preset": plan.preset.name} if plan.preset is not None else {}),
     }
     replace_text(plan.files.spec, to_yaml({**resolved, RECORDED: recorded}))

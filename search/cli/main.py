@@ -5,7 +5,19 @@ import sys
 
 import typer
 
-from search.cli import cache, comparing, control, going_on, machine, presets, rehearsing, results, running, specs
+from search.cli import (
+    cache,
+    comparing,
+    control,
+    going_on,
+    machine,
+    presets,
+    rehearsing,
+    reporting,
+    results,
+    running,
+    specs,
+)
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -31,6 +43,7 @@ app.command("pause")(control.pause)
 app.command("scale")(control.scale)
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("report")(reporting.report)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
