@@ -89,7 +89,7 @@ def leaderboard(record: SearchRecord, *, top: int | None = None) -> list[Entry]:
         states = ["COMPLETE", "PRUNED", "RUNNING", "FAIL"]
         group = states.index(trial.state) + (len(states) if trial.superseded_by is not None else 0)
         value = trial.value if trial.state == "COMPLETE" else trial.last_value
-        length = 0.0 if trial.state == "COMPLETE" else float(-max(trial.intermediate, default=0))
+        length = 0.0 if trial.state == "COMPLETE" else -float(trial.last[0] if trial.last else 0)
         return (group, length, sign * value if value is not None else 0.0, trial.number)
 
     ordered = sorted(record.trials, key=key)

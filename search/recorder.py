@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.own_runs import trial_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from search.budget import Verdict
 from search.ledger import EndState, Ledger, Proposal
@@ -135,7 +136,8 @@ class Recorder:
         if self._spending:
             self._spending.started(proposal.number)
         self._progress.trial_started(proposal.number, params=proposal.assignment)
-        self._tracker.start_trial(proposal.number, document, history=history)
+        known = trial_summary(self._ledger.recorded(proposal.number))
+        self._tracker.start_trial(proposal.number, document, history=history, summary=known)
         return document
 
     def proposal(self, number: int) -> Proposal:
@@ -271,7 +273,8 @@ class Recorder:
         summary = {
             key: item for key, item in flat.items() if key not in ("metrics", "clock", "usage") and item is not None
         }
-        self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
+        summary = result["metrics"] | _namespaced(summary) | trial_summary(self._ledger.recorded(number))
+        self._tracker.end_trial(number, state=state, summary=summary, error=error)
         self._progress.trial_ended(number, state, value, error or reason)
 
     def _recover_history(self, number: int) -> list[Row]:

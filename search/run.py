@@ -18,8 +18,10 @@ import optuna
 from rich.console import Console
 
 from analysis.leaderboard import leaderboard, to_csv
+from analysis.own_runs import search_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
+from analysis.study_source import stored_study
 from cluster.connect import connected, set_environment
 from cluster.resources import concurrent_trials
 from search.algorithms import AlgorithmConfig
@@ -157,7 +159,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             card = prepared.result()
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
-            tracker.start_search(json.loads(spec.model_dump_json()))
+            tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
             recorder = _recorder(plan, study, algorithm, tracker, progress, before)
             scheduler = scheduler_of(plan, before, study, recorder, progress)
@@ -169,7 +171,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             recorder.end_session()
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
-            record = _summarise(files, tracker, was_interrupted=not is_done)
+            record = _summarise(files, study, tracker, was_interrupted=not is_done)
     finally:
         tracker.close(interrupted=True)  # after an error; when all went well it is closed already
     return SearchOutcome(
@@ -305,7 +307,12 @@ def _data_in_background(plan: Plan, say: Callable[[str], None]) -> Iterator["Fut
         yield pool.submit(work)
 
 
-def _summarise(files: SearchFiles, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
+def _recorded_study(study: optuna.Study) -> dict[str, str]:
+    """What the search's own run says of it, so that the record can be read back from W&B."""
+    return search_summary(stored_study(study, study.get_trials(deepcopy=False)))
+
+
+def _summarise(files: SearchFiles, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
     record = read_records(files.path)
     entries = leaderboard(record)
     replace_text(files.leaderboard, to_csv(entries))
@@ -315,7 +322,7 @@ def _summarise(files: SearchFiles, tracker: Tracker, *, was_interrupted: bool) -
     }
     if best is not None:
         summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
-    tracker.end_search([entry.to_json() for entry in entries], summary)
+    tracker.end_search([entry.to_json() for entry in entries], summary | _recorded_study(study))
     tracker.close(interrupted=was_interrupted)
     return record
 

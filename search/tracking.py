@@ -21,7 +21,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from search.spec import WandbConfig
-from search.tracker import NullTracker, Row, SearchIdentity, Tracker
+from search.tracker import NOTHING, NullTracker, Row, SearchIdentity, Tracker
 from search.wandb_folders import OFF, mark_as_sent, remove_superseded, sync_command, unsent
 from spaces.errors import SpecError
 from spaces.redaction import redact
@@ -75,12 +75,19 @@ class WandbTracker:
         self._thread = threading.Thread(target=self._work, name="wandb-tracker", daemon=True)
         self._has_started = False
 
-    def start_search(self, config: Mapping[str, Any]) -> None:
-        self._later(lambda: self._runs.start(None, config, ()))
+    def start_search(self, config: Mapping[str, Any], *, summary: Mapping[str, Any] = NOTHING) -> None:
+        self._later(lambda: self._runs.start(None, config, (), summary))
 
-    def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None:
+    def start_trial(
+        self,
+        number: int,
+        document: Mapping[str, Any],
+        *,
+        history: Sequence[Row],
+        summary: Mapping[str, Any] = NOTHING,
+    ) -> None:
         rows = list(history)
-        self._later(lambda: self._runs.start(number, document, rows))
+        self._later(lambda: self._runs.start(number, document, rows, summary))
 
     def log_rows(self, number: int, rows: Sequence[Row]) -> None:
         rows = list(rows)
@@ -168,11 +175,14 @@ class _Runs:
     def folder(self) -> Path:
         return self.identity.directory / "wandb"
 
-    def start(self, number: int | None, config: Mapping[str, Any], history: Iterable[Row]) -> None:
+    def start(
+        self, number: int | None, config: Mapping[str, Any], history: Iterable[Row], summary: Mapping[str, Any]
+    ) -> None:
         if number in self.finishing:  # a trial that is tried again: its id is taken until then
             self.finishing.pop(number).join()
         if number not in self.live:
             self.live[number] = self._open(number, redact(config))
+        self.live[number].run.summary.update(_without_none(summary))
         self.live[number].num_rows = 0
         self.log(number, history)
 

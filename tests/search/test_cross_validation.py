@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, command
-from offline_wandb import read_offline_run
+from analysis.offline_wandb import read_offline_run
 
 from analysis.records import SearchFiles
 from analysis.sources import read_records

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import wandb
 from fake_wandb import ENTITY, FakeWandb, serving
-from offline_wandb import OfflineRun, read_offline_run
 
+from analysis.offline_wandb import OfflineRun, read_offline_run
 from search import tracking
 from search.spec import WandbConfig
 from search.tracker import NullTracker, Row, SearchIdentity, Tracker

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Run, command
-from offline_wandb import read_offline_run
+from analysis.offline_wandb import read_offline_run
 from tiny_trials import labelled
 
 from analysis.records import SearchFiles
