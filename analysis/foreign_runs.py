@@ -101,16 +101,12 @@ def _curve(run: Run, metric: str) -> dict[int, float]:
 
 
 def _varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Paths whose value is not the same in all runs, or that only some have."""
-    texts: dict[str, list[str]] = {}
+    """Paths of which there are two values or more."""
+    texts: dict[str, set[str]] = {}
     for config in configs:
         for path, value in config.items():
-            texts.setdefault(path, []).append(json.dumps(value, sort_keys=True, default=str))
-    return [
-        path
-        for path, values in texts.items()
-        if (len(values) < len(configs) or len(set(values)) > 1) and path.rpartition(".")[2] not in _OWN_PLACES
-    ]
+            texts.setdefault(path, set()).add(json.dumps(value, sort_keys=True, default=str))
+    return [path for path, seen in texts.items() if len(seen) > 1 and path.rpartition(".")[2] not in _OWN_PLACES]
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -41,7 +41,7 @@ def search_summary(study: StoredStudy) -> dict[str, str]:
     texts = [_without_secrets(trial).to_text() for trial in study.trials if _is_inherited(trial)]
     parts = [texts[start : start + _PER_TEXT] for start in range(0, len(texts), _PER_TEXT)]
     inherited = {f"{INHERITED}{index}": f"[{', '.join(part)}]" for index, part in enumerate(parts)}
-    return {STUDY: study.to_text(), **inherited}
+    return {STUDY: replace(study, attributes=redact(study.attributes)).to_text(), **inherited}
 
 
 def is_own(run: Run) -> bool:

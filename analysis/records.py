@@ -214,6 +214,8 @@ class SearchRecord:
     test_share: float = 0.0
     """Held-out documents over documents trained on in a fold, by which folds share what they learn from; 0 for
     seeds."""
+    yardstick: Mapping[str, Any] = field(default_factory=dict)
+    """What values are measured with: `task`, `data`, `folds`, as the spec has them; empty where that is not known."""
     seconds: float = 0.0
     """Wall time of the search, interruptions left out."""
     notes: tuple[str, ...] = ()

@@ -144,6 +144,7 @@ def record_of(
         baseline=attributes.get("baseline", {}),
         baseline_name=attributes.get("baseline_name", ""),
         **attributes.get("folds", {}),
+        yardstick=attributes.get("yardstick", {}),
         seconds=attributes.get("seconds", 0.0),
         ended_by=attributes.get("ended_by"),
         notes=tuple(attributes.get("notes", ())),

@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from analysis.leaderboard import show_value
 from analysis.records import SearchFiles
+from analysis.wording import show_value
 from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
 from search.budget import check_budget

@@ -17,7 +17,8 @@ import filelock
 import optuna
 from rich.console import Console
 
-from analysis.leaderboard import leaderboard, to_csv
+from analysis.leaderboard import leaderboard
+from analysis.leaderboard_text import to_csv
 from analysis.own_runs import search_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
@@ -369,7 +370,17 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
         "currency": plan.spec.resources.currency,
         "seed": plan.spec.search.seed,
         "folds": repeated,
+        "yardstick": _yardstick(plan.spec),
     }
+
+
+def _yardstick(spec: SearchSpec) -> dict[str, Any]:
+    """What values are measured with: searches that have it in common compare."""
+    document = spec.model_dump(mode="json", exclude_none=True)
+    folds = document["search"].get("cross_validation")
+    return {name: document[name] for name in ("task", "trainable", "data") if name in document} | (
+        {"folds": folds} if folds else {}
+    )
 
 
 @contextlib.contextmanager

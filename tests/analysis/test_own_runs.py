@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import wandb
 from fake_wandb import ENTITY, FakeWandb, serving
-from recorded_searches import SPEC, Session, planned
+from recorded_searches import Session, planned
 
-from analysis.leaderboard import leaderboard, to_csv
+from analysis.leaderboard import leaderboard
+from analysis.leaderboard_text import to_csv
 from analysis.own_runs import search_summary
-from analysis.records import SearchRecord, TrialRecord
+from analysis.records import SearchRecord
 from analysis.sources import read_records
 from analysis.study_source import stored_study
 from search.spec import WandbConfig
@@ -55,7 +56,12 @@ def comparable(record: SearchRecord) -> Any:
     trials = [replace(trial, intermediate=dict(trial.intermediate)) for trial in record.trials]
     nothing: Callable[[Any], Any] = str
     return replace(
-        record, directory=None, trials=trials, spec_of=dict, document_of=nothing, history_of=nothing  # type: ignore[arg-type]
+        record,
+        directory=None,
+        trials=trials,
+        spec_of=dict,
+        document_of=nothing,
+        history_of=nothing,  # type: ignore[arg-type]
     )
 
 
