@@ -260,6 +260,8 @@ def test_run_of_a_relative_folder_stays(
     tracker = make_tracker(WandbConfig(mode="offline"), here)
     tracker.start_trial(0, DOCUMENT, history=rows(0, 2))
     tracker.close(interrupted=True)
+    # wandb-core answers a moment before its last write is on disk
+    wait_for(lambda: TRIAL_ID in offline_runs(identity) and offline_runs(identity)[TRIAL_ID].exit_code is not None)
     assert steps_of(offline_runs(identity)[TRIAL_ID].history) == expected_steps(2)
 
 
