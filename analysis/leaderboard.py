@@ -1,36 +1,20 @@
-"""Ranking the trials of a search, and showing the ranking: json, csv, a table in the terminal.
+"""Ranking the trials of one search or of several that measure the same. Knows no terminal and no file.
 
 Only trials that trained to their end have a rank. Early-stopped ones follow, those that came furthest first;
 they are not comparable with finished ones, nor with each other at different lengths.
 """
 
-import csv
-import io
-import json
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from analysis.pareto import front_of_each
 from analysis.records import SearchRecord, TrialRecord
 from analysis.statistics import by_division, corrected_interval
+from analysis.ties import Measured, adjusted_p_values, is_tie
+from analysis.yardstick import differing, must_compare
 
-_STATE_STYLES = {"COMPLETE": "", "PRUNED": "dim", "FAIL": "red", "RUNNING": "cyan"}
-_STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped", "FAIL": "failed", "RUNNING": "unfinished"}
-_CHANGED = "*"
-"""Marks a trial that went on from another one's checkpoint: its parameters are the last ones."""
-_MIN_HEADER_WIDTH = 8
-_ANY_WIDTH = 10_000
-_EXTRA: dict[str, Callable[[TrialRecord], str]] = {
-    "epochs": lambda trial: _amount(trial.epochs),
-    "steps": lambda trial: _amount(trial.steps),
-    "tokens": lambda trial: _amount(trial.tokens),
-    "seconds": lambda trial: "" if trial.seconds is None else f"{trial.seconds:.1f}",
-}
+_STATES = ("COMPLETE", "PRUNED", "RUNNING", "FAIL")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,16 +30,26 @@ class Entry:
     """Names of all objectives, of a search that has several."""
     interval: tuple[float, float] | None = None
     """Where the objective's mean lies with 95% confidence, of a finished trial of several folds or seeds."""
+    p_value: float | None = None
+    """How likely a difference as large as that to the best trial would be if there were none, all trials that are
+    compared taken together. None where nothing is known of how much values vary, and for the best trial itself."""
+    is_tied: bool = False
+    """Whether it cannot be told apart from the best trial: statistically, it is the same."""
+    search: str | None = None
+    """Name of its search, in a leaderboard of several."""
 
     def to_json(self) -> dict[str, Any]:
         """The documented form of `leaderboard --json`. Unknown figures are null."""
         trial = self.trial
         return {
+            **({"search": self.search} if self.search is not None else {}),
             "number": trial.number,
             "rank": self.rank,
             "state": trial.state,
             "value": trial.value if trial.state == "COMPLETE" else trial.last_value,
             "interval": list(self.interval) if self.interval else None,
+            "tied": self.is_tied,
+            "p_value": self.p_value,
             "fold_values": list(trial.fold_values) or None,
             "values": dict(zip(self.objectives, trial.values, strict=False)) if self.objectives else None,
             "params": trial.params,
@@ -80,34 +74,77 @@ class Entry:
         }
 
 
-def leaderboard(record: SearchRecord, *, top: int | None = None) -> list[Entry]:
+def leaderboard(record: SearchRecord, *others: SearchRecord, top: int | None = None) -> list[Entry]:
     """All trials, best first: finished by value, then early-stopped, unfinished, failed; those for which a later trial
-    stands come last."""
+    stands come last.
+
+    Args:
+        record: A search.
+        others: More searches, whose trials are ranked together with its own.
+        top: Only so many lines.
+
+    Raises:
+        SpecError: they do not optimise the same.
+    """
+    records = (record, *others)
+    must_compare(records)
     sign = 1.0 if record.mode == "min" else -1.0
+    trials = [(place, trial) for place, each in enumerate(records) for trial in each.trials]
 
-    def key(trial: TrialRecord) -> tuple[int, float, float, int]:
-        states = ["COMPLETE", "PRUNED", "RUNNING", "FAIL"]
-        group = states.index(trial.state) + (len(states) if trial.superseded_by is not None else 0)
+    def key(placed: tuple[int, TrialRecord]) -> tuple[int, float, float, int, int]:
+        place, trial = placed
+        group = _STATES.index(trial.state) + (len(_STATES) if trial.superseded_by is not None else 0)
         value = trial.value if trial.state == "COMPLETE" else trial.last_value
-        length = 0.0 if trial.state == "COMPLETE" else float(-max(trial.intermediate, default=0))
-        return (group, length, sign * value if value is not None else 0.0, trial.number)
+        length = 0.0 if trial.state == "COMPLETE" else -float(trial.last[0] if trial.last else 0)
+        return (group, length, sign * value if value is not None else 0.0, place, trial.number)
 
-    ordered = sorted(record.trials, key=key)
-    ranked = [trial for trial in ordered if trial.state == "COMPLETE" and trial.superseded_by is None]
-    ranks = {trial.number: rank for rank, trial in enumerate(ranked, start=1)}
+    ordered = sorted(trials, key=key)
+    ranked = [(place, trial) for place, trial in ordered if trial.state == "COMPLETE" and trial.superseded_by is None]
+    ranks = {_name(one): rank for rank, one in enumerate(ranked, start=1)}
+    p_values: dict[tuple[int, int], float] = {}
     if record.objectives:
-        fronts = front_of_each([trial.values for trial in ranked], record.objectives)
-        ranks = {trial.number: front for trial, front in zip(ranked, fronts, strict=True)}
-        ordered.sort(key=lambda trial: ranks.get(trial.number, len(ordered)))  # stable: by the first objective within
+        fronts = front_of_each([trial.values for _, trial in ranked], record.objectives)
+        ranks = {_name(one): front for one, front in zip(ranked, fronts, strict=True)}
+        ordered.sort(key=lambda one: ranks.get(_name(one), len(ordered)))  # stable: by the first objective within
+    else:
+        p_values = _against_the_best(ranked, records)
     return [
         Entry(
-            rank=ranks.get(trial.number),
-            trial=trial,
-            interval=_interval(trial, record),
+            rank=ranks.get(_name(one)),
+            trial=one[1],
+            interval=_interval(one[1], records[one[0]]),
+            p_value=(p_value := p_values.get(_name(one))),
+            is_tied=p_value is not None and is_tie(p_value),
             objectives=tuple(objective.name for objective in record.objectives),
+            search=records[one[0]].name if others else None,
         )
-        for trial in ordered[:top]
+        for one in ordered[:top]
     ]
+
+
+def _name(placed: tuple[int, TrialRecord]) -> tuple[int, int]:
+    return placed[0], placed[1].number
+
+
+def _against_the_best(
+    ranked: Sequence[tuple[int, TrialRecord]], records: Sequence[SearchRecord]
+) -> dict[tuple[int, int], float]:
+    """The p-value of each ranked trial's difference to the first of them, where one can be had."""
+    if not ranked:
+        return {}
+    home = ranked[0][0]
+    shares_folds = [not differing([records[home], record]) for record in records]
+    measured = [
+        Measured(
+            values=trial.fold_values,
+            divisions=records[place].divisions,
+            test_share=records[place].test_share,
+            shares_folds=shares_folds[place],
+        )
+        for place, trial in ranked
+    ]
+    found = adjusted_p_values(measured[0], measured[1:])
+    return {_name(one): p for one, p in zip(ranked[1:], found, strict=True) if p is not None}
 
 
 def _interval(trial: TrialRecord, record: SearchRecord) -> tuple[float, float] | None:
@@ -115,164 +152,3 @@ def _interval(trial: TrialRecord, record: SearchRecord) -> tuple[float, float] |
     if trial.state != "COMPLETE" or len(values) < 2:
         return None
     return corrected_interval(values, test_share=record.test_share)
-
-
-def to_csv(entries: Sequence[Entry]) -> str:
-    """A table for spreadsheets: the documented columns, one column a parameter."""
-    paths = _paths(entries)
-    most = max((len(entry.trial.fold_values) for entry in entries), default=0)
-    folds = [f"fold_{index}" for index in range(most)]
-    others = list(entries[0].objectives[1:]) if entries else []
-    columns = [
-        "rank",
-        "number",
-        "state",
-        "value",
-        *others,
-        *(["interval_low", "interval_high", *folds] if folds else []),
-        *paths,
-        "steps",
-        "epochs",
-        "tokens",
-        "seconds",
-        "gpu_hours",
-        "energy_wh",
-        "cost",
-        "peak_memory_bytes",
-        "tokens_per_second",
-        "checkpoint",
-        "error",
-        "stopped_because",
-    ]
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for entry in entries:
-        params = {path: _cell(value) for path, value in entry.trial.params.items()}
-        low, high = entry.interval or (None, None)
-        own: dict[str, float | None] = dict(zip(others, entry.trial.values[1:], strict=False))
-        own |= {"interval_low": low, "interval_high": high, **dict(zip(folds, entry.trial.fold_values, strict=False))}
-        cells = entry.to_json() | params | own
-        writer.writerow({name: "" if value is None else value for name, value in cells.items()})
-    return buffer.getvalue()
-
-
-def to_table(entries: Sequence[Entry], record: SearchRecord, *, width: int) -> Table:
-    """For a terminal of `width` characters: what does not fit is left out from the right, but never a parameter.
-
-    Columns carry the shortest part of a parameter's path that is its own.
-    """
-    for extra in ((record.unit, "seconds"), (record.unit,)):
-        table = _table(entries, record, extra=extra)
-        if Console(width=_ANY_WIDTH).measure(table).maximum <= width:
-            return table
-    return _table(entries, record, extra=())
-
-
-def _table(entries: Sequence[Entry], record: SearchRecord, *, extra: Sequence[str]) -> Table:
-    paths = _paths(entries)
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for name in ("front" if record.objectives else "rank", "trial", record.metric):
-        table.add_column(_folded(name), justify="right", no_wrap=True)
-    others = [objective.name for objective in record.objectives[1:]]
-    for name in others:
-        table.add_column(_folded(name), justify="right", no_wrap=True)
-    has_intervals = any(entry.interval for entry in entries)
-    if has_intervals:
-        table.add_column("± 95%", justify="right", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    for name in short_names(paths).values():
-        table.add_column(_folded(name), justify="right", no_wrap=True)
-    for name in extra:
-        table.add_column(name, justify="right", no_wrap=True)
-    for entry in entries:
-        trial = entry.trial
-        value = trial.value if trial.state == "COMPLETE" else trial.last_value
-        table.add_row(
-            str(entry.rank or ""),
-            f"{trial.number}{_CHANGED if trial.lineage else ''}",
-            "" if value is None else show_metric(value),
-            *(_other_objectives(trial, len(others))),
-            *([_half_width(entry)] if has_intervals else []),
-            _state(trial),
-            *(_narrow(trial.params.get(path, "")) for path in paths),
-            *(_EXTRA[name](trial) for name in extra),
-            style="bold green" if entry.rank == 1 else _STATE_STYLES[trial.state],
-        )
-    return table
-
-
-def _other_objectives(trial: TrialRecord, count: int) -> list[str]:
-    return [show_metric(value) for value in trial.values[1:]] or [""] * count
-
-
-def _half_width(entry: Entry) -> str:
-    return show_metric((entry.interval[1] - entry.interval[0]) / 2) if entry.interval else ""
-
-
-def _state(trial: TrialRecord) -> str:
-    if trial.superseded_by is not None:
-        return f"{'retried' if trial.state == 'FAIL' else 'continued'} as {trial.superseded_by}"
-    if trial.stopped_by == "user" and trial.state == "PRUNED":  # it may have ended at that very evaluation
-        return "stopped by hand"
-    if trial.origin is not None and trial.origin.kind == "inherited":
-        return f"{_STATE_WORDS[trial.state]} elsewhere"
-    return _STATE_WORDS[trial.state]
-
-
-def _amount(done: float | None) -> str:
-    """How much training: whole numbers in full, epochs with their fraction."""
-    return "" if done is None else f"{done:,}" if isinstance(done, int) else f"{done:g}"
-
-
-def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """Path -> its last parts, as few as keep it distinct from the other paths."""
-    names = {}
-    for path in paths:
-        parts = path.split(".")
-        for length in range(1, len(parts) + 1):
-            tail = ".".join(parts[-length:])
-            if sum(other == tail or other.endswith(f".{tail}") for other in paths) == 1:
-                break
-        names[path] = tail
-    return names
-
-
-def show_value(value: Any) -> str:
-    """A parameter's value for a person: numbers with four digits."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return _cell(value) if isinstance(value, str | int | bool) or value is None else json.dumps(value)
-
-
-def _narrow(value: Any) -> str:
-    """As `show_value`, for a column: three digits, and `8.75e-4` in place of `0.000875`."""
-    if not isinstance(value, float) or value == 0:
-        return show_value(value)
-    if 0.001 <= abs(value) < 100_000:
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
-    digits, exponent = f"{value:.2e}".split("e")
-    return f"{digits}e{int(exponent)}"
-
-
-def _folded(name: str) -> str:
-    """A long name on several lines, so that a column is no wider than its values need."""
-    lines = [""]
-    for part in re.split(r"(?<=[_/.])", name):
-        if len(lines[-1]) + len(part) > _MIN_HEADER_WIDTH and lines[-1]:
-            lines.append("")
-        lines[-1] += part
-    return "\n".join(lines)
-
-
-def show_metric(value: float) -> str:
-    """A metric's value for a person: four decimals, or four digits where these would say nothing."""
-    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 10_000 else f"{value:.4g}"
-
-
-def _paths(entries: Sequence[Entry]) -> list[str]:
-    return list(dict.fromkeys(path for entry in entries for path in entry.trial.params))
-
-
-def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from analysis.lazy_curve import LazyCurve
 from analysis.lineage import Origin
 from spaces.folds import FoldKind
 from spaces.objectives import Mode, Objective
@@ -126,8 +127,8 @@ class TrialRecord:
     """All objectives of a COMPLETE trial, `value` first; empty where the search has only one."""
     params: dict[str, Any]
     """Dotted path -> value, for what the space varies and this trial has."""
-    intermediate: dict[int, float]
-    """Objective by training step, in the study's step unit."""
+    intermediate: Mapping[int, float]
+    """Objective by training step, in the study's step unit, in order. May be read when it is first looked into."""
     steps: int | None = None
     """Optimizer steps done."""
     epochs: float | None = None
@@ -176,7 +177,14 @@ class TrialRecord:
     @property
     def last_value(self) -> float | None:
         """The objective at the last evaluation, of a trial in any state."""
-        return self.intermediate[max(self.intermediate)] if self.intermediate else None
+        return last[1] if (last := self.last) is not None else None
+
+    @property
+    def last(self) -> tuple[int, float] | None:
+        """Step and objective of the last evaluation; reads no curve for it where they are known without."""
+        if isinstance(self.intermediate, LazyCurve):
+            return self.intermediate.last
+        return max(self.intermediate.items(), default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,6 +220,8 @@ class SearchRecord:
     test_share: float = 0.0
     """Held-out documents over documents trained on in a fold, by which folds share what they learn from; 0 for
     seeds."""
+    yardstick: Mapping[str, Any] = field(default_factory=dict)
+    """What values are measured with: `task`, `data`, `folds`, as the spec has them; empty where that is not known."""
     seconds: float = 0.0
     """Wall time of the search, interruptions left out."""
     notes: tuple[str, ...] = ()
@@ -220,6 +230,11 @@ class SearchRecord:
     """What ended it before all its trials were run: which budget."""
     unit: Literal["epochs", "steps", "tokens"] = "epochs"
     """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
+    spec_of: Callable[[], Mapping[str, Any] | None] = lambda: None
+    """Reads the spec, of a search of ours that is not kept in a folder; a folder has spec.yaml."""
+    document_of: Callable[[int], Mapping[str, Any] | None] = lambda number: None
+    """Reads what a trial was run with, by its number: its whole document, or the config of a run that is not ours. A
+    folder has trial.yaml instead."""
     history_of: Callable[[int], Sequence[Row]] = lambda number: ()
     """Reads the rows of a trial's history by its number, when they are asked for; empty where none were kept."""
 

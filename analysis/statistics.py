@@ -1,4 +1,4 @@
-"""Comparing values that were measured on the same folds or seeds. Pure; knows no trial.
+"""Comparing values that were measured on folds or with seeds. Pure; knows no trial.
 
 Folds of a cross-validation share most of their training data, so that their values vary less than those of independent
 experiments would: without a correction far too many differences look significant.
@@ -7,7 +7,13 @@ Nadeau and Bengio (2003), Inference for the Generalization Error, Machine Learni
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
+
+LEVEL = 0.05
+"""How often two things that are equal may be told apart by chance."""
+
+Method = Literal["paired t-test", "Welch's t-test"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +24,28 @@ class Spread:
     """Their variance."""
     degrees: float
     """How many degrees of freedom stand behind it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """By how much the first of two things has larger values than the second."""
+
+    mean: float
+    """The difference of their means."""
+    low: float
+    """Where it begins, with the confidence asked for."""
+    high: float
+    """Where it ends."""
+    p_value: float
+    """How likely a difference as large, either way, would be if there were none."""
+    count: int
+    """On how many folds or seeds they were compared; of unlike counts the smaller one."""
+    method: Method
+    """By which test."""
+
+    def reversed(self) -> "Difference":
+        """By how much the second has larger values than the first."""
+        return replace(self, mean=-self.mean, low=-self.high, high=-self.low)
 
 
 def by_division(values: Sequence[float], divisions: int) -> list[float]:
@@ -62,14 +90,85 @@ def corrected_t(differences: Sequence[float], *, test_share: float, spread: Spre
     return float(t.sf(statistic, degrees))
 
 
+def paired(
+    first: Sequence[float], second: Sequence[float], *, test_share: float, confidence: float = 1 - LEVEL
+) -> Difference | None:
+    """Compare values that were measured on the same folds or with the same seeds, one by one. None for fewer than two.
+
+    Raises:
+        ValueError: they are not of one length.
+    """
+    differences = [one - other for one, other in zip(first, second, strict=True)]
+    if len(differences) < 2:
+        return None
+    mean, _, count = _moments(differences)
+    one_sided = corrected_t([math.copysign(1.0, mean) * each for each in differences], test_share=test_share)
+    low, high = corrected_interval(differences, test_share=test_share, confidence=confidence)
+    p_value = min(1.0, 2 * (one_sided if one_sided is not None else 1.0))
+    return Difference(mean=mean, low=low, high=high, p_value=p_value, count=count, method="paired t-test")
+
+
+def unpaired(
+    first: Sequence[float],
+    second: Sequence[float],
+    *,
+    test_shares: tuple[float, float] = (0.0, 0.0),
+    confidence: float = 1 - LEVEL,
+) -> Difference | None:
+    """Compare values that have nothing in common, by Welch's t. None for fewer than two of either.
+
+    Args:
+        first: Of one thing.
+        second: Of the other.
+        test_shares: Of each, as in `corrected_interval`.
+        confidence: Of the interval.
+    """
+    from scipy.stats import t
+
+    if min(len(first), len(second)) < 2:
+        return None
+    (one, own, count), (other, others, counts) = _moments(first), _moments(second)
+    parts = (own * (1 / count + test_shares[0]), others * (1 / counts + test_shares[1]))
+    mean, error = one - other, math.sqrt(sum(parts))
+    if error == 0.0:
+        p_value, half = (1.0 if mean == 0.0 else 0.0), 0.0
+    else:
+        degrees = sum(parts) ** 2 / (parts[0] ** 2 / (count - 1) + parts[1] ** 2 / (counts - 1))
+        p_value = 2 * float(t.sf(abs(mean) / error, degrees))
+        half = float(t.ppf(0.5 + confidence / 2, degrees)) * error
+    return Difference(
+        mean=mean, low=mean - half, high=mean + half, p_value=p_value, count=min(count, counts), method="Welch's t-test"
+    )
+
+
 def wilcoxon(differences: Sequence[float]) -> float | None:
-    """The same by Wilcoxon's signed ranks, exactly. None without differences."""
+    """How likely differences as large, or larger, would be if there were none, by Wilcoxon's signed ranks, exactly
+    (one-sided). None without differences."""
     from scipy.stats import wilcoxon as signed_ranks
 
     told = [each for each in differences if each != 0.0]
     if not told:
         return None if not differences else 1.0
     return float(signed_ranks(told, alternative="greater", method="exact").pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Each p-value as it counts when all are looked at together: with a bound on these, the chance of even one wrong
+    finding is no larger than the bound (Holm, 1979)."""
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
+def percentiles(draws: Sequence[float], *, confidence: float = 1 - LEVEL) -> tuple[float, float]:
+    """Where the middle of bootstrap draws lies."""
+    import numpy as np
+
+    ends: list[float] = np.percentile(draws, [50 * (1 - confidence), 50 * (1 + confidence)]).tolist()
+    return ends[0], ends[1]
 
 
 def _moments(values: Sequence[float]) -> tuple[float, float, int]:

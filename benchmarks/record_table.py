@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from analysis.leaderboard import short_names
+from analysis.wording import short_names
 from search.load import load_spec
 from search.plan import Plan, make_plan
 from spaces.reports import TrialReport

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import optuna
 
+from analysis.own_runs import trial_summary
 from analysis.records import SearchFiles, SearchRecord
+from analysis.study_source import stored
 from search.recorder import summary_of
 from search.tracker import TrainedModel
 from search.yaml_text import parse_yaml
@@ -23,7 +25,7 @@ def best_model(record: SearchRecord, files: SearchFiles, study: optuna.Study) ->
         number=best.number,
         document=written["document"],
         history=record.history_of(best.number),
-        summary=summary_of(result),
+        summary=summary_of(trial.user_attrs["result"]) | trial_summary(stored(trial)),
         checkpoint=Path(best.checkpoint),
         facts={
             "search": record.name,

@@ -5,8 +5,10 @@ from typing import get_args
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from analysis.leaderboard import leaderboard, show_metric, show_value, to_table
+from analysis.leaderboard import leaderboard
+from analysis.leaderboard_text import to_table
 from analysis.records import SearchRecord, TrialState
+from analysis.wording import show_metric, show_value
 from search.run import SearchOutcome, shortest
 from search.status import DiskUse
 from trainables.metrics import MODES

@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.leaderboard import short_names, show_metric, show_value
+from analysis.wording import short_names, show_metric, show_value
 from search.nested import NestedOutcome
 from search.run import shortest
 

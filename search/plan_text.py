@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.leaderboard import show_value
+from analysis.wording import show_value
 from cluster.connect import Capacity, local_cpus
 from cluster.resources import concurrent_trials
 from search.algorithms import FINITE, with_startup_trials

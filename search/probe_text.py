@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.leaderboard import show_value
+from analysis.wording import show_value
 from search.probe import Probe, Probed
 
 _GIBIBYTE = 1024**3

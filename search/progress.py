@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from analysis.leaderboard import short_names, show_metric, show_value
+from analysis.wording import short_names, show_metric, show_value
 from search.ledger import EndState
 from spaces.reports import Progress, ResourceUnit
 from trainables.metrics import Mode

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.own_runs import trial_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from search.budget import Verdict
 from search.ledger import EndState, Ledger, Proposal
@@ -135,7 +136,8 @@ class Recorder:
         if self._spending:
             self._spending.started(proposal.number)
         self._progress.trial_started(proposal.number, params=proposal.assignment)
-        self._tracker.start_trial(proposal.number, document, history=history)
+        known = trial_summary(self._ledger.recorded(proposal.number))
+        self._tracker.start_trial(proposal.number, document, history=history, summary=known)
         return document
 
     def proposal(self, number: int) -> Proposal:
@@ -267,7 +269,8 @@ class Recorder:
             self._spending.ended(number, state, value=value, result=result)
         if last and last.samples:
             self._tracker.log_samples(number, last.samples)
-        self._tracker.end_trial(number, state=state, summary=summary_of(result), error=error)
+        summary = summary_of(result) | trial_summary(self._ledger.recorded(number))
+        self._tracker.end_trial(number, state=state, summary=summary, error=error)
         self._progress.trial_ended(number, state, value, error or reason)
 
     def _recover_history(self, number: int) -> list[Row]:

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table as TextTable
 from rich.text import Text
 
-from analysis.leaderboard import show_metric
+from analysis.wording import show_metric
 from search.rehearse import Rehearsal
 
 _MOST_COLUMNS = 6

@@ -15,9 +15,12 @@ import filelock
 import optuna
 from rich.console import Console
 
-from analysis.leaderboard import leaderboard, to_csv
+from analysis.leaderboard import leaderboard
+from analysis.leaderboard_text import to_csv
+from analysis.own_runs import search_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
+from analysis.study_source import stored_study
 from cluster.connect import connected, set_environment
 from cluster.resources import concurrent_trials
 from search.algorithms import AlgorithmConfig
@@ -159,7 +162,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             card = prepared.result()
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
-            tracker.start_search(json.loads(spec.model_dump_json()))
+            tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
             recorder = _recorder(plan, study, algorithm, tracker, progress, before)
             scheduler = scheduler_of(plan, before, study, recorder, progress)
@@ -307,6 +310,11 @@ def _data_in_background(plan: Plan, say: Callable[[str], None]) -> Iterator["Fut
         yield pool.submit(work)
 
 
+def _recorded_study(study: optuna.Study) -> dict[str, str]:
+    """What the search's own run says of it, so that the record can be read back from W&B."""
+    return search_summary(stored_study(study, study.get_trials(deepcopy=False)))
+
+
 def _run_facts(spec: SearchSpec) -> RunFacts:
     """What every W&B run of the search says of itself."""
     return RunFacts(
@@ -327,7 +335,7 @@ def _summarise(plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interru
     }
     if best is not None:
         summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
-    tracker.end_search(record, summary)
+    tracker.end_search(record, summary | _recorded_study(study))
     wants_model = plan.spec.tracking.wandb.log_model == "best" and not was_interrupted
     if wants_model and (model := best_model(record, files, study)) is not None:
         tracker.log_model(model)
@@ -376,7 +384,17 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
         "currency": plan.spec.resources.currency,
         "seed": plan.spec.search.seed,
         "folds": repeated,
+        "yardstick": _yardstick(plan.spec),
     }
+
+
+def _yardstick(spec: SearchSpec) -> dict[str, Any]:
+    """What values are measured with: searches that have it in common compare."""
+    document = spec.model_dump(mode="json", exclude_none=True)
+    folds = document["search"].get("cross_validation")
+    return {name: document[name] for name in ("task", "trainable", "data") if name in document} | (
+        {"folds": folds} if folds else {}
+    )
 
 
 @contextlib.contextmanager

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.leaderboard import show_metric
 from analysis.records import SearchFiles
+from analysis.wording import show_metric
 from cluster.connect import local_cpus, quiet_ray, set_environment
 from search.load import load_spec
 from search.plan import base_document, make_plan

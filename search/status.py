@@ -9,9 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.leaderboard import show_metric
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
+from analysis.wording import show_metric
 from search.control import ask_to_stop, is_conducted, wait_until_ended
 from search.retention import size_of
 from search.units import show_bytes, show_seconds

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from analysis.records import SearchRecord
@@ -11,6 +12,10 @@ from spaces.reports import Scalar
 
 Row = Mapping[str, Scalar]
 """One line of history.jsonl: `step`, `epoch`, `tokens` and metrics by name, such as `train/loss`."""
+
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""No summary yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,11 +69,19 @@ class TrainedModel:
 class Tracker(Protocol):
     """Shows a search elsewhere while it runs. No call raises; none waits but `close`, for a bounded time."""
 
-    def start_search(self, config: Mapping[str, Any]) -> None:
-        """The search begins, or goes on."""
+    def start_search(self, config: Mapping[str, Any], *, summary: Mapping[str, Any] = NOTHING) -> None:
+        """The search begins, or goes on. `summary` is what is known already."""
 
-    def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None:
-        """A trial begins, or goes on: then `history` has the rows that were recorded already."""
+    def start_trial(
+        self,
+        number: int,
+        document: Mapping[str, Any],
+        *,
+        history: Sequence[Row],
+        summary: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        """A trial begins, or goes on: then `history` has the rows that were recorded already. `summary` is what is
+        known of it."""
 
     def log_rows(self, number: int, rows: Sequence[Row]) -> None:
         """The next rows of a trial's history."""
@@ -101,9 +114,16 @@ class NullTracker:
 
     sync_command: str | None = None
 
-    def start_search(self, config: Mapping[str, Any]) -> None: ...
+    def start_search(self, config: Mapping[str, Any], *, summary: Mapping[str, Any] = NOTHING) -> None: ...
 
-    def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None: ...
+    def start_trial(
+        self,
+        number: int,
+        document: Mapping[str, Any],
+        *,
+        history: Sequence[Row],
+        summary: Mapping[str, Any] = NOTHING,
+    ) -> None: ...
 
     def log_rows(self, number: int, rows: Sequence[Row]) -> None: ...
 

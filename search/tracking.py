@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from analysis.records import SearchRecord
 from search.spec import WandbConfig
-from search.tracker import NullTracker, Row, RunFacts, SearchIdentity, Tracker, TrainedModel
+from search.tracker import NOTHING, NullTracker, Row, RunFacts, SearchIdentity, Tracker, TrainedModel
 from search.wandb_runs import ERROR, STATE, SearchRuns
 from spaces.errors import SpecError
 
@@ -66,12 +66,19 @@ class WandbTracker:
         self._thread = threading.Thread(target=self._work, name="wandb-tracker", daemon=True)
         self._has_started = False
 
-    def start_search(self, config: Mapping[str, Any]) -> None:
-        self._later(lambda: self._runs.start(None, config, ()))
+    def start_search(self, config: Mapping[str, Any], *, summary: Mapping[str, Any] = NOTHING) -> None:
+        self._later(lambda: self._runs.start(None, config, (), summary))
 
-    def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None:
+    def start_trial(
+        self,
+        number: int,
+        document: Mapping[str, Any],
+        *,
+        history: Sequence[Row],
+        summary: Mapping[str, Any] = NOTHING,
+    ) -> None:
         rows = list(history)
-        self._later(lambda: self._runs.start(number, document, rows))
+        self._later(lambda: self._runs.start(number, document, rows, summary))
 
     def log_rows(self, number: int, rows: Sequence[Row]) -> None:
         rows = list(rows)

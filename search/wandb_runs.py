@@ -16,7 +16,7 @@ from typing import Any
 from analysis.records import SearchFiles, SearchRecord
 from analysis.wandb_charts import results, table_of
 from search.spec import WandbConfig
-from search.tracker import Row, RunFacts, SearchIdentity, TrainedModel
+from search.tracker import NOTHING, Row, RunFacts, SearchIdentity, TrainedModel
 from search.units import show_bytes
 from search.wandb_artifacts import data_artifact, model_artifact, model_files, spec_artifact, use
 from search.wandb_folders import mark_as_sent, remove_superseded, unsent
@@ -78,7 +78,13 @@ class SearchRuns:
         """Write nothing more."""
         self._opener.mode = "disabled"
 
-    def start(self, number: int | None, document: Mapping[str, Any], history: Iterable[Row]) -> None:
+    def start(
+        self,
+        number: int | None,
+        document: Mapping[str, Any],
+        history: Iterable[Row],
+        summary: Mapping[str, Any] = NOTHING,
+    ) -> None:
         """A trial, or for None the search, begins or goes on."""
         if number in self._finishing:  # a trial that is tried again: its id is taken until then
             self._finishing.pop(number).join()
@@ -86,6 +92,7 @@ class SearchRuns:
             self._live[number] = self._open(number, document)
             if number is None:
                 self._describe_search(document)
+        self._live[number].run.summary.update(_without_none(summary))
         self._live[number].num_rows = 0
         self.log(number, history)
 

@@ -5,7 +5,19 @@ import sys
 
 import typer
 
-from search.cli import cache, control, going_on, machine, presets, rehearsing, results, running, specs, tracking
+from search.cli import (
+    cache,
+    comparing,
+    control,
+    going_on,
+    machine,
+    presets,
+    rehearsing,
+    results,
+    running,
+    specs,
+    tracking,
+)
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -28,6 +40,7 @@ app.command("fork")(going_on.fork)
 app.command("status")(control.status)
 app.command("stop")(control.stop)
 app.command("leaderboard")(results.leaderboard)
+app.command("compare")(comparing.compare)
 app.command("sync")(tracking.sync)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)

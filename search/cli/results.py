@@ -1,27 +1,53 @@
 """Commands about results: leaderboard."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from search.cli.sources import MetricOption, ModeOption, SourcesArgument, read_source
 from search.cli.specs import JsonOption
 
 
 def leaderboard(
-    directory: Annotated[Path, typer.Argument(help="The search's folder.", show_default=False)],
+    sources: SourcesArgument,
     top: Annotated[int | None, typer.Option(min=1, help="Only this many lines.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EXPRESSION",
+            help="Only trials for which it holds, such as `learning_rate < 1e-3 and seconds < 60`. May be given several"
+            " times.",
+            show_default=False,
+        ),
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only finished, stopped, failed or unfinished trials. May be given several times."),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="By a column, parameter or metric; `-COLUMN` the largest first. Ranks stay."
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN,...", help="Show these besides the parameters, such as `seconds,eval/f1`."),
+    ] = None,
+    metric: MetricOption = None,
+    mode: ModeOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
 ) -> None:
-    """Show the trials of a search, best first. Works while it runs, too."""
+    """Show the trials of a search, best first, or those of several searches together. Works while they run, too."""
     from analysis.leaderboard import leaderboard as ranked
-    from analysis.leaderboard import to_csv, to_table
-    from analysis.sources import read_records
+    from analysis.leaderboard_text import remarks, to_csv, to_table
+    from analysis.selection import select
 
-    record = read_records(directory)
-    entries = ranked(record, top=top)
+    records = [read_source(source, metric=metric, mode=mode) for source in sources]
+    ranking = ranked(*records)
+    entries = select(ranking, where=where or (), states=state or (), sort=sort, top=top)
     if as_json:
         typer.echo(json.dumps([entry.to_json() for entry in entries], indent=2))
     elif as_csv:
@@ -30,4 +56,10 @@ def leaderboard(
         from search.cli.screen import screen
 
         console = screen()
-        console.print(to_table(entries, record, width=console.width), highlight=False)
+        if ranking and not entries:
+            console.print("no trial matches", style="dim")
+            return
+        chosen = [name.strip() for name in columns.split(",")] if columns else None
+        console.print(to_table(entries, records[0], width=console.width, columns=chosen), highlight=False)
+        for line in remarks(entries, records):
+            console.print(line, style="dim", highlight=False, soft_wrap=True, markup=False)

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from analysis.leaderboard import leaderboard, short_names, show_metric, to_csv, to_table
+from analysis.leaderboard import leaderboard
+from analysis.leaderboard_text import to_csv, to_table
 from analysis.records import SearchRecord, TrialRecord
+from analysis.wording import short_names, show_metric
 
 
 def _trial(number: int, state: str, values: dict[int, float], **more: object) -> TrialRecord:

@@ -2,11 +2,12 @@
 
 import random
 import statistics
+from typing import Any
 
 import pytest
 import scipy.stats
 
-from analysis.statistics import Spread, by_division, corrected_interval, corrected_t, wilcoxon
+from analysis.statistics import Spread, by_division, corrected_interval, corrected_t, holm, paired, unpaired, wilcoxon
 
 DIFFERENCES = [0.03, 0.01, 0.05, 0.02, 0.04]
 
@@ -51,3 +52,34 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
 def test_seeds_of_one_fold_are_one_measurement() -> None:
     assert by_division([1.0, 2.0, 3.0, 5.0, 6.0], 3) == [3.0, 4.0, 3.0]
     assert by_division([1.0, 2.0], 3) == [1.0, 2.0]
+
+
+def test_paired_and_unpaired_are_the_tests_of_the_textbook() -> None:
+    one, other = [0.9, 0.8, 0.85, 0.95], [0.7, 0.75, 0.8, 0.72]
+    pairs, welch = paired(one, other, test_share=0.0), unpaired(one, other)
+    assert pairs is not None
+    assert welch is not None
+    expected = scipy.stats.ttest_rel(one, other)
+    assert (pairs.p_value, pairs.low) == pytest.approx((expected.pvalue, expected.confidence_interval().low))
+    expected = scipy.stats.ttest_ind(one, other, equal_var=False)
+    assert (welch.p_value, welch.low) == pytest.approx((expected.pvalue, expected.confidence_interval().low))
+
+
+@pytest.mark.parametrize("compare", [paired, unpaired])
+def test_a_comparison_the_other_way_round_says_the_opposite(compare: Any) -> None:
+    one, other = [0.9, 0.8, 0.85], [0.7, 0.75, 0.8]
+    share = {"test_share": 0.5} if compare is paired else {"test_shares": (0.5, 0.5)}
+    forth, back = compare(one, other, **share), compare(other, one, **share)
+    assert (back.mean, back.low, back.high) == pytest.approx((-forth.mean, -forth.high, -forth.low))
+    assert back.p_value == pytest.approx(forth.p_value)
+
+
+def test_one_value_of_each_is_nothing_to_compare() -> None:
+    assert paired([1.0], [2.0], test_share=0.0) is None
+    assert unpaired([1.0], [2.0, 3.0]) is None
+
+
+def test_holm_counts_each_p_value_with_those_above_it() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -8,7 +8,8 @@ import optuna
 import pytest
 from rich.console import Console
 
-from analysis.leaderboard import leaderboard, to_table
+from analysis.leaderboard import leaderboard
+from analysis.leaderboard_text import to_table
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 from search.ledger import Ledger, create_study

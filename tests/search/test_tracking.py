@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import wandb
 from fake_wandb import ENTITY, FakeWandb, serving
-from offline_wandb import OfflineRun, read_offline_run
 from wandb_story import (
     DOCUMENT,
     FACTS,
@@ -35,6 +34,7 @@ from wandb_story import (
     tell_story,
 )
 
+from analysis.offline_wandb import OfflineRun, read_offline_run
 from search import tracking
 from search.spec import WandbConfig
 from search.sync import sync_search
