@@ -18,9 +18,7 @@ def best_model(record: SearchRecord, files: SearchFiles, study: optuna.Study) ->
     if best is None or best.checkpoint is None or (best.origin is not None and best.origin.kind == "inherited"):
         return None
     written, _ = parse_yaml(files.trial(best.number).document.read_text("utf-8"))
-    (result,) = [
-        trial.user_attrs["result"] for trial in study.get_trials(deepcopy=False) if trial.number == best.number
-    ]
+    trial = study.get_trials(deepcopy=False)[best.number]
     return TrainedModel(
         number=best.number,
         document=written["document"],
