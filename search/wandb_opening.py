@@ -42,7 +42,7 @@ class RunOpener:
         common: dict[str, Any] = {
             "project": self.tracking.project,
             "entity": self.tracking.entity,
-            "group": self.identity.name,
+            "group": self.identity.group,
             "tags": self.tracking.tags,
             "dir": self.identity.directory,
             "reinit": "create_new",

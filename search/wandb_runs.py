@@ -176,8 +176,8 @@ class SearchRuns:
         run = self._opener.open(
             run_id,
             {
-                "name": self._identity.name if number is None else f"{self._identity.name}-{number:04d}",
-                "job_type": "search" if number is None else "trial",
+                "name": self._identity.run_name(number),
+                "job_type": self._identity.job_type(number),
                 "config": {**redact(document), SECTION: about},
             },
         )

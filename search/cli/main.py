@@ -8,6 +8,7 @@ import typer
 from search.cli import (
     cache,
     comparing,
+    confirming,
     control,
     going_on,
     machine,
@@ -42,6 +43,7 @@ app.command("stop")(control.stop)
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
 app.command("sync")(tracking.sync)
+app.command("confirm")(confirming.confirm)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
