@@ -55,6 +55,12 @@ class TrialFiles:
         """Replace the samples, all or nothing."""
         replace_text(self.samples, "".join(json.dumps(dict(sample), ensure_ascii=False) + "\n" for sample in samples))
 
+    def read_samples(self) -> list[dict[str, str]]:
+        """The samples; none where no text was generated."""
+        if not self.samples.is_file():
+            return []
+        return [json.loads(line) for line in self.samples.read_text("utf-8").split("\n") if line]
+
     def append_history(self, rows: Iterable[Row]) -> None:
         """Add `rows` in one write, so that a kill tears at most the last line."""
         text = "".join(json.dumps(row) + "\n" for row in rows)

@@ -5,7 +5,20 @@ import sys
 
 import typer
 
-from search.cli import cache, comparing, control, going_on, machine, presets, rehearsing, results, running, specs
+from search.cli import (
+    cache,
+    comparing,
+    confirming,
+    control,
+    going_on,
+    machine,
+    presets,
+    rehearsing,
+    results,
+    running,
+    specs,
+    tracking,
+)
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -29,6 +42,8 @@ app.command("status")(control.status)
 app.command("stop")(control.stop)
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("sync")(tracking.sync)
+app.command("confirm")(confirming.confirm)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
