@@ -26,7 +26,7 @@ from search.going_on import Extension, extend, retry
 from search.inheritance import find_inheritance, write_inheritance
 from search.plan import Plan
 from search.spec import WandbConfig
-from search.tracker import SearchIdentity
+from search.tracker import RunFacts, SearchIdentity
 from search.tracking import WandbTracker
 from spaces.errors import SpecError
 
@@ -46,14 +46,13 @@ class TrackedSession(Session):
 
     def __init__(self, plan: Plan, *, mode: Any = "online", fingerprint: str = "0123456789abcdef") -> None:
         identity = SearchIdentity(name=plan.spec.name, fingerprint=fingerprint, directory=plan.files.path)
-        self.tracker = WandbTracker(
-            WandbConfig(mode=mode, project="demo"), identity, init_timeout_seconds=60, finish_timeout_seconds=60
-        )
+        tracking, facts = WandbConfig(mode=mode, project="demo"), RunFacts(provenance={"seed": 7})
+        self.tracker = WandbTracker(tracking, identity, facts, init_timeout_seconds=60, finish_timeout_seconds=60)
         super().__init__(plan, tracker=self.tracker)
         self.tracker.start_search(json.loads(self.plan.spec.model_dump_json()), summary=self._summary())
 
     def close(self, *, interrupted: bool = False) -> None:
-        self.tracker.end_search([], self._summary())
+        self.tracker.end_search(self.record, self._summary())
         self.tracker.close(interrupted=interrupted)
 
     def _summary(self) -> dict[str, str]:
