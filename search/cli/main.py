@@ -8,6 +8,7 @@ import typer
 from search.cli import (
     cache,
     comparing,
+    confirming,
     control,
     going_on,
     machine,
@@ -17,6 +18,7 @@ from search.cli import (
     results,
     running,
     specs,
+    tracking,
 )
 from spaces.errors import SpecError
 
@@ -44,6 +46,8 @@ app.command("scale")(control.scale)
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
 app.command("report")(reporting.report)
+app.command("sync")(tracking.sync)
+app.command("confirm")(confirming.confirm)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
