@@ -10,6 +10,7 @@ from search.cli import (
     comparing,
     confirming,
     control,
+    exporting,
     going_on,
     machine,
     presets,
@@ -17,6 +18,7 @@ from search.cli import (
     reporting,
     results,
     running,
+    serving,
     specs,
     tracking,
 )
@@ -48,6 +50,8 @@ app.command("compare")(comparing.compare)
 app.command("report")(reporting.report)
 app.command("sync")(tracking.sync)
 app.command("confirm")(confirming.confirm)
+app.command("export")(exporting.export)
+app.command("serve")(serving.serve)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
