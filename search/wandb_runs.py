@@ -114,7 +114,8 @@ class SearchRuns:
         """What the search has shown, in its own run."""
         run = self._live[None].run
         if shown := results(record):
-            run.log(shown)
+            # As many steps as trials: what a resumed search adds comes behind what was there.
+            run.log(shown, step=max(run.starting_step, len(record.trials)))
         run.summary.update(_without_none(summary))
 
     def log_model(self, model: TrainedModel) -> None:
