@@ -7,13 +7,13 @@ from pathlib import Path
 
 from analysis.records import SearchFiles, SearchRecord
 from analysis.study_source import is_storage, read_search, read_storage
+from analysis.table_files import TABLE_ENDINGS
 from spaces.errors import SpecError
 from spaces.objectives import Mode
 
 WANDB = "wandb:"
 """How the name of a source begins that W&B has."""
 _DATABASES = (".db", ".sqlite", ".sqlite3")
-_TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 def read_records(source: Path | str, *, metric: str | None = None, mode: Mode | None = None) -> SearchRecord:
@@ -55,7 +55,7 @@ def _read(source: Path | str, *, metric: str | None, mode: Mode | None) -> Searc
     file, _, _ = text.partition("#")
     if Path(file).suffix in _DATABASES and not path.is_dir():
         return read_storage(f"sqlite:///{text}", metric=metric)
-    if path.suffix in _TABLES and not path.is_dir():
+    if path.suffix in TABLE_ENDINGS and not path.is_dir():
         from analysis.table_source import read_table_record
 
         return read_table_record(path, metric=metric, mode=mode)

@@ -57,7 +57,8 @@ class Session:
         if not files.spec.is_file():
             files.path.mkdir(parents=True)
             files.spec.write_text(to_yaml({**resolved_spec(plan.spec), RECORDED: {"fingerprint": "f"}}))
-            create_study(files.path, plan.spec, attributes={"num_trials": plan.num_trials})
+            facts = {"num_trials": plan.num_trials, "step_unit": plan.step_unit}
+            create_study(files.path, plan.spec, attributes=facts)
         else:
             plan = make_plan(load_spec(files.spec))
         self.plan = plan
