@@ -383,6 +383,39 @@ class ArtifactStore:
         return artifact
 
 
+# --- views: workspaces and reports -----------------------------------------------------------------------
+
+
+@dataclass
+class StoredView:
+    """A saved workspace or report."""
+
+    id: str
+    entity: str
+    project: str
+    type: str
+    """`project-view` is a workspace, `runs` a report."""
+    name: str
+    display_name: str
+    description: str
+    spec: str
+    """JSON."""
+
+    def to_graphql(self) -> Json:
+        return {
+            "id": self.id,
+            "type": self.type,
+            "name": self.name,
+            "displayName": self.display_name,
+            "description": self.description,
+            "spec": self.spec,
+            "project": {"id": "1", "name": self.project, "entityName": self.entity},
+            "user": {"username": ENTITY, "photoUrl": None, "email": "tester@example.invalid"},
+            "createdAt": _now(),
+            "updatedAt": _now(),
+        }
+
+
 # --- operations ------------------------------------------------------------------------------------------
 
 
@@ -392,6 +425,8 @@ class Operations:
     def __init__(self, runs: RunStore, artifacts: ArtifactStore) -> None:
         self._runs = runs
         self._artifacts = artifacts
+        self.views: dict[str, StoredView] = {}
+        """Saved workspaces and reports by id."""
         self.asked: list[str] = []
         """Names of the operations so far."""
         self.sweeps: dict[str, Json] = {}
@@ -539,6 +574,45 @@ class Operations:
         return {"project": {"internalId": "1", "run": bucket}, "model": {"bucket": bucket}}
 
     get_run_files = run_upload_urls = run_files
+
+    # views
+
+    def upsert_view(self, values: Json) -> Json:
+        """With an id that view, without one a new one: a name alone does not find it again."""
+        is_new = not values.get("id")
+        view_id = values.get("id") or base64.b64encode(f"View:{len(self.views)}".encode()).decode()
+        entity, project = values["entityName"], values["projectName"]
+        assert is_new or view_id in self.views, f"there is no view {view_id}"
+        view = StoredView(
+            view_id,
+            entity,
+            project,
+            type=values["type"],
+            name=values["name"],
+            display_name=values["displayName"],
+            description=values.get("description") or "",
+            spec=values["spec"],
+        )
+        self.views[view_id] = view
+        return {"upsertView": {"view": view.to_graphql(), "inserted": is_new}}
+
+    upsert_view2 = upsert_view
+
+    def project_views(self, values: Json) -> Json:
+        entity, project = values.get("entityName") or values.get("entity"), values.get("project") or values.get("name")
+        kind, name = values.get("viewType") or "runs", values.get("viewName")
+        nodes = [
+            view.to_graphql()
+            for view in self.views.values()
+            if (view.entity, view.project, view.type) == (entity, project, kind) and name in (None, view.name)
+        ]
+        return {"project": {"allViews": _connection(nodes)}}
+
+    view = project_views
+
+    def specific_report(self, values: Json) -> Json:
+        found = self.views.get(values["reportId"])
+        return {"view": found.to_graphql() if found else None}
 
     # artifacts
 
