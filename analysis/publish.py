@@ -168,14 +168,14 @@ def _workspace(
 
     slug = f"tunesmith{place.prefix}"
     try:
-        workspace = ws.Workspace.from_url(f"{base}/{entity}/{place.project}?nw={slug}")
-        is_there = True
+        saved = ws.Workspace.from_url(f"{base}/{entity}/{place.project}?nw={slug}")
     except ValueError:
-        workspace = ws.Workspace(entity=entity, project=place.project)
-        workspace._internal_name = f"nw-{slug}-v"  # without it a random one is made each time
-        is_there = False
+        saved = None
+    workspace = ws.Workspace(entity=entity, project=place.project)
+    # What is made anew takes the place of what is there: nothing of an earlier time is left in it.
+    workspace._internal_name = f"nw-{slug}-v"
+    workspace._internal_id = saved._internal_id if saved else ""
     workspace.name = f"tunesmith: {record.name}"
-    workspace.auto_generate_panels = False
     workspace.sections = [
         ws.Section(name=section.name, panels=section.panels, is_open=True, layout_settings=_layout(section))
         for section in sections
@@ -186,7 +186,7 @@ def _workspace(
         order=[expr.Ordering(expr.Summary(record.metric), ascending=record.mode == "min")],
         pinned_columns=_columns(record),
     )
-    return workspace, is_there
+    return workspace, saved is not None
 
 
 def _layout(section: PanelSection) -> Any:

@@ -173,7 +173,7 @@ def test_command_sends_what_is_offline_and_prints_where_to_look(server: FakeWand
 
     session = Session(planned(tmp_path, tracking={"wandb": {"mode": "offline", "project": PROJECT}}))
     session.complete(0.5)
-    identity = identity_in(tmp_path / "elsewhere")
+    identity = identity_in(tmp_path / "elsewhere", name="walk")
     tell_story(open_tracker(replace(identity, fingerprint="f"), "offline"))
     (identity.directory / "wandb").rename(session.files.path / "wandb")
     refused = run_command("publish", str(session.files.path))
