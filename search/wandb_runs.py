@@ -133,7 +133,7 @@ class SearchRuns:
             )
             return
         self.start(model.number, model.document, model.history)
-        if model.samples:
+        if model.samples and not self._live[model.number].run.resumed:
             self.log_table(model.number, "samples", model.samples)
         artifact = model_artifact(self._identity.name, model)
         self._live[model.number].run.log_artifact(artifact, aliases=["best", f"trial-{model.number}"])

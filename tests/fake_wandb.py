@@ -274,6 +274,8 @@ class StoredArtifact:
     run_name: str | None
     state: str = "PENDING"
     aliases: set[str] = field(default_factory=set)
+    used_by: set[str] = field(default_factory=set)
+    """Ids of runs that have it as input."""
     files: dict[str, bytes] = field(default_factory=dict)
     manifest: bytes = b"{}"
 
@@ -659,7 +661,9 @@ class Operations:
         return {"artifact": found.to_graphql() if found else None}
 
     def use_artifact(self, values: Json) -> Json:
-        return {"useArtifact": {"artifact": self._artifacts.by_id[values["artifactID"]].to_graphql()}}
+        artifact = self._artifacts.by_id[values["artifactID"]]
+        artifact.used_by.add(values["runName"])
+        return {"useArtifact": {"artifact": artifact.to_graphql()}}
 
     def fetch_artifact_manifest(self, values: Json) -> Json:
         artifact_id = values.get("id") or values.get("artifact_id")

@@ -108,9 +108,7 @@ def test_report_says_the_text_and_has_the_leaderboard(online: FakeWandb) -> None
     (report,) = views(online, "runs")
     told = json.dumps(report)
     assert "Trial 0 is best." in told
-    assert leaderboard_markdown(TWO_TRIALS).splitlines()[0] in [
-        block.get("content") or "" for block in report["blocks"]
-    ] or ("| rank | trial | eval/loss |" in told)
+    assert "| rank | trial | eval/loss |" in told
     assert published.report.startswith(f"{online.url}/{ENTITY}/{PROJECT}/reports/")
 
 
