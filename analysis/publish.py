@@ -4,7 +4,7 @@ Knows a search by its record and by where its runs are; asks W&B only through it
 """
 
 import contextlib
-import logging
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,6 @@ from analysis.wandb_charts import results
 from analysis.wandb_panels import PanelSection, panel_sections, parameters
 from analysis.wording import short_names, show_metric, show_value
 from spaces.errors import SpecError
-
-log = logging.getLogger(__name__)
 
 _TIMEOUT_SECONDS = 30
 _ROWS_IN_REPORT = 20
@@ -175,7 +173,7 @@ def _workspace(
     # What is made anew takes the place of what is there: nothing of an earlier time is left in it.
     workspace._internal_name = f"nw-{slug}-v"
     workspace._internal_id = saved._internal_id if saved else ""
-    workspace.name = f"tunesmith: {record.name}"
+    workspace.name = f"{record.name} (tunesmith)"
     workspace.sections = [
         ws.Section(name=section.name, panels=section.panels, is_open=True, layout_settings=_layout(section))
         for section in sections
@@ -227,7 +225,7 @@ def _report(
     return wr.Report(
         entity=entity,
         project=place.project,
-        title=f"tunesmith: {record.name}"[:128],
+        title=f"{record.name} (tunesmith)",
         description=f"What the search {record.name} has shown. {_marker(place)}",
         blocks=blocks,
         width="fluid",
@@ -304,10 +302,8 @@ def _base_of(url: str) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """W&B prints what it saves; the command says it once, at the end."""
-    import wandb
-
-    wandb.setup(wandb.Settings(silent=True))
-    yield
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 @contextlib.contextmanager
