@@ -3,7 +3,6 @@ is the record of its folder.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import pytest
 import wandb
 from conftest import Run as Tunesmith
-from fake_wandb import ENTITY, FakeWandb, serving
+from fake_wandb import ENTITY, FakeWandb
 from recorded_searches import SPEC, Session, planned
+from tracked_searches import TrackedSession, fake_server
 
 from analysis.leaderboard import leaderboard
 from analysis.leaderboard_text import to_csv
@@ -21,42 +21,12 @@ from analysis.records import SearchRecord
 from analysis.runs import Run
 from analysis.sources import read_records
 from analysis.stored import StoredStudy, StoredTrial, record_of
-from analysis.study_source import stored_study
 from search.going_on import Extension, extend, retry
 from search.inheritance import find_inheritance, write_inheritance
-from search.plan import Plan
-from search.spec import WandbConfig
-from search.tracker import RunFacts, SearchIdentity
-from search.tracking import WandbTracker
 from spaces.errors import SpecError
 
+server = fake_server
 WALK = f"wandb:{ENTITY}/demo/walk"
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
-    wandb.teardown()  # wandb reads its environment once
-    for served in serving(tmp_path / "home", monkeypatch):
-        yield served
-        wandb.teardown()
-
-
-class TrackedSession(Session):
-    """A session whose trials are written to W&B, too."""
-
-    def __init__(self, plan: Plan, *, mode: Any = "online", fingerprint: str = "0123456789abcdef") -> None:
-        identity = SearchIdentity(name=plan.spec.name, fingerprint=fingerprint, directory=plan.files.path)
-        tracking, facts = WandbConfig(mode=mode, project="demo"), RunFacts(provenance={"seed": 7})
-        self.tracker = WandbTracker(tracking, identity, facts, init_timeout_seconds=60, finish_timeout_seconds=60)
-        super().__init__(plan, tracker=self.tracker)
-        self.tracker.start_search(json.loads(self.plan.spec.model_dump_json()), summary=self._summary())
-
-    def close(self, *, interrupted: bool = False) -> None:
-        self.tracker.end_search(self.record, self._summary())
-        self.tracker.close(interrupted=interrupted)
-
-    def _summary(self) -> dict[str, str]:
-        return search_summary(stored_study(self.study, self.study.get_trials(deepcopy=False)))
 
 
 def told(record: SearchRecord) -> Any:

@@ -197,9 +197,9 @@ def test_a_password_is_not_shown() -> None:
 def test_what_a_source_says_itself_is_not_overruled(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/theirs.db"
     name_metrics(foreign_study(url), ["accuracy"])
-    with pytest.raises(SpecError, match="says itself what was optimised, accuracy: leave `--metric loss` out"):
+    with pytest.raises(SpecError, match="says itself what was optimised, accuracy, but got the metric `loss`"):
         read_records(url, metric="loss")
-    with pytest.raises(SpecError, match="optimised to its max"):
+    with pytest.raises(SpecError, match="better when it is large"):
         read_records(url, mode="min")
     assert read_records(url, metric="accuracy", mode="max").metric == "accuracy"
 
