@@ -120,7 +120,7 @@ class StoredRun:
             "historyKeys": {"lastStep": last_step, "keys": keys, "sets": []},
             # `t` tells the client that the run had been started, hence that it can be resumed
             "wandbConfig": json.dumps({"t": 1} if "_wandb" in self.config else {}),
-            "project": {"id": "1", "name": self.project, "entity": {"id": "e", "name": self.entity}},
+            "project": {"id": "1", "internalId": "1", "name": self.project, "entity": {"id": "e", "name": self.entity}},
             "fileCount": len(self.files),
         }
 
@@ -655,6 +655,16 @@ class Operations:
         entity, project, _ = _place(values)
         found = self._artifacts.find(entity, project, values["name"])
         return {"project": {"artifactCollectionMembership": found.membership() if found else None}}
+
+    def artifact_used_by(self, values: Json) -> Json:
+        found = self._artifacts.by_id[values["id"]]
+        runs = [run.to_graphql() for run in self._runs.all() if run.name in found.used_by]
+        return {"artifact": {"usedBy": _connection(runs)}}
+
+    def artifact_created_by(self, values: Json) -> Json:
+        found = self._artifacts.by_id[values["id"]]
+        (run,) = [run for run in self._runs.all() if run.name == found.run_name]
+        return {"artifact": {"createdBy": {"__typename": "Run", **run.to_graphql()}}}
 
     def artifact_by_id(self, values: Json) -> Json:
         found = self._artifacts.by_id.get(values["id"])
