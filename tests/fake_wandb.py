@@ -600,6 +600,10 @@ class Operations:
 
     upsert_view2 = upsert_view
 
+    def delete_view(self, values: Json) -> Json:
+        gone = self.views.pop(values["id"], None)
+        return {"deleteView": {"success": gone is not None, "pendingDrafts": []}}
+
     def project_views(self, values: Json) -> Json:
         entity, project = values.get("entityName") or values.get("entity"), values.get("project") or values.get("name")
         kind, name = values.get("viewType") or "runs", values.get("viewName")
