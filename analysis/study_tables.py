@@ -59,8 +59,8 @@ def read_study(connection: "Connection", name: str) -> StoredStudy:
         user[trial][key] = json.loads(text)
     params: dict[int, dict[str, Any]] = {number: {} for number in trials}
     draws = _draws(tables)
-    for trial, name, _, value in draws:
-        params[trial][name] = value
+    for trial, path, _, value in draws:
+        params[trial][path] = value
     given = {number: user[number].get("assignment", params[number]) for number in trials}
     return StoredStudy(
         name=name,
