@@ -15,10 +15,12 @@ from search.cli import (
     machine,
     presets,
     rehearsing,
+    reporting,
     results,
     running,
     serving,
     specs,
+    tracking,
 )
 from spaces.errors import SpecError
 
@@ -45,6 +47,9 @@ app.command("pause")(control.pause)
 app.command("scale")(control.scale)
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("report")(reporting.report)
+app.command("sync")(tracking.sync)
+app.command("publish")(tracking.publish)
 app.command("confirm")(confirming.confirm)
 app.command("export")(exporting.export)
 app.command("serve")(serving.serve)
