@@ -10,12 +10,14 @@ from search.cli import (
     comparing,
     confirming,
     control,
+    exporting,
     going_on,
     machine,
     presets,
     rehearsing,
     results,
     running,
+    serving,
     specs,
     tracking,
 )
@@ -46,6 +48,8 @@ app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
 app.command("sync")(tracking.sync)
 app.command("confirm")(confirming.confirm)
+app.command("export")(exporting.export)
+app.command("serve")(serving.serve)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
