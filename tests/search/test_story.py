@@ -60,7 +60,7 @@ def test_the_search_ends_well_and_says_what_a_person_needs(
 ) -> None:
     _, done = story
     assert done.returncode == 0, done.stderr
-    for words in ("Best: trial", "majority class", "searches/story/leaderboard.csv", "wandb sync", "Next: tunesmith"):
+    for words in ("Best: trial", "majority class", "searches/story/leaderboard.csv", "tunesmith sync", "Next: tunesmith"):
         assert words in done.stdout
     assert done.stderr == ""
 
