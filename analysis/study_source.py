@@ -36,6 +36,8 @@ def read_search(directory: Path) -> SearchRecord:
         SpecError: `directory` holds no search.
     """
     files = SearchFiles(directory)
+    if not directory.exists():
+        raise SpecError(f"`{directory}` is no search: there is no such folder.{_near(directory)}")
     if not files.study.is_file():
         raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.{_nearby(directory)}")
     study = _read_database(f"sqlite:///{files.study}", name=None)

@@ -67,7 +67,7 @@ def read_study(connection: "Connection", name: str) -> StoredStudy:
         modes=tables.modes(),
         metrics=tuple(tables.of_study("study_system_attributes").get(_METRIC_NAMES, ())),
         attributes=attributes,
-        space=widest((name, distribution, value, given[trial].get(name)) for trial, name, distribution, value in draws),
+        space=widest((path, distribution, value, given[trial].get(path)) for trial, path, distribution, value in draws),
         trials=[
             StoredTrial(
                 number=row.number,
