@@ -28,7 +28,7 @@ _MAX_TRIALS = 1000
 """More teach a forest little, and cost time: a sample of them is taken."""
 _MAX_FOR_PAIRS = 6
 """Parameters, by importance, of which all pairs are looked at."""
-_ENOUGH = 50
+_ENOUGH = 200
 """Finished trials that are enough, however many were stopped."""
 _EXPLAINS = 0.1
 """Explained variance of unseen trials below which the model says nothing of the search."""

@@ -32,7 +32,7 @@ from analysis.wording import STATE_WORDS
 
 _MAX_SLICES, _MAX_PAIRS, _MAX_DIMENSIONS = 9, 3, 10
 _COLUMNS = 3
-_MAX_POINTS = 1500
+_MAX_POINTS = 1000
 
 
 def slices(record: SearchRecord) -> go.Figure:
