@@ -38,7 +38,7 @@ def compare(
     test: Annotated[
         str,
         typer.Option(
-            help="Of trials with folds or seeds: t (corrected for data that folds share), wilcoxon (exact ranks), bootstrap."
+            help="For trials with folds or seeds: t (corrected for shared data), wilcoxon (exact ranks) or bootstrap."
         ),
     ] = "t",
     as_json: JsonOption = False,

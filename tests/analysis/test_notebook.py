@@ -13,14 +13,16 @@ from spaces.errors import SpecError
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search of six trials, recorded without training."""
+    """A search of sixteen trials, recorded without training."""
     return _recorded(tmp_path_factory.mktemp("notebook"))
 
 
 def _recorded(place: Path, **sections: Any) -> Path:
     session = Session(planned(place, **sections))
-    for number in range(6):
-        session.complete(0.5 + number / 10)
+    for _ in range(16):
+        number = session.start()
+        (value,) = session.record.trials[number].params.values()
+        session.train_on(number, 0.5 + value, first=1, length=4)  # the parameter matters
     return session.files.path
 
 
@@ -35,7 +37,7 @@ def test_trials_are_a_frame_with_a_row_a_trial(folder: Path) -> None:
 
 def test_the_leaderboard_is_filtered_and_sorted_as_on_the_command_line(folder: Path) -> None:
     search = load(str(folder))
-    frame = search.leaderboard(where="value < 10", sort="-x", top=2)
+    frame = search.leaderboard(where="value < 10", sort="-config.x", top=2)
     assert len(frame) == 2
     assert list(frame["config.x"]) == sorted(search.trials["config.x"], reverse=True)[:2]
 
@@ -47,7 +49,7 @@ def test_a_history_is_a_frame_of_logged_rows(folder: Path) -> None:
 
 
 def test_a_search_is_shown_by_its_best_trials(folder: Path) -> None:
-    assert "6 trials" in repr(load(folder))
+    assert "16 trials" in repr(load(folder))
     assert "<table" in load(folder)._repr_html_()
 
 
