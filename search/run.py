@@ -137,7 +137,17 @@ def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
     plan = make_plan(loaded)
     if plan.files.path != files.path:
         raise SpecError(f"the folder of search `{plan.spec.name}` was renamed to `{files.path.name}`: name it back.")
-    return plan, SearchIdentity(name=plan.spec.name, fingerprint=recorded["fingerprint"], directory=files.path)
+    return plan, _identity(plan, recorded["fingerprint"])
+
+
+def _identity(plan: Plan, fingerprint: str) -> SearchIdentity:
+    confirmed = plan.spec.confirmation
+    return SearchIdentity(
+        name=plan.spec.name,
+        fingerprint=confirmed.fingerprint if confirmed else fingerprint,
+        directory=plan.files.path,
+        confirmed_search=confirmed.search if confirmed else None,
+    )
 
 
 def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console) -> SearchOutcome:
@@ -353,7 +363,7 @@ def _write_spec(plan: Plan) -> SearchIdentity:
         **({"preset": plan.preset.name} if plan.preset is not None else {}),
     }
     replace_text(plan.files.spec, to_yaml({**resolved, RECORDED: recorded}))
-    return SearchIdentity(name=plan.spec.name, fingerprint=fingerprint, directory=plan.files.path)
+    return _identity(plan, fingerprint)
 
 
 def resolved_spec(spec: SearchSpec) -> dict[str, Any]:

@@ -16,15 +16,34 @@ class SearchIdentity:
     """What W&B runs of one search have in common."""
 
     name: str
-    """Name of the search; the runs' group."""
+    """Name of the search or of the confirmation; a search's runs have it as their group."""
     fingerprint: str
     """Its first twelve characters begin each run id."""
     directory: Path
     """The search's folder. Runs lie in `wandb/` below it."""
+    confirmed_search: str | None = None
+    """Of a confirmation: the search whose configurations are trained again. `fingerprint` is that search's, too."""
 
     def run_id(self, number: int | None) -> str:
         """The id of a trial's run, or of the search's own for None. The same after every resume."""
-        return f"{self.fingerprint[:12]}-{'search' if number is None else f'{number:04d}'}"
+        part = f"-{self.name}" if self.confirmed_search else ""
+        return f"{self.fingerprint[:12]}{part}-{'search' if number is None else f'{number:04d}'}"
+
+    def run_name(self, number: int | None) -> str:
+        """What a person reads."""
+        name = f"{self.confirmed_search}-{self.name}" if self.confirmed_search else self.name
+        return name if number is None else f"{name}-{number:04d}"
+
+    def job_type(self, number: int | None) -> str:
+        """What kind of run it is."""
+        if self.confirmed_search:
+            return "confirmation"
+        return "search" if number is None else "trial"
+
+    @property
+    def group(self) -> str:
+        """What the runs stand together under."""
+        return self.confirmed_search or self.name
 
 
 class Tracker(Protocol):

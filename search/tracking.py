@@ -223,10 +223,9 @@ class _Runs:
 
     def _open(self, number: int | None, config: dict[str, Any]) -> _LiveRun:
         run_id = self.identity.run_id(number)
-        is_trial = number is not None
         facts = {
-            "name": f"{self.identity.name}-{number:04d}" if is_trial else self.identity.name,
-            "job_type": "trial" if is_trial else "search",
+            "name": self.identity.run_name(number),
+            "job_type": self.identity.job_type(number),
             "config": config,
         }
         run = self._init(run_id, facts)
@@ -240,7 +239,7 @@ class _Runs:
         common: dict[str, Any] = {
             "project": self.tracking.project,
             "entity": self.tracking.entity,
-            "group": self.identity.name,
+            "group": self.identity.group,
             "tags": self.tracking.tags,
             "dir": self.identity.directory,
             "reinit": "create_new",

@@ -8,7 +8,9 @@ import typer
 from search.cli import (
     cache,
     comparing,
+    confirming,
     control,
+    exporting,
     going_on,
     machine,
     presets,
@@ -16,6 +18,7 @@ from search.cli import (
     reporting,
     results,
     running,
+    serving,
     specs,
 )
 from spaces.errors import SpecError
@@ -44,6 +47,9 @@ app.command("scale")(control.scale)
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
 app.command("report")(reporting.report)
+app.command("confirm")(confirming.confirm)
+app.command("export")(exporting.export)
+app.command("serve")(serving.serve)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)
