@@ -61,7 +61,7 @@ def serving(search: Session, port: int, temporary: Path, *options: str, **enviro
 
 
 def wait_until_ready(server: "subprocess.Popen[str]", port: int) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         assert server.poll() is None, server.communicate()
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
@@ -81,6 +81,7 @@ def is_free(port: int) -> bool:
     return True
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 def test_it_answers_and_leaves_nothing_when_it_is_stopped(search: Session, tmp_path: Path, number: int) -> None:
     port, temporary = free_port(), tmp_path / "temporary"
@@ -105,6 +106,7 @@ def test_it_answers_and_leaves_nothing_when_it_is_stopped(search: Session, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_replicas_share_the_port_and_end_with_the_one_that_started_them(search: Session, tmp_path: Path) -> None:
     port, secret = free_port(), {TOKEN: "secret"}
     with serving(search, port, tmp_path / "one", "--num-replicas", "2", **secret) as server:
