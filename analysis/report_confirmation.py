@@ -22,9 +22,8 @@ def confirmed_words(confirmation: Confirmation) -> str:
     lead = [f"{name[:1].upper()}{name[1:]} has {confirmation.metric} {_estimate(winner.test)} on the test split."]
     ending = [] if confirmation.is_complete else ["The confirmation has not ended yet."]
     looks = [] if confirmation.number == 1 else [f"This was look {confirmation.number} at the same test split."]
-    return " ".join(
-        [*(lead if winner.test else []), *sentences(confirmation, confirmation.objectives[0]), *ending, *looks]
-    )
+    said = sentences(confirmation, confirmation.objectives[0])
+    return " ".join([*(lead if winner.test else []), *said, *ending, *looks])
 
 
 def confirmation_facts(confirmation: Confirmation) -> Facts:
