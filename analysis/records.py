@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from analysis.lazy_curve import LazyCurve
 from analysis.lineage import Origin
 from spaces.folds import FoldKind
 from spaces.objectives import Mode, Objective
@@ -53,6 +54,12 @@ class TrialFiles:
     def write_samples(self, samples: Iterable[Mapping[str, str]]) -> None:
         """Replace the samples, all or nothing."""
         replace_text(self.samples, "".join(json.dumps(dict(sample), ensure_ascii=False) + "\n" for sample in samples))
+
+    def read_samples(self) -> list[dict[str, str]]:
+        """The samples; none where no text was generated."""
+        if not self.samples.is_file():
+            return []
+        return [json.loads(line) for line in self.samples.read_text("utf-8").split("\n") if line]
 
     def append_history(self, rows: Iterable[Row]) -> None:
         """Add `rows` in one write, so that a kill tears at most the last line."""
@@ -130,8 +137,8 @@ class TrialRecord:
     """All objectives of a COMPLETE trial, `value` first; empty where the search has only one."""
     params: dict[str, Any]
     """Dotted path -> value, for what the space varies and this trial has."""
-    intermediate: dict[int, float]
-    """Objective by training step, in the study's step unit."""
+    intermediate: Mapping[int, float]
+    """Objective by training step, in the study's step unit, in order. May be read when it is first looked into."""
     steps: int | None = None
     """Optimizer steps done."""
     epochs: float | None = None
@@ -180,7 +187,14 @@ class TrialRecord:
     @property
     def last_value(self) -> float | None:
         """The objective at the last evaluation, of a trial in any state."""
-        return self.intermediate[max(self.intermediate)] if self.intermediate else None
+        return last[1] if (last := self.last) is not None else None
+
+    @property
+    def last(self) -> tuple[int, float] | None:
+        """Step and objective of the last evaluation; reads no curve for it where they are known without."""
+        if isinstance(self.intermediate, LazyCurve):
+            return self.intermediate.last
+        return max(self.intermediate.items(), default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,6 +258,11 @@ class SearchRecord:
     """What the parameters could be, by path; those that are missing are judged by their values."""
     default: Mapping[str, Any] = field(default_factory=dict)
     """What the spec has where the parameters vary, by path: the configuration without a search."""
+    spec_of: Callable[[], Mapping[str, Any] | None] = lambda: None
+    """Reads the spec, of a search of ours that is not kept in a folder; a folder has spec.yaml."""
+    document_of: Callable[[int], Mapping[str, Any] | None] = lambda number: None
+    """Reads what a trial was run with, by its number: its whole document, or the config of a run that is not ours. A
+    folder has trial.yaml instead."""
     history_of: Callable[[int], Sequence[Row]] = lambda number: ()
     """Reads the rows of a trial's history by its number, when they are asked for; empty where none were kept."""
 

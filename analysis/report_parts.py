@@ -162,9 +162,8 @@ def environment(record: SearchRecord, beside: BesideTheStudy) -> Facts:
     hosts = dict.fromkeys(
         str(trial.clock["process"]).partition(":")[0] for trial in record.trials if trial.clock.get("process")
     )
-    pairs = [(name, str(recorded[name])) for name in ("created", "fingerprint", "python", "preset") if name in recorded]
-    pairs += [(f"git {name}", str(value)) for name, value in recorded.get("git", {}).items()]
-    pairs += [(name, str(value)) for name, value in recorded.get("machine", {}).items()]
+    named = ("created", "fingerprint", "preset", "git_commit", "git_is_dirty", "python")
+    pairs = [(name.replace("_", " "), str(recorded[name])) for name in named if name in recorded]
     pairs += [("devices", ", ".join(devices))] if devices else []
     pairs += [("hosts", ", ".join(hosts))] if any(hosts) else []
     pairs += [(str(name), str(value)) for name, value in recorded.get("versions", {}).items()]

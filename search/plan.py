@@ -31,7 +31,7 @@ from search.yaml_text import Lines
 from spaces.distributions import Choice, Distribution
 from spaces.documents import get_path, has_path, overlap, set_path
 from spaces.errors import SpecError, did_you_mean
-from spaces.reports import Progress
+from spaces.reports import Progress, recorded_step
 from spaces.space import Space
 from trainables.arguments import check_training_name, resolved_training
 from trainables.checks import check_trial
@@ -107,11 +107,7 @@ class Plan:
 
     def step_of(self, progress: Progress) -> int:
         """The step at which the study records an evaluation: the unit of the scheduler, whole numbers."""
-        unit = self.spec.search.scheduler.unit
-        if unit != "epochs":
-            return int(progress.resource(unit))
-        scale = 1 if self.has_whole_epochs else _MILLI
-        return -int(-round(progress.epoch, 4) * scale // 1)
+        return recorded_step(progress, self.step_unit)
 
     def resource_of(self, step: int) -> float:
         """The amount of training, in the scheduler's unit, that `step_of` made `step` from."""

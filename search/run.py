@@ -4,12 +4,10 @@ import contextlib
 import hashlib
 import json
 import secrets
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,32 +15,38 @@ import filelock
 import optuna
 from rich.console import Console
 
-from analysis.leaderboard import Entry, leaderboard
+from analysis.leaderboard import leaderboard
 from analysis.leaderboard_text import to_csv
+from analysis.own_runs import search_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
+from analysis.study_source import stored_study
 from cluster.connect import connected, set_environment
 from cluster.resources import concurrent_trials
 from search.algorithms import AlgorithmConfig
+from search.best_model import best_model
 from search.continuations import carry_out
 from search.control import ControlDesk
+from search.data_cards import data_card_of
 from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
 from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
+from search.provenance import provenance
 from search.recorder import Recorder
 from search.reporting import report_at_end
 from search.revisions import read_revisions
 from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
-from search.surroundings import surroundings
-from search.tracking import SearchIdentity, Tracker, make_tracker
+from search.tracker import RunFacts, SearchIdentity, Tracker
+from search.tracking import make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
 from trainables.data.card import DataCard
+from trainables.metrics import MODES
 
 if TYPE_CHECKING:
     from search.numbered_scheduler import NumberedScheduler
@@ -54,7 +58,6 @@ ENDED_BY = "ended_by"
 """Attribute of the study: which budget ended the search before all its trials were run."""
 _START_POINTS = "start_from"
 """Attribute of the study: the points that scaling laws gave."""
-_VERSIONS_OF = ("tunesmith", "torch", "transformers", "datasets", "ray", "optuna", "wandb")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,7 +167,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     desk = ControlDesk(files)
     before = read_records(files.path)
     progress = _progress(plan, before, console)
-    tracker = make_tracker(spec.tracking.wandb, identity)
+    tracker = make_tracker(spec.tracking.wandb, identity, _run_facts(spec))
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
@@ -172,7 +175,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
                 replace_text(files.data_card, card.to_json())
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
-            tracker.start_search(json.loads(spec.model_dump_json()))
+            tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
             recorder = _recorder(plan, study, algorithm, tracker, progress, before)
             scheduler = scheduler_of(plan, before, study, recorder, progress)
@@ -182,7 +185,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             recorder.end_session()
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
-            record = _summarise(files, tracker, was_interrupted=not is_done)
+            record = _summarise(plan, study, tracker, was_interrupted=not is_done)
     finally:
         tracker.close(interrupted=True)  # after an error; when all went well it is closed already
     return SearchOutcome(
@@ -327,25 +330,44 @@ def _data_in_background(plan: Plan, say: Callable[[str], None]) -> Iterator["Fut
         yield pool.submit(work)
 
 
-def _summarise(files: SearchFiles, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
+def _recorded_study(study: optuna.Study) -> dict[str, str]:
+    """What the search's own run says of it, so that the record can be read back from W&B."""
+    return search_summary(stored_study(study, study.get_trials(deepcopy=False)))
+
+
+def _run_facts(spec: SearchSpec) -> RunFacts:
+    """What every W&B run of the search says of itself."""
+    return RunFacts(
+        provenance={"seed": spec.search.seed, "metric": spec.metric, "mode": spec.mode, **provenance()},
+        modes=MODES | {objective.name: objective.mode for objective in spec.objectives},
+        card_of=data_card_of,
+    )
+
+
+def _summarise(plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
+    files = plan.files
     record = read_records(files.path)
-    entries = leaderboard(record)
-    replace_text(files.leaderboard, to_csv(entries))
+    replace_text(files.leaderboard, to_csv(leaderboard(record)))
     # Beside W&B, for whose service one waits anyway.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="report") as pool:
         pool.submit(report_at_end, record, files)
-        _end_tracking(record, entries, tracker, was_interrupted=was_interrupted)
+        _end_tracking(plan, study, record, tracker, was_interrupted=was_interrupted)
     return record
 
 
-def _end_tracking(record: SearchRecord, entries: Sequence[Entry], tracker: Tracker, *, was_interrupted: bool) -> None:
+def _end_tracking(
+    plan: Plan, study: optuna.Study, record: SearchRecord, tracker: Tracker, *, was_interrupted: bool
+) -> None:
     best = record.best
     summary: dict[str, Any] = {
         f"trials/{state.lower()}": record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")
     }
     if best is not None:
         summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
-    tracker.end_search([entry.to_json() for entry in entries], summary)
+    tracker.end_search(record, summary | _recorded_study(study))
+    wants_model = plan.spec.tracking.wandb.log_model == "best" and not was_interrupted
+    if wants_model and (model := best_model(record, plan.files, study)) is not None:
+        tracker.log_model(model)
     tracker.close(interrupted=was_interrupted)
 
 
@@ -357,9 +379,7 @@ def _write_spec(plan: Plan) -> SearchIdentity:
     recorded = {
         "fingerprint": fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": sys.version.split()[0],
-        "versions": {name: version(name) for name in _VERSIONS_OF},
-        **surroundings(),
+        **provenance(),
         **({"preset": plan.preset.name} if plan.preset is not None else {}),
     }
     replace_text(plan.files.spec, to_yaml({**resolved, RECORDED: recorded}))

@@ -96,6 +96,10 @@ class WandbConfig(Section):
     """The W&B user or team. Default: your default entity."""
     tags: tuple[str, ...] = ()
     """Tags of every run."""
+    log_model: Literal["none", "best"] = "none"
+    """`best` sends the model of the best trial as an artifact when the search is over. Default: models stay here."""
+    max_model_size: Bytes = 5e9
+    """A larger model is not sent, and a warning says so. Default: 5 GB."""
 
 
 class TrackingConfig(Section):

@@ -1,14 +1,21 @@
 """What shows a search elsewhere while it runs: the interface, and the one that shows nothing. Knows no W&B."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
+from analysis.records import SearchRecord
+from spaces.objectives import Mode
 from spaces.reports import Scalar
 
 Row = Mapping[str, Scalar]
 """One line of history.jsonl: `step`, `epoch`, `tokens` and metrics by name, such as `train/loss`."""
+
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""No summary yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,14 +53,54 @@ class SearchIdentity:
         return self.confirmed_search or self.name
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFacts:
+    """What the runs of a search say of themselves besides their documents."""
+
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Commit, versions and seeds, for the section `tunesmith` of each config."""
+    modes: Mapping[str, Mode] = field(default_factory=dict)
+    """Which way a metric is better, for the best value of each trial."""
+    card_of: Callable[[Mapping[str, Any]], Mapping[str, Any] | None] = lambda document: None
+    """The card of what a document trains on; None where it is not known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainedModel:
+    """The checkpoint of a trial that has ended, with all that its run says of it."""
+
+    number: int
+    """Which trial."""
+    document: Mapping[str, Any]
+    """What it trained."""
+    history: Sequence[Row]
+    """Its rows."""
+    summary: Mapping[str, Any]
+    """As at its end."""
+    checkpoint: Path
+    """Folder with its weights."""
+    facts: Mapping[str, Any]
+    """What a person wants to know before they load it: objective, value, parameters."""
+    samples: Sequence[Mapping[str, str]] = ()
+    """Texts that it has produced."""
+
+
 class Tracker(Protocol):
     """Shows a search elsewhere while it runs. No call raises; none waits but `close`, for a bounded time."""
 
-    def start_search(self, config: Mapping[str, Any]) -> None:
-        """The search begins, or goes on."""
+    def start_search(self, config: Mapping[str, Any], *, summary: Mapping[str, Any] = NOTHING) -> None:
+        """The search begins, or goes on. `summary` is what is known already."""
 
-    def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None:
-        """A trial begins, or goes on: then `history` has the rows that were recorded already."""
+    def start_trial(
+        self,
+        number: int,
+        document: Mapping[str, Any],
+        *,
+        history: Sequence[Row],
+        summary: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        """A trial begins, or goes on: then `history` has the rows that were recorded already. `summary` is what is
+        known of it."""
 
     def log_rows(self, number: int, rows: Sequence[Row]) -> None:
         """The next rows of a trial's history."""
@@ -64,8 +111,11 @@ class Tracker(Protocol):
     def end_trial(self, number: int, *, state: str, summary: Mapping[str, Any], error: str | None) -> None:
         """A trial is COMPLETE, PRUNED or FAIL. `summary` is shown as it is."""
 
-    def end_search(self, leaderboard: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None:
+    def end_search(self, record: SearchRecord, summary: Mapping[str, Any]) -> None:
         """The search is over, or interrupted."""
+
+    def log_model(self, model: TrainedModel) -> None:
+        """The best model of a search that is over."""
 
     def close(self, *, interrupted: bool = False) -> None:
         """Finish all runs. Trials that have not ended stay marked RUNNING and can go on later."""
@@ -83,9 +133,16 @@ class NullTracker:
 
     sync_command: str | None = None
 
-    def start_search(self, config: Mapping[str, Any]) -> None: ...
+    def start_search(self, config: Mapping[str, Any], *, summary: Mapping[str, Any] = NOTHING) -> None: ...
 
-    def start_trial(self, number: int, document: Mapping[str, Any], *, history: Sequence[Row]) -> None: ...
+    def start_trial(
+        self,
+        number: int,
+        document: Mapping[str, Any],
+        *,
+        history: Sequence[Row],
+        summary: Mapping[str, Any] = NOTHING,
+    ) -> None: ...
 
     def log_rows(self, number: int, rows: Sequence[Row]) -> None: ...
 
@@ -93,7 +150,9 @@ class NullTracker:
 
     def end_trial(self, number: int, *, state: str, summary: Mapping[str, Any], error: str | None) -> None: ...
 
-    def end_search(self, leaderboard: Sequence[Mapping[str, Any]], summary: Mapping[str, Any]) -> None: ...
+    def end_search(self, record: SearchRecord, summary: Mapping[str, Any]) -> None: ...
+
+    def log_model(self, model: TrainedModel) -> None: ...
 
     def close(self, *, interrupted: bool = False) -> None: ...
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -79,7 +78,7 @@ def _candidates(items: "Sequence[str]") -> "list[Candidate]":
         assert match is not None  # asked for before
         source = match["source"]
         if source not in records:
-            records[source] = read_records(Path(source))
+            records[source] = read_records(source)
         record = records[source]
         number = record.best.number if match["number"] == "best" and record.best else match["number"]
         trial = next((trial for trial in record.trials if str(trial.number) == str(number)), None)
@@ -108,7 +107,7 @@ def _sides(items: "Sequence[str]", others: "Sequence[str]") -> "list[Side]":
             rule = "with `--with` both sides are repeats of a search, two or more each"
             raise SpecError(f"{rule}: `compare A1 A2 --with B1 --with B2`.", path="--with")
         return [_repeats(items), _repeats(others)]
-    records = [read_records(Path(item)) for item in items]
+    records = [read_records(item) for item in items]
     names = [record.name for record in records]
     # Two searches of one name lie in two folders.
     shown = names if len(set(names)) == len(names) else list(items)
@@ -120,7 +119,7 @@ def _repeats(items: "Sequence[str]") -> "Side":
     from analysis.comparison import Side
     from analysis.sources import read_records
 
-    records = [read_records(Path(item)) for item in items]
+    records = [read_records(item) for item in items]
     return Side(name=f"{records[0].name} and {len(records) - 1} more", records=records)
 
 

@@ -20,6 +20,7 @@ from search.cli import (
     running,
     serving,
     specs,
+    tracking,
 )
 from spaces.errors import SpecError
 
@@ -47,6 +48,8 @@ app.command("scale")(control.scale)
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
 app.command("report")(reporting.report)
+app.command("sync")(tracking.sync)
+app.command("publish")(tracking.publish)
 app.command("confirm")(confirming.confirm)
 app.command("export")(exporting.export)
 app.command("serve")(serving.serve)
