@@ -105,6 +105,7 @@ def in_words(comparison: Comparison, objective: Objective) -> str:
 
 
 def _between(gain: Difference) -> str:
+    """Where it lies; nothing where so few values allow no interval."""
     return "" if gain.low is None or gain.high is None else f"{show_metric(gain.low)} to {show_metric(gain.high)}, "
 
 

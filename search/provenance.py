@@ -1,21 +1,30 @@
-"""What trains: the commit of the code that a search was started beside, and versions of packages. Knows no search."""
+"""What trains: the commit of the code that a search was started beside, versions of packages, the machine."""
 
+import os
+import platform
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 _VERSIONS_OF = ("tunesmith", "torch", "transformers", "datasets", "ray", "optuna", "wandb")
 _GIT_SECONDS = 5.0
 
 
 def provenance() -> dict[str, Any]:
-    """`python`, `versions`, and, started inside a git repository, `git_commit` and whether files in it have changed
-    since (`git_is_dirty`)."""
+    """`python`, `versions`, `machine`, and, started inside a git repository, `git_commit` and whether files in it have
+    changed since (`git_is_dirty`)."""
     return {
         "python": sys.version.split()[0],
         "versions": {name: version(name) for name in _VERSIONS_OF},
+        "machine": {
+            "platform": platform.platform(),
+            "cpus": os.cpu_count(),
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        },
         **git_state(Path.cwd()),
     }
 

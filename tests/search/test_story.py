@@ -152,8 +152,8 @@ def test_the_leaderboard_has_the_documented_fields_best_first(
     assert set(entries[0]) == {
         "number", "rank", "state", "value", "interval", "tied", "p_value", "fold_values", "params", "steps", "epochs",
         "tokens", "seconds", "gpu_hours", "energy_wh", "energy_is_estimate", "cost", "peak_memory_bytes",
-        "tokens_per_second", "mfu", "checkpoint", "error", "failure", "stopped_because", "lineage", "values",
-        "origin", "superseded_by",
+        "tokens_per_second", "mfu", "checkpoint", "error", "failure", "stopped_because", "lineage", "values", "origin",
+        "superseded_by",
     }  # fmt: skip
     finished = [entry["value"] for entry in entries if entry["state"] == "COMPLETE"]
     assert finished == sorted(finished, reverse=True)
