@@ -8,6 +8,7 @@ a sentence, and no number.
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from analysis.axes import Axis, axes_of
@@ -28,7 +29,7 @@ _MAX_TRIALS = 1000
 """More teach a forest little, and cost time: a sample of them is taken."""
 _MAX_FOR_PAIRS = 6
 """Parameters, by importance, of which all pairs are looked at."""
-_ENOUGH = 50
+_ENOUGH = 200
 """Finished trials that are enough, however many were stopped."""
 _EXPLAINS = 0.1
 """Explained variance of unseen trials below which the model says nothing of the search."""
@@ -170,6 +171,7 @@ class _Latest:
     """What was found last, for whom: many figures of one search ask the same. One only, so that nothing piles up."""
 
     def __init__(self) -> None:
+        self.lock = RLock()  # a report may be written while W&B is told of figures
         self._of: tuple[SearchRecord, int] | None = None
         self.fitted: FittedSearch | str = ""
         self.told: Importances | None = None
@@ -186,9 +188,10 @@ _latest = _Latest()
 
 def fit(record: SearchRecord, *, objective: int = 0) -> FittedSearch | str:
     """The model of `record`, or why there is none, in a sentence."""
-    if not _latest.is_of(record, objective):
-        _latest.keep(record, objective, _fit(record, objective, seed=0))
-    return _latest.fitted
+    with _latest.lock:
+        if not _latest.is_of(record, objective):
+            _latest.keep(record, objective, _fit(record, objective, seed=0))
+        return _latest.fitted
 
 
 def _fit(record: SearchRecord, objective: int, *, seed: int) -> FittedSearch | str:
@@ -233,10 +236,11 @@ def _fit(record: SearchRecord, objective: int, *, seed: int) -> FittedSearch | s
 
 def importances(record: SearchRecord, *, objective: int = 0) -> Importances:
     """What mattered for the objective with index `objective`."""
-    fitted = fit(record, objective=objective)
-    if _latest.told is None:
-        _latest.told = _importances(record, objective, fitted)
-    return _latest.told
+    with _latest.lock:
+        fitted = fit(record, objective=objective)
+        if _latest.told is None:
+            _latest.told = _importances(record, objective, fitted)
+        return _latest.told
 
 
 def _importances(record: SearchRecord, objective: int, fitted: FittedSearch | str) -> Importances:

@@ -17,6 +17,7 @@ from analysis.beside_the_study import beside_the_study, to_yaml
 from analysis.importance import importances
 from analysis.leaderboard import leaderboard
 from analysis.records import SearchRecord, replace_text
+from analysis.report_confirmation import confirmation_facts, confirmed_words, latest_confirmation
 from analysis.report_parts import (
     best_params,
     data_card,
@@ -25,7 +26,7 @@ from analysis.report_parts import (
     key_figures,
     leaderboard_table,
 )
-from analysis.summary import counted, next_steps, summary
+from analysis.summary import Point, counted, next_steps, summary
 
 _MAX_SAMPLES = 12
 
@@ -104,6 +105,10 @@ def report_html(record: SearchRecord) -> str:
     entries = leaderboard(record)
     beside = beside_the_study(record)
     figures = _figures(record)
+    confirmation = latest_confirmation(record)
+    points = summary(record)
+    if confirmation is not None:  # it is what counts, so it comes before what the search saw
+        points.insert(1, Point(about="On the test split", words=confirmed_words(confirmation)))
     templates = files("analysis").joinpath("templates")
     jinja = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     jinja.filters["coded"] = _coded
@@ -112,7 +117,8 @@ def report_html(record: SearchRecord) -> str:
         record=record,
         made_at=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         counted=counted(record),
-        points=summary(record),
+        points=points,
+        confirmed=confirmation_facts(confirmation) if confirmation is not None else None,
         steps=next_steps(record),
         key_figures=key_figures(record),
         table=leaderboard_table(entries, record),

@@ -7,6 +7,7 @@ from analysis.beside_the_study import beside_the_study, to_yaml
 from analysis.importance import compared_trials, importances
 from analysis.leaderboard import leaderboard
 from analysis.records import SearchRecord
+from analysis.report_confirmation import confirmation_facts, confirmed_words, latest_confirmation
 from analysis.report_parts import data_card, environment, failures, leaderboard_table
 from analysis.summary import next_steps, summary
 
@@ -18,6 +19,7 @@ def report_markdown(record: SearchRecord) -> str:
     parts = [
         f"# {_plain(record.name)}",
         "\n".join(f"- **{point.about}:** {_plain(point.words)}" for point in summary(record)),
+        *_confirmed(record),
         *_leaderboard(record),
         *_importance(record),
         *_best(record),
@@ -26,6 +28,15 @@ def report_markdown(record: SearchRecord) -> str:
         *_environment(record),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _confirmed(record: SearchRecord) -> list[str]:
+    confirmation = latest_confirmation(record)
+    if confirmation is None:
+        return []
+    facts = confirmation_facts(confirmation)
+    table = _table(facts.header, facts.rows, [":--", "--:", "--:", "--:", "--:"])
+    return ["## On the test split", _plain(confirmed_words(confirmation)), table]
 
 
 def _leaderboard(record: SearchRecord) -> list[str]:

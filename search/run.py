@@ -347,8 +347,7 @@ def _run_facts(spec: SearchSpec) -> RunFacts:
 def _summarise(plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
     files = plan.files
     record = read_records(files.path)
-    entries = leaderboard(record)
-    replace_text(files.leaderboard, to_csv(entries))
+    replace_text(files.leaderboard, to_csv(leaderboard(record)))
     # Beside W&B, for whose service one waits anyway.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="report") as pool:
         pool.submit(report_at_end, record, files)

@@ -12,6 +12,8 @@ from analysis.worker_time import shifts, worker_time
 
 _MAX_LANES = 64
 _MAX_NUMBERED = 120
+_MAX_TOLD = 1000
+"""Trials of which a bar says all; of more, it says only which trial it is."""
 
 
 def timeline(record: SearchRecord) -> go.Figure:
@@ -25,6 +27,7 @@ def timeline(record: SearchRecord) -> go.Figure:
     workers = list(dict.fromkeys(shift.process for shift in found))[:_MAX_LANES]
     lanes = {process: f"worker {index + 1}" for index, process in enumerate(workers)}
     found = [shift for shift in found if shift.process in lanes]
+    is_crowded = len(found) > _MAX_TOLD
     made = figure(height=max(220, 120 + 34 * len(lanes)), barmode="overlay", bargap=0.25)
     for state, color in STATE_COLORS.items():
         of_state = [shift for shift in found if shift.trial.state == state]
@@ -35,9 +38,12 @@ def timeline(record: SearchRecord) -> go.Figure:
                 y=[lanes[shift.process] for shift in of_state], orientation="h", name=STATE_WORDS[state],
                 text=[str(shift.trial.number) if len(found) <= _MAX_NUMBERED else "" for shift in of_state],
                 textposition="inside", insidetextanchor="middle", textfont={"color": "white"}, constraintext="inside",
-                customdata=[about(shift.trial, record) for shift in of_state],
+                customdata=[
+                    f"trial {shift.trial.number}, {STATE_WORDS[state]}" if is_crowded else about(shift.trial, record)
+                    for shift in of_state
+                ],
                 hovertemplate="%{customdata}<br>%{x:.3g} " + name + "<extra></extra>",
-                marker={"color": color, "line": {"width": 1, "color": "rgba(255,255,255,0.6)"}},
+                marker={"color": color, "line": {"width": 0 if is_crowded else 1, "color": "rgba(255,255,255,0.6)"}},
             )  # fmt: skip
     made.update_xaxes(title=f"{name} since the first step", rangemode="tozero")
     made.update_yaxes(autorange="reversed")

@@ -32,7 +32,7 @@ from analysis.wording import STATE_WORDS
 
 _MAX_SLICES, _MAX_PAIRS, _MAX_DIMENSIONS = 9, 3, 10
 _COLUMNS = 3
-_MAX_POINTS = 1500
+_MAX_POINTS = 1000
 
 
 def slices(record: SearchRecord) -> go.Figure:
@@ -185,7 +185,7 @@ def rank(record: SearchRecord) -> go.Figure:
     if len(trials) < 3 or len(axes) < 2:
         raise NothingToPlot("it takes three trials that compare, and two parameters.")
     pairs = list(itertools.combinations(axes, 2))
-    made = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.09)
+    made = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.12)
     styled(made, height=360)
     ordered = [trial for _, trial in sorted(trials, key=lambda each: each[0], reverse=record.mode == "max")]
     place = {trial.number: index / max(len(ordered) - 1, 1) for index, trial in enumerate(ordered)}

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from planted_searches import linear_search, realistic_search, search_of
 
+from analysis.confirmation import Configuration, Confirmation, SeedRun, write_confirmation
 from analysis.records import SearchFiles, SearchRecord, TrialRecord, TrialState
 from analysis.report import report_html
 from analysis.report_text import report_markdown
+from spaces.objectives import Objective
 
 BAD = "</script><script>alert('x')</script>"
 
@@ -128,6 +130,25 @@ def test_markdown_tables_stay_tables_whatever_stands_in_them() -> None:
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
     assert "x\\|y z&lt;b>" in text
     assert not any("<b>" in line for line in table)
+
+
+def test_a_confirmation_on_the_test_split_comes_before_what_the_search_saw(tmp_path: Path) -> None:
+    runs = tuple(
+        SeedRun(seed=seed, state="COMPLETE", metrics={"eval/loss": 2.2 + 0.01 * seed, "test/loss": 2.3 + 0.01 * seed})
+        for seed in range(3)
+    )
+    winner = Configuration(name="trial 3", kind="trial", trial=3, params={}, searched={"eval/loss": 2.1}, runs=runs)
+    found = Confirmation(
+        number=1, search="kept", metric="eval/loss", objectives=(Objective(name="eval/loss", mode="min"),),
+        seeds=(0, 1, 2), configurations=(winner,), trained_on_validation=False, created="2026-11-21",
+    )  # fmt: skip
+    record = _kept(realistic_search(trials=25), tmp_path)
+    (tmp_path / "confirmation-1").mkdir()
+    write_confirmation(found, tmp_path / "confirmation-1")
+    page, text = report_html(record), report_markdown(record)
+    assert "Trial 3 has eval/loss 2.3100 ± 0.0248 on the test split" in page
+    assert page.index("On the test split") < page.index("<dt>Best</dt>")
+    assert "| trial 3 | 2.1000 | 2.2100 ± 0.0248 | 2.3100 ± 0.0248 | 3 of 3 |" in text
 
 
 @pytest.mark.slow
