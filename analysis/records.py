@@ -188,6 +188,20 @@ class TrialRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ParameterRange:
+    """What one parameter could be, as far as the record says it."""
+
+    low: float | None = None
+    """Smallest value, of a number."""
+    high: float | None = None
+    """Largest value, of a number."""
+    is_log: bool = False
+    """Whether it was drawn on a log scale."""
+    is_choice: bool = False
+    """Whether it was one of listed values, which may be numbers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SearchRecord:
     """A search as it was recorded."""
 
@@ -230,6 +244,10 @@ class SearchRecord:
     """What ended it before all its trials were run: which budget."""
     unit: Literal["epochs", "steps", "tokens"] = "epochs"
     """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
+    space: Mapping[str, ParameterRange] = field(default_factory=dict)
+    """What the parameters could be, by path; those that are missing are judged by their values."""
+    default: Mapping[str, Any] = field(default_factory=dict)
+    """What the spec has where the parameters vary, by path: the configuration without a search."""
     spec_of: Callable[[], Mapping[str, Any] | None] = lambda: None
     """Reads the spec, of a search of ours that is not kept in a folder; a folder has spec.yaml."""
     document_of: Callable[[int], Mapping[str, Any] | None] = lambda number: None

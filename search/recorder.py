@@ -89,6 +89,10 @@ class Recorder:
         """Trials that the algorithm has suggested so far."""
         return self._ledger.num_suggested
 
+    def say(self, message: str) -> None:
+        """Tell the person who watches."""
+        self._progress.say(message)
+
     def unfinished(self) -> list[Proposal]:
         """Trials to go on with."""
         return self._ledger.unfinished()

@@ -42,6 +42,7 @@ from search.spending import SECONDS, make_spending
 from search.tracker import RunFacts, SearchIdentity, Tracker
 from search.tracking import make_tracker
 from search.yaml_text import parse_yaml, to_yaml
+from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
 from trainables.data.card import DataCard
 from trainables.metrics import MODES
@@ -176,11 +177,9 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             algorithm = _settled_algorithm(plan, study, num_concurrent)
             recorder = _recorder(plan, study, algorithm, tracker, progress, before)
             scheduler = scheduler_of(plan, before, study, recorder, progress)
-            searcher = _searcher(plan, recorder, scheduler)
+            searcher = _searcher(plan, recorder, scheduler, num_concurrent, desk)
             progress.say("starting the first trials")
-            is_done = tune_trials(
-                searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent, desk=desk
-            )
+            is_done = tune_trials(searcher, scheduler, resources=spec.resources)
             recorder.end_session()
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
@@ -196,7 +195,9 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     )
 
 
-def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") -> "AskTellSearcher":
+def _searcher(
+    plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler", num_concurrent: int, desk: ControlDesk
+) -> "AskTellSearcher":
     from search.searcher import AskTellSearcher
     from trainables.trainable import TrialOrder
 
@@ -216,7 +217,14 @@ def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") ->
             gpu_share=min(plan.spec.resources.gpus_per_worker or 1.0, 1.0),
         )
 
-    return AskTellSearcher(recorder, scheduler, num_trials=plan.num_trials, make_order=make_order)
+    return AskTellSearcher(
+        recorder,
+        scheduler,
+        num_trials=plan.num_trials,
+        make_order=make_order,
+        num_concurrent=num_concurrent,
+        desk=desk,
+    )
 
 
 def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> AlgorithmConfig:
@@ -395,6 +403,7 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
         "seed": plan.spec.search.seed,
         "folds": repeated,
         "yardstick": _yardstick(plan.spec),
+        "defaults": {path: get_path(plan.document, path) for path in plan.space.paths if has_path(plan.document, path)},
     }
 
 
