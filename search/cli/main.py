@@ -10,12 +10,14 @@ from search.cli import (
     comparing,
     confirming,
     control,
+    exporting,
     going_on,
     machine,
     presets,
     rehearsing,
     results,
     running,
+    serving,
     specs,
     tracking,
 )
@@ -44,9 +46,11 @@ app.command("pause")(control.pause)
 app.command("scale")(control.scale)
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("confirm")(confirming.confirm)
+app.command("export")(exporting.export)
+app.command("serve")(serving.serve)
 app.command("sync")(tracking.sync)
 app.command("publish")(tracking.publish)
-app.command("confirm")(confirming.confirm)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)

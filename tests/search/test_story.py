@@ -60,7 +60,13 @@ def test_the_search_ends_well_and_says_what_a_person_needs(
 ) -> None:
     _, done = story
     assert done.returncode == 0, done.stderr
-    for words in ("Best: trial", "majority class", "searches/story/leaderboard.csv", "tunesmith sync", "Next: tunesmith"):
+    for words in (
+        "Best: trial",
+        "majority class",
+        "searches/story/leaderboard.csv",
+        "tunesmith sync",
+        "Next: tunesmith",
+    ):
         assert words in done.stdout
     assert done.stderr == ""
 
@@ -147,7 +153,7 @@ def test_the_leaderboard_has_the_documented_fields_best_first(
     )
     entries = json.loads(shown.stdout)
     assert set(entries[0]) == {
-        "number", "rank", "state", "value", "interval", "fold_values", "params", "steps", "epochs", "tokens",
+        "number", "rank", "state", "value", "interval", "tied", "p_value", "fold_values", "params", "steps", "epochs", "tokens",
         "seconds", "gpu_hours", "energy_wh", "energy_is_estimate", "cost", "peak_memory_bytes", "tokens_per_second",
         "mfu", "checkpoint", "error", "failure", "stopped_because", "lineage", "values", "origin", "superseded_by",
     }  # fmt: skip

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 import wandb_workspaces.reports.v2 as wr
 from fake_wandb import ENTITY, serving
 from wandb_story import PROJECT, identity_in
 
-import wandb
 from search.tracker import SearchIdentity
 
 # Read now: the suite's own conftest takes them away from all other tests.
