@@ -99,6 +99,16 @@ class SearchFiles:
         return self.path / "leaderboard.csv"
 
     @property
+    def data_card(self) -> Path:
+        """data_card.json: what is in the prepared data, in numbers."""
+        return self.path / "data_card.json"
+
+    @property
+    def report(self) -> Path:
+        """report.html, written when the search ends."""
+        return self.path / "report.html"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that conducts the search."""
         return self.path / ".lock"

@@ -36,6 +36,7 @@ from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
 from search.provenance import provenance
 from search.recorder import Recorder
+from search.reporting import report_at_end
 from search.revisions import read_revisions
 from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
@@ -170,7 +171,8 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
-            card = prepared.result()
+            if (card := prepared.result()) is not None:
+                replace_text(files.data_card, card.to_json())
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
@@ -347,6 +349,16 @@ def _summarise(plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interru
     record = read_records(files.path)
     entries = leaderboard(record)
     replace_text(files.leaderboard, to_csv(entries))
+    # Beside W&B, for whose service one waits anyway.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="report") as pool:
+        pool.submit(report_at_end, record, files)
+        _end_tracking(record, plan, study, tracker, was_interrupted=was_interrupted)
+    return record
+
+
+def _end_tracking(
+    record: SearchRecord, plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool
+) -> None:
     best = record.best
     summary: dict[str, Any] = {
         f"trials/{state.lower()}": record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")
@@ -355,10 +367,9 @@ def _summarise(plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interru
         summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
     tracker.end_search(record, summary | _recorded_study(study))
     wants_model = plan.spec.tracking.wandb.log_model == "best" and not was_interrupted
-    if wants_model and (model := best_model(record, files, study)) is not None:
+    if wants_model and (model := best_model(record, plan.files, study)) is not None:
         tracker.log_model(model)
     tracker.close(interrupted=was_interrupted)
-    return record
 
 
 def _write_spec(plan: Plan) -> SearchIdentity:

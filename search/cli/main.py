@@ -15,6 +15,7 @@ from search.cli import (
     machine,
     presets,
     rehearsing,
+    reporting,
     results,
     running,
     serving,
@@ -46,6 +47,7 @@ app.command("pause")(control.pause)
 app.command("scale")(control.scale)
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("report")(reporting.report)
 app.command("confirm")(confirming.confirm)
 app.command("export")(exporting.export)
 app.command("serve")(serving.serve)

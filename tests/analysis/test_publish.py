@@ -13,13 +13,14 @@ import wandb
 from fake_wandb import ENTITY, FakeWandb, serving
 from wandb_story import PREFIX, PROJECT, RECORD, SEARCH_ID, identity_in, open_tracker, tell_story
 
-from analysis.publish import Paragraph, RunsPlace, leaderboard_markdown, publish, runs_place
+from analysis.publish import RunsPlace, leaderboard_markdown, publish, runs_place
 from analysis.records import TrialRecord
+from analysis.summary import Point
 from spaces.errors import SpecError
 from spaces.objectives import Objective
 
 PLACE = RunsPlace(entity=None, project=PROJECT, group="my-search", prefix=PREFIX)
-TEXT = [Paragraph(about="Best", words="Trial 0 is best.")]
+TEXT = [Point(about="Best", words="Trial 0 is best.")]
 TWO_TRIALS = replace(
     RECORD,
     trials=[
@@ -85,7 +86,7 @@ def test_workspace_shows_only_runs_of_the_search_best_first(online: FakeWandb) -
 def test_publishing_again_updates_and_makes_nothing_new(online: FakeWandb) -> None:
     first = publish(TWO_TRIALS, PLACE, TEXT)
     rows = {name: len(run.history) for name, run in online.runs.items()}
-    second = publish(replace(TWO_TRIALS, name="renamed"), PLACE, [Paragraph(about="Best", words="Still trial 0.")])
+    second = publish(replace(TWO_TRIALS, name="renamed"), PLACE, [Point(about="Best", words="Still trial 0.")])
     assert (first.is_update, second.is_update) == (False, True)
     assert second.workspace == first.workspace
     assert len(online.operations.views) == 2

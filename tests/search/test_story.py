@@ -63,6 +63,7 @@ def test_the_search_ends_well_and_says_what_a_person_needs(
     for words in (
         "Best: trial",
         "majority class",
+        "searches/story/report.html",
         "searches/story/leaderboard.csv",
         "tunesmith sync",
         "Next: tunesmith",
@@ -76,6 +77,8 @@ def test_the_folder_holds_the_documented_files(story: tuple[Path, subprocess.Com
     assert files.spec.is_file()
     assert files.study.is_file()
     assert files.leaderboard.is_file()
+    assert "majority class" in files.report.read_text("utf-8")
+    assert json.loads(files.data_card.read_text("utf-8"))["labels"] == ["fruit", "tool"]
     record = read_records(files.path)
     assert [trial.number for trial in record.trials] == list(range(8))
     for trial in record.trials:
