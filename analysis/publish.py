@@ -5,6 +5,7 @@ Knows a search by its record and by where its runs are; asks W&B only through it
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,9 +137,18 @@ def _complete(run: Any, record: SearchRecord, entity: str, place: RunsPlace) -> 
     if not missing:
         return
     settings = wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True)
-    with wandb.init(
-        entity=entity, project=place.project, id=run.id, resume="must", reinit="create_new", settings=settings
-    ) as resumed:
+    with (
+        tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as folder,
+        wandb.init(
+            entity=entity,
+            project=place.project,
+            id=run.id,
+            resume="must",
+            reinit="create_new",
+            settings=settings,
+            dir=folder,  # else it writes into the folder that one stands in
+        ) as resumed,
+    ):
         resumed.log(missing)
 
 

@@ -126,7 +126,12 @@ def test_panels_over_the_search_do_not_mix_with_those_over_trials(online: FakeWa
     assert {each["group"] for each in told} == {"my-search"}
 
 
-def test_charts_that_a_search_lacks_are_logged_once(server: FakeWandb, tmp_path: Path) -> None:
+def test_charts_that_a_search_lacks_are_logged_once(
+    server: FakeWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_DIR")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     tracker = open_tracker(identity_in(tmp_path), "online")
     tracker.start_search({"name": "my-search"})
     tracker.close()  # as a version before there were charts
@@ -137,6 +142,7 @@ def test_charts_that_a_search_lacks_are_logged_once(server: FakeWandb, tmp_path:
     num_rows = len(run.history)
     publish(TWO_TRIALS, PLACE, TEXT)
     assert len(run.history) == num_rows
+    assert list(Path.cwd().iterdir()) == [], "publish leaves files where one stands"
 
 
 def test_several_objectives_have_their_front(online: FakeWandb) -> None:
