@@ -5,12 +5,14 @@ Knows a search by its record and by where its runs are; asks W&B only through it
 
 import contextlib
 import io
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from analysis.leaderboard import Entry, leaderboard
 from analysis.records import SearchRecord
+from analysis.summary import Point
 from analysis.wandb_address import parse_address
 from analysis.wandb_charts import results
 from analysis.wandb_panels import PanelSection, panel_sections, parameters
@@ -41,16 +43,6 @@ class RunsPlace:
     def search_id(self) -> str:
         """The id of the search's own run."""
         return f"{self.prefix}{_SEARCH}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Paragraph:
-    """A part of the report's text."""
-
-    about: str
-    """A word or two."""
-    words: str
-    """Sentences."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +90,7 @@ def runs_place(source: str) -> RunsPlace:
     )
 
 
-def publish(record: SearchRecord, place: RunsPlace, text: Sequence[Paragraph]) -> Published:
+def publish(record: SearchRecord, place: RunsPlace, text: Sequence[Point]) -> Published:
     """Save the workspace and the report of a search whose runs are in W&B.
 
     Raises:
@@ -139,19 +131,25 @@ def _complete(run: Any, record: SearchRecord, entity: str, place: RunsPlace) -> 
     any. What it has stays as it is."""
     import wandb
 
-    missing = {name: chart for name, chart in results(record).items() if _key_of(name) not in run.summary}
+    # A chart is there as the table below it.
+    known = {name.removesuffix("_table") for name in dict(run.summary)}
+    missing = {name: chart for name, chart in results(record).items() if name not in known}
     if not missing:
         return
     settings = wandb.Settings(console="off", silent=True, disable_git=True, disable_code=True, x_disable_stats=True)
-    with wandb.init(
-        entity=entity, project=place.project, id=run.id, resume="must", reinit="create_new", settings=settings
-    ) as resumed:
+    with (
+        tempfile.TemporaryDirectory(prefix="tunesmith-publish-") as folder,
+        wandb.init(
+            entity=entity,
+            project=place.project,
+            id=run.id,
+            resume="must",
+            reinit="create_new",
+            settings=settings,
+            dir=folder,  # else it writes into the folder that one stands in
+        ) as resumed,
+    ):
         resumed.log(missing)
-
-
-def _key_of(name: str) -> str:
-    """Where the summary has it: a chart by its table."""
-    return f"{name}_table" if name != "leaderboard" else name
 
 
 # --- the workspace ---------------------------------------------------------------------------------------
@@ -207,13 +205,13 @@ def _columns(record: SearchRecord) -> list[str]:
 
 
 def _report(
-    record: SearchRecord, entity: str, place: RunsPlace, sections: Sequence[PanelSection], text: Sequence[Paragraph]
+    record: SearchRecord, entity: str, place: RunsPlace, sections: Sequence[PanelSection], text: Sequence[Point]
 ) -> Any:
     import wandb_workspaces.reports.v2 as wr
 
     blocks: list[Any] = [wr.TableOfContents(), wr.H1("Summary")]
-    for paragraph in text:
-        blocks += [wr.H3(paragraph.about), wr.P(paragraph.words)]
+    for point in text:
+        blocks += [wr.H3(point.about), wr.P(point.words)]
     for section in sections:
         blocks += [wr.H1(section.name), wr.P(section.words)]
         if section.name == "Leaderboard":

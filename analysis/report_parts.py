@@ -163,9 +163,7 @@ def environment(record: SearchRecord, beside: BesideTheStudy) -> Facts:
         str(trial.clock["process"]).partition(":")[0] for trial in record.trials if trial.clock.get("process")
     )
     pairs = [(name, str(recorded[name])) for name in ("created", "fingerprint", "python", "preset") if name in recorded]
-    if "git_commit" in recorded:
-        changed = ", with changes since" if recorded.get("git_is_dirty") else ""
-        pairs.append(("git commit", f"{recorded['git_commit']}{changed}"))
+    pairs += [(f"git {name}", str(value)) for name, value in recorded.get("git", {}).items()]
     pairs += [(name, str(value)) for name, value in recorded.get("machine", {}).items()]
     pairs += [("devices", ", ".join(devices))] if devices else []
     pairs += [("hosts", ", ".join(hosts))] if any(hosts) else []

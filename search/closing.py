@@ -20,7 +20,7 @@ def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
     """The end of `run` and `resume`, for a terminal of `width` characters."""
     record = outcome.record
     directory = shortest(outcome.files.path)
-    parts: list[RenderableType] = [Text(""), Text(counts(record), style="bold"), Text("")]
+    parts: list[RenderableType] = [Text(""), Text(_counts(record), style="bold"), Text("")]
     if record.trials:
         entries = leaderboard(record)
         parts.append(to_table(entries[:_LINES_SHOWN], record, width=width))
@@ -34,7 +34,7 @@ def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
         parts += [Text(line, style="dim") for line in marks(entries, [record])]
         parts.append(Text(""))
     lines = [
-        *best_lines(record),
+        *_best(record),
         *_failures(record, directory),
         *record.notes,
         *_used(record),
@@ -45,8 +45,7 @@ def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
     return Group(*parts)
 
 
-def counts(record: SearchRecord) -> str:
-    """How many trials there are in which state."""
+def _counts(record: SearchRecord) -> str:
     words = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "unfinished"}
     counted = [f"{record.count(state)} {word}" for state, word in words.items() if record.count(state)]  # type: ignore[arg-type]  # the keys are states
     num_here = sum(record.count(state) for state in get_args(TrialState))
@@ -55,8 +54,7 @@ def counts(record: SearchRecord) -> str:
     return f"{line}, and {inherited} of other searches" if inherited else line
 
 
-def best_lines(record: SearchRecord) -> list[str]:
-    """The best trial, or the front, and how that compares."""
+def _best(record: SearchRecord) -> list[str]:
     best = record.best
     if best is None or best.value is None:
         return ["No trial finished, so there is no best configuration."]

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.publish import Paragraph, Published, RunsPlace, publish, runs_place
-from analysis.records import SearchFiles, SearchRecord
+from analysis.publish import Published, RunsPlace, publish, runs_place
+from analysis.records import SearchFiles
 from analysis.sources import WANDB, read_records
-from search.closing import best_lines, counts
+from analysis.summary import summary
 from search.load import RECORDED
 from search.spec import WandbConfig
 from search.sync import OnProgress, SyncOutcome, sync_search
@@ -49,7 +49,9 @@ def publish_search(
     """
     if source.startswith(WANDB):
         require_server()
-        return PublishOutcome(published=_publish(read_records(source), runs_place(source)), synced=None)
+        return PublishOutcome(
+            published=publish(record := read_records(source), runs_place(source), summary(record)), synced=None
+        )
     directory = Path(source).expanduser()
     record = read_records(directory)
     place = _place(directory)
@@ -65,20 +67,7 @@ def publish_search(
             "or together (`--sync`)."
         )
     require_server()
-    return PublishOutcome(published=_publish(record, place), synced=synced)
-
-
-def _publish(record: SearchRecord, place: RunsPlace) -> Published:
-    return publish(record, place, paragraphs(record))
-
-
-def paragraphs(record: SearchRecord) -> list[Paragraph]:
-    """The text of the report."""
-    found = [
-        Paragraph(about="Search", words=counts(record)),
-        Paragraph(about="Best", words="\n".join(best_lines(record))),
-    ]
-    return found + [Paragraph(about="Note", words=note) for note in record.notes]
+    return PublishOutcome(published=publish(record, place, summary(record)), synced=synced)
 
 
 def _place(directory: Path) -> RunsPlace:

@@ -351,12 +351,12 @@ def _summarise(plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interru
     # Beside W&B, for whose service one waits anyway.
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="report") as pool:
         pool.submit(report_at_end, record, files)
-        _end_tracking(plan, study, record, tracker, was_interrupted=was_interrupted)
+        _end_tracking(record, plan, study, tracker, was_interrupted=was_interrupted)
     return record
 
 
 def _end_tracking(
-    plan: Plan, study: optuna.Study, record: SearchRecord, tracker: Tracker, *, was_interrupted: bool
+    record: SearchRecord, plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool
 ) -> None:
     best = record.best
     summary: dict[str, Any] = {

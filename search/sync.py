@@ -166,7 +166,12 @@ def _send(batch: Sequence[LocalRun], on_progress: Callable[[int], None]) -> str:
         options += ["--id", batch[0].id]
     process = subprocess.Popen(
         [sys.executable, "-m", "wandb", "sync", *options, *(str(run.directory) for run in batch)],
-        env={name: value for name, value in os.environ.items() if name not in _NOT_FOR_SYNC},
+        env={
+            **{name: value for name, value in os.environ.items() if name not in _NOT_FOR_SYNC},
+            "WANDB_DIR": str(
+                batch[0].directory.resolve().parents[1]
+            ),  # its log lies with the runs, not where one stands
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -13,13 +13,14 @@ import wandb
 from fake_wandb import ENTITY, FakeWandb, serving
 from wandb_story import PREFIX, PROJECT, RECORD, SEARCH_ID, identity_in, open_tracker, tell_story
 
-from analysis.publish import Paragraph, RunsPlace, leaderboard_markdown, publish, runs_place
+from analysis.publish import RunsPlace, leaderboard_markdown, publish, runs_place
 from analysis.records import TrialRecord
+from analysis.summary import Point
 from spaces.errors import SpecError
 from spaces.objectives import Objective
 
 PLACE = RunsPlace(entity=None, project=PROJECT, group="my-search", prefix=PREFIX)
-TEXT = [Paragraph(about="Best", words="Trial 0 is best.")]
+TEXT = [Point(about="Best", words="Trial 0 is best.")]
 TWO_TRIALS = replace(
     RECORD,
     trials=[
@@ -85,7 +86,7 @@ def test_workspace_shows_only_runs_of_the_search_best_first(online: FakeWandb) -
 def test_publishing_again_updates_and_makes_nothing_new(online: FakeWandb) -> None:
     first = publish(TWO_TRIALS, PLACE, TEXT)
     rows = {name: len(run.history) for name, run in online.runs.items()}
-    second = publish(replace(TWO_TRIALS, name="renamed"), PLACE, [Paragraph(about="Best", words="Still trial 0.")])
+    second = publish(replace(TWO_TRIALS, name="renamed"), PLACE, [Point(about="Best", words="Still trial 0.")])
     assert (first.is_update, second.is_update) == (False, True)
     assert second.workspace == first.workspace
     assert len(online.operations.views) == 2
@@ -125,7 +126,12 @@ def test_panels_over_the_search_do_not_mix_with_those_over_trials(online: FakeWa
     assert {each["group"] for each in told} == {"my-search"}
 
 
-def test_charts_that_a_search_lacks_are_logged_once(server: FakeWandb, tmp_path: Path) -> None:
+def test_charts_that_a_search_lacks_are_logged_once(
+    server: FakeWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_DIR")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     tracker = open_tracker(identity_in(tmp_path), "online")
     tracker.start_search({"name": "my-search"})
     tracker.close()  # as a version before there were charts
@@ -136,6 +142,7 @@ def test_charts_that_a_search_lacks_are_logged_once(server: FakeWandb, tmp_path:
     num_rows = len(run.history)
     publish(TWO_TRIALS, PLACE, TEXT)
     assert len(run.history) == num_rows
+    assert list(Path.cwd().iterdir()) == [], "publish leaves files where one stands"
 
 
 def test_several_objectives_have_their_front(online: FakeWandb) -> None:

@@ -80,8 +80,14 @@ def test_failed_trials_are_failed_in_wandb_and_stopped_ones_are_not(server: Fake
     }
 
 
-def test_second_sync_sends_nothing(server: FakeWandb, search: SearchIdentity) -> None:
+def test_second_sync_sends_nothing(
+    server: FakeWandb, search: SearchIdentity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("WANDB_DIR")
     sync_search(search.directory)
+    assert list(Path.cwd().iterdir()) == [], "sync leaves files where one stands"
     server.operations.asked.clear()
     before = {name: run.history[:] for name, run in server.runs.items()}
     outcome = sync_search(search.directory)
@@ -120,7 +126,7 @@ def test_sync_that_was_killed_is_completed_without_doubled_rows(server: FakeWand
     assert all(steps_of(run.history) == expected_steps(50) for run in trials)
 
 
-@pytest.mark.parametrize("num_there", [1, 2, 3])
+@pytest.mark.parametrize("num_there", [1, 3])
 def test_run_that_the_server_has_in_part_is_completed(
     server: FakeWandb, search: SearchIdentity, num_there: int
 ) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from analysis.records import SearchRecord, TrialRecord
 from analysis.wandb_charts import CHARTS, MOST_POINTS, incumbent, results
 from search.best_model import best_model
 from search.data_cards import data_card_of
-from search.provenance import git_state, provenance
+from search.provenance import provenance
 from search.sync import sync_search
 from search.tracker import TrainedModel
 from search.wandb_artifacts import model_files
@@ -215,23 +214,6 @@ def test_search_in_which_nothing_finished_has_no_best_model(tmp_path: Path) -> N
     session = Session(planned(tmp_path))
     session.fail("error")
     assert best_model(session.record, session.files, session.study) is None
-
-
-def test_provenance_names_the_commit_and_whether_it_was_changed(tmp_path: Path) -> None:
-    def git(*arguments: str) -> None:
-        names = ["-c", "user.name=a", "-c", "user.email=a@example.invalid"]
-        subprocess.run(["git", *names, *arguments], cwd=tmp_path, check=True, capture_output=True)
-
-    assert git_state(tmp_path) == {}
-    git("init")
-    (tmp_path / "code.py").write_text("x = 1")
-    git("add", "code.py")
-    git("commit", "-m", "first")
-    state = git_state(tmp_path)
-    assert len(state["git_commit"]) == 40
-    assert state["git_is_dirty"] is False
-    (tmp_path / "code.py").write_text("x = 2")
-    assert git_state(tmp_path) == state | {"git_is_dirty": True}
 
 
 def test_provenance_has_the_versions_of_what_trains() -> None:

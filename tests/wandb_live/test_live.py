@@ -9,7 +9,8 @@ from typing import Any
 import wandb
 from wandb_story import DOCUMENT, FACTS, RECORD, open_tracker, rows, tell_story
 
-from analysis.publish import Paragraph, RunsPlace, publish
+from analysis.publish import RunsPlace, publish
+from analysis.summary import Point
 from search.sync import sync_search
 from search.tracker import TrainedModel
 from search.wandb_folders import local_runs
@@ -34,7 +35,7 @@ def test_online_story_arrives_whole(place: Any) -> None:
     assert {run.group for run in (first, failed, search)} == {place.identity.name}
     assert (search.job_type, first.job_type) == ("search", "trial")
     assert first.config["training"] == DOCUMENT["training"]
-    assert first.config["tunesmith"]["git_commit"] == FACTS.provenance["git_commit"]
+    assert first.config["tunesmith"]["git"] == FACTS.provenance["git"]
     assert first.summary["eval/loss"] == 0.25
     assert "charts/curves_table" in search.summary
     table = place.artifact(f"run-{search.id}-leaderboard:latest").get("leaderboard")
@@ -100,8 +101,8 @@ def test_publishing_twice_leaves_one_workspace_and_one_report(place: Any) -> Non
     tell_story(open_tracker(place.identity, "online", project=place.project, entity=place.entity))
     there = RunsPlace(entity=place.entity, project=place.project, group=place.identity.name, prefix=place.prefix)
     record = replace(RECORD, name=place.identity.name)
-    first = publish(record, there, [Paragraph(about="Best", words="Trial 0.")])
-    second = publish(record, there, [Paragraph(about="Best", words="Trial 0 again.")])
+    first = publish(record, there, [Point(about="Best", words="Trial 0.")])
+    second = publish(record, there, [Point(about="Best", words="Trial 0 again.")])
     assert (first.is_update, second.is_update) == (False, True)
     assert first.workspace == second.workspace
     assert first.report == second.report
