@@ -7,11 +7,13 @@ import typer
 
 from search.cli import (
     cache,
+    cluster,
     comparing,
     confirming,
     control,
     exporting,
     going_on,
+    jobs,
     machine,
     presets,
     rehearsing,
@@ -45,6 +47,9 @@ app.command("status")(control.status)
 app.command("stop")(control.stop)
 app.command("pause")(control.pause)
 app.command("scale")(control.scale)
+app.command("submit")(jobs.submit)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(cluster.app, name="cluster")
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
 app.command("report")(reporting.report)
