@@ -1,33 +1,48 @@
 """What parameters could be, read from the distributions that Optuna keeps with each trial. Knows no folder."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from analysis.records import ParameterRange
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 _ASSIGNMENT = "assignment"
 
 
-def ranges_of(trials: Sequence[Any]) -> dict[str, ParameterRange]:
-    """By path, of all parameters of `trials` (Optuna's). A search that went on in another space has the widest range.
+def ranges_of(trials: Iterable["FrozenTrial"]) -> dict[str, ParameterRange]:
+    """By path, of all parameters of `trials`. A search that went on in another space has the widest range.
 
     What Optuna stores of a normal distribution is no value but its share: such a parameter is left out.
     """
+    return widest(
+        (path, distribution, trial.params[path], trial.user_attrs.get(_ASSIGNMENT, trial.params).get(path))
+        for trial in trials
+        for path, distribution in trial.distributions.items()
+    )
+
+
+def widest(draws: Iterable[tuple[str, Any, Any, Any]]) -> dict[str, ParameterRange]:
+    """The same of draws.
+
+    Args:
+        draws: Path, distribution (with `choices`, or with `low`, `high` and maybe `log`), what Optuna stores of the
+            value, and the value.
+    """
     found: dict[str, ParameterRange] = {}
     left_out: set[str] = set()
-    for trial in trials:
-        values = trial.user_attrs.get(_ASSIGNMENT, trial.params)
-        for path, distribution in trial.distributions.items():
-            if path in left_out:
-                continue
-            if hasattr(distribution, "choices"):
-                found[path] = ParameterRange(is_choice=True)
-            elif not _is_stored_as_it_is(trial.params[path], values.get(path)):
-                left_out.add(path)
-                found.pop(path, None)
-            else:
-                found[path] = _wider(found.get(path), distribution)
+    for path, distribution, stored, value in draws:
+        if path in left_out:
+            continue
+        if hasattr(distribution, "choices"):
+            found[path] = ParameterRange(is_choice=True)
+        elif not _is_stored_as_it_is(stored, value):
+            left_out.add(path)
+            found.pop(path, None)
+        else:
+            found[path] = _wider(found.get(path), distribution)
     return found
 
 
@@ -41,4 +56,4 @@ def _wider(known: ParameterRange | None, distribution: Any) -> ParameterRange:
     low, high = float(distribution.low), float(distribution.high)
     if known is not None and known.low is not None and known.high is not None:
         low, high = min(low, known.low), max(high, known.high)
-    return ParameterRange(low=low, high=high, is_log=bool(distribution.log))
+    return ParameterRange(low=low, high=high, is_log=bool(getattr(distribution, "log", False)))

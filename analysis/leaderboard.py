@@ -95,7 +95,7 @@ def leaderboard(record: SearchRecord, *others: SearchRecord, top: int | None = N
         place, trial = placed
         group = _STATES.index(trial.state) + (len(_STATES) if trial.superseded_by is not None else 0)
         value = trial.value if trial.state == "COMPLETE" else trial.last_value
-        length = 0.0 if trial.state == "COMPLETE" else float(-max(trial.intermediate, default=0))
+        length = 0.0 if trial.state == "COMPLETE" else -float(trial.last[0] if trial.last else 0)
         return (group, length, sign * value if value is not None else 0.0, place, trial.number)
 
     ordered = sorted(trials, key=key)

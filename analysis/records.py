@@ -7,9 +7,11 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from analysis.lazy_curve import LazyCurve
 from analysis.lineage import Origin
 from spaces.folds import FoldKind
 from spaces.objectives import Mode, Objective
@@ -54,6 +56,12 @@ class TrialFiles:
         """Replace the samples, all or nothing."""
         replace_text(self.samples, "".join(json.dumps(dict(sample), ensure_ascii=False) + "\n" for sample in samples))
 
+    def read_samples(self) -> list[dict[str, str]]:
+        """The samples; none where no text was generated."""
+        if not self.samples.is_file():
+            return []
+        return [json.loads(line) for line in self.samples.read_text("utf-8").split("\n") if line]
+
     def append_history(self, rows: Iterable[Row]) -> None:
         """Add `rows` in one write, so that a kill tears at most the last line."""
         text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -92,6 +100,16 @@ class SearchFiles:
         return self.path / "leaderboard.csv"
 
     @property
+    def data_card(self) -> Path:
+        """data_card.json: what is in the prepared data, in numbers."""
+        return self.path / "data_card.json"
+
+    @property
+    def report(self) -> Path:
+        """report.html, written when the search ends."""
+        return self.path / "report.html"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that conducts the search."""
         return self.path / ".lock"
@@ -120,8 +138,8 @@ class TrialRecord:
     """All objectives of a COMPLETE trial, `value` first; empty where the search has only one."""
     params: dict[str, Any]
     """Dotted path -> value, for what the space varies and this trial has."""
-    intermediate: dict[int, float]
-    """Objective by training step, in the study's step unit."""
+    intermediate: Mapping[int, float]
+    """Objective by training step, in the study's step unit, in order. May be read when it is first looked into."""
     steps: int | None = None
     """Optimizer steps done."""
     epochs: float | None = None
@@ -170,7 +188,14 @@ class TrialRecord:
     @property
     def last_value(self) -> float | None:
         """The objective at the last evaluation, of a trial in any state."""
-        return self.intermediate[max(self.intermediate)] if self.intermediate else None
+        return last[1] if (last := self.last) is not None else None
+
+    @property
+    def last(self) -> tuple[int, float] | None:
+        """Step and objective of the last evaluation; reads no curve for it where they are known without."""
+        if isinstance(self.intermediate, LazyCurve):
+            return self.intermediate.last
+        return max(self.intermediate.items(), default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,9 +212,9 @@ class ParameterRange:
     """Whether it was one of listed values, which may be numbers."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchRecord:
-    """A search as it was recorded."""
+    """A search as it was recorded. What follows from its trials is found once: reports ask often."""
 
     name: str
     """Its name."""
@@ -234,10 +259,15 @@ class SearchRecord:
     """What the parameters could be, by path; those that are missing are judged by their values."""
     default: Mapping[str, Any] = field(default_factory=dict)
     """What the spec has where the parameters vary, by path: the configuration without a search."""
+    spec_of: Callable[[], Mapping[str, Any] | None] = lambda: None
+    """Reads the spec, of a search of ours that is not kept in a folder; a folder has spec.yaml."""
+    document_of: Callable[[int], Mapping[str, Any] | None] = lambda number: None
+    """Reads what a trial was run with, by its number: its whole document, or the config of a run that is not ours. A
+    folder has trial.yaml instead."""
     history_of: Callable[[int], Sequence[Row]] = lambda number: ()
     """Reads the rows of a trial's history by its number, when they are asked for; empty where none were kept."""
 
-    @property
+    @cached_property
     def current(self) -> list[TrialRecord]:
         """The trials for which no later one stands."""
         return [trial for trial in self.trials if trial.superseded_by is None]
@@ -249,7 +279,7 @@ class SearchRecord:
             for trial in self.current
         )
 
-    @property
+    @cached_property
     def best(self) -> TrialRecord | None:
         """The best COMPLETE trial by the first objective, of equals by the next; the earlier one of equals in all."""
         done = [trial for trial in self.current if trial.state == "COMPLETE" and trial.value is not None]

@@ -1,17 +1,32 @@
-"""The record of a search in its folder: study.db, and the files beside it. Knows neither ray nor torch nor W&B."""
+"""The record of a search in an Optuna storage: the study.db of its folder, a database by its URL, a journal file.
 
-from collections.abc import Mapping
+Knows neither ray nor torch nor W&B. Optuna is imported only where its tables are not read directly.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analysis.distributions import ranges_of
-from analysis.lineage import LENGTHENED_AT, Origin, lineage
-from analysis.records import SearchFiles, SearchRecord, TrialRecord
-from spaces.errors import SpecError
-from spaces.folds import fold_values
-from spaces.objectives import Mode, Objective
-from spaces.usage import TrialUsage
+from analysis.records import SearchFiles, SearchRecord
+from analysis.stored import StoredStudy, StoredTrial, record_of, record_of_foreign_study
+from analysis.study_tables import is_known_schema, read_study, study_names
+from spaces.errors import SpecError, did_you_mean
+from spaces.objectives import Mode
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+    from sqlalchemy import URL
+
+_JOURNAL = "journal:"
+_DRIVERS = {
+    "postgresql": "psycopg2-binary",
+    "mysql": "mysqlclient",
+}
+"""What SQLAlchemy reads a database with, where its URL names no driver."""
 
 
 def read_search(directory: Path) -> SearchRecord:
@@ -20,98 +35,179 @@ def read_search(directory: Path) -> SearchRecord:
     Raises:
         SpecError: `directory` holds no search.
     """
-    import optuna
-
     files = SearchFiles(directory)
+    if not directory.exists():
+        raise SpecError(f"`{directory}` is no search: there is no such folder.{_near(directory)}")
     if not files.study.is_file():
         raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.{_nearby(directory)}")
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{files.study}",
-        engine_kwargs={"connect_args": {"timeout": 60}},
-        skip_compatibility_check=True,
-    )
-    study = optuna.load_study(study_name=optuna.get_all_study_names(storage)[0], storage=storage)
-    attributes = study.user_attrs
-    gpus = float(attributes.get("gpus_per_trial", 0.0))
-    modes: list[Mode] = ["min" if direction.name == "MINIMIZE" else "max" for direction in study.directions]
-    names = study.metric_names or ["value"]
-    objectives = tuple(Objective(name=name, mode=mode) for name, mode in zip(names, modes, strict=True))
-    metric = names[0]
-    return SearchRecord(
-        name=study.study_name,
+    study = _read_database(f"sqlite:///{files.study}", name=None)
+    return record_of(
+        study,
         directory=directory,
-        metric=metric,
-        mode=modes[0],
-        objectives=objectives if len(objectives) > 1 else (),
-        trials=_related(
-            [_trial_record(trial, metric=metric, gpus=gpus) for trial in study.get_trials(deepcopy=False)], attributes
-        ),
-        num_planned=attributes.get("num_trials"),
-        currency=attributes.get("currency", "USD"),
-        baseline=attributes.get("baseline", {}),
-        baseline_name=attributes.get("baseline_name", ""),
-        **attributes.get("folds", {}),
-        yardstick=attributes.get("yardstick", {}),
-        seconds=attributes.get("seconds", 0.0),
-        ended_by=attributes.get("ended_by"),
-        notes=tuple(attributes.get("notes", ())),
-        default=attributes.get("defaults", {}),
-        space=ranges_of(study.get_trials(deepcopy=False)),
         history_of=lambda number: files.trial(number).read_history(),
-        unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
     )
 
 
-def _related(trials: list[TrialRecord], attributes: Mapping[str, Any]) -> list[TrialRecord]:
-    """The trials with what follows from their origins."""
-    found = lineage(
-        {trial.number: trial.origin for trial in trials if trial.origin is not None},
-        completed=[trial.number for trial in trials if trial.state == "COMPLETE"],
-        lengthened_at=attributes.get(LENGTHENED_AT),
-    )
-    related = [
-        replace(trial, superseded_by=found.superseded[trial.number]) if trial.number in found.superseded else trial
-        for trial in trials
-    ]
-    # Where others train for longer, a trial that ended where all once ended has stopped early.
-    return [
-        replace(trial, state="PRUNED", value=None) if trial.number in found.shortened else trial for trial in related
-    ]
+def is_storage(source: str) -> bool:
+    """Whether `source` names an Optuna storage: a database URL or `journal:FILE`."""
+    return source.startswith(_JOURNAL) or "://" in source
 
 
-def _trial_record(trial: Any, *, metric: str, gpus: float) -> TrialRecord:
-    result = trial.user_attrs.get("result", {})
-    checkpoint = result.get("checkpoint")
-    seconds = result.get("seconds")
-    values = tuple(trial.values) if trial.state.name == "COMPLETE" else ()
-    return TrialRecord(
+def read_storage(source: str, *, metric: str | None = None) -> SearchRecord:
+    """The record of the study at `source`: `URL` or `journal:FILE`, with `#STUDY` where the storage holds several.
+    `metric` names the objective of a study that does not.
+
+    Raises:
+        SpecError: the storage cannot be read, or it does not hold the study.
+    """
+    place, _, name = source.partition("#")
+    if place.startswith(_JOURNAL):
+        study = _read_journal(Path(place.removeprefix(_JOURNAL)).expanduser(), name=name or None)
+    else:
+        study = _read_database(place, name=name or None)
+    if study.is_ours:
+        return record_of(study)
+    if metric is not None and not study.metrics and len(study.modes) == 1:
+        study = replace(study, metrics=(metric,))
+    return record_of_foreign_study(study)
+
+
+def stored(trial: "FrozenTrial") -> StoredTrial:
+    """A trial that Optuna gives."""
+    return StoredTrial(
         number=trial.number,
         state=trial.state.name,
-        value=values[0] if values else None,
-        values=values if len(values) > 1 else (),
-        params=trial.user_attrs.get("assignment", trial.params),
+        values=tuple(trial.values) if trial.state.name == "COMPLETE" else (),
+        params=trial.params,
         intermediate=dict(sorted(trial.intermediate_values.items())),
-        steps=result.get("steps"),
-        epochs=result.get("epochs"),
-        tokens=result.get("tokens"),
-        seconds=seconds,
-        gpu_hours=None if seconds is None else seconds * gpus / 3600,
-        usage=TrialUsage(**result.get("usage", {})),
-        cost=result.get("cost"),
-        metrics=result.get("metrics", {}),
-        fold_values=tuple(fold_values(result.get("metrics", {}), metric)[: result.get("folds_ended", 0)]),
-        clock=result.get("clock", {}),
-        checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
-        error=result.get("error"),
-        failure=result.get("failure"),
-        stopped_by=result.get("stopped_by"),
-        origin=Origin.from_attributes(trial.user_attrs),
-        stopped_because=result.get("stopped_because"),
-        lineage=tuple(trial.user_attrs.get("lineage", ())),
+        attributes=trial.user_attrs,
+        started=trial.datetime_start,
+        ended=trial.datetime_complete,
     )
+
+
+def stored_study(study: "Study", trials: Sequence["FrozenTrial"] = ()) -> StoredStudy:
+    """A study that Optuna gives, with some of its trials."""
+    begun = [trial for trial in trials if trial.state.name != "WAITING"]
+    modes: list[Mode] = ["max" if direction.name == "MAXIMIZE" else "min" for direction in study.directions]
+    return StoredStudy(
+        name=study.study_name,
+        modes=tuple(modes),
+        metrics=tuple(study.metric_names or ()),
+        attributes=study.user_attrs,
+        space=ranges_of(begun),
+        trials=[stored(trial) for trial in begun],
+    )
+
+
+def _read_database(url: str, *, name: str | None) -> StoredStudy:
+    from sqlalchemy import create_engine, make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    try:
+        place = make_url(url)
+        is_file = place.get_backend_name() == "sqlite"
+        engine = create_engine(place, connect_args={"timeout": 60} if is_file else {})
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise SpecError(f"`{_shown(url)}` is no database that can be read: {error}.") from None
+    except ModuleNotFoundError as error:
+        needed = _DRIVERS.get(url.partition(":")[0].partition("+")[0], error.name)
+        raise SpecError(f"reading `{_shown(url)}` needs another package (pip install {needed}).") from None
+    if is_file and not Path(place.database or "").is_file():
+        raise SpecError(f"there is no database `{place.database}`.{_near(Path(place.database or ''))}")
+    try:
+        with engine.connect() as connection:
+            if is_known_schema(connection):
+                found = _chosen(study_names(connection), name, place)
+                return read_study(connection, found)
+    except SQLAlchemyError as error:
+        raise SpecError(f"cannot read `{_shown(url)}`: {_cause(error)}.") from None
+    finally:
+        engine.dispose()
+    return _read_by_optuna(lambda: _relational(place), name=name, place=place)
+
+
+def _relational(place: "URL") -> "BaseStorage":
+    """Of another version of Optuna, which knows best what can be read."""
+    from optuna.storages import RDBStorage
+    from sqlalchemy import create_engine, inspect
+
+    engine = create_engine(place)
+    try:
+        has_studies = inspect(engine).has_table("studies")
+    finally:
+        engine.dispose()
+    if not has_studies:  # Optuna would make its tables in it
+        raise SpecError(f"`{_shown(place)}` holds no Optuna studies.")
+    return RDBStorage(place.render_as_string(hide_password=False))
+
+
+def _read_journal(file: Path, *, name: str | None) -> StoredStudy:
+    if not file.is_file():
+        raise SpecError(f"there is no journal `{file}`.{_near(file)}")
+    return _read_by_optuna(lambda: _journal(file), name=name, place=file)
+
+
+def _journal(file: Path) -> "BaseStorage":
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def _read_by_optuna(open_storage: Callable[[], "BaseStorage"], *, name: str | None, place: Any) -> StoredStudy:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        storage = open_storage()
+        names = [study.study_name for study in storage.get_all_studies()]
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        if isinstance(error, SpecError):
+            raise
+        raise SpecError(f"cannot read `{_shown(place)}`: {error}") from None
+    study = optuna.load_study(study_name=_chosen(names, name, place), storage=storage)
+    return stored_study(study, study.get_trials(deepcopy=False))
+
+
+def _chosen(names: Sequence[str], name: str | None, place: Any) -> str:
+    where = _shown(place)
+    if not names:
+        raise SpecError(f"`{where}` holds no study.")
+    if name is None and len(names) == 1:
+        return names[0]
+    listed = ", ".join(f"`{one}`" for one in names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    if name is None:
+        raise SpecError(f"`{where}` holds {len(names)} studies: name one by `{where}#{names[0]}`. It has {listed}.")
+    if name not in names:
+        raise SpecError(f"`{where}` holds no study `{name}`.{did_you_mean(name, names)} It has {listed}.")
+    return name
+
+
+def _shown(place: Any) -> str:
+    """A place without its password."""
+    from sqlalchemy import URL, make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(place).render_as_string(hide_password=True) if isinstance(place, str | URL) else str(place)
+    except ArgumentError:
+        return str(place)
+
+
+def _cause(error: Exception) -> str:
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0].rstrip(".")
+
+
+def _near(file: Path) -> str:
+    names = [entry.name for entry in file.parent.glob("*")] if file.parent.is_dir() else []
+    return did_you_mean(file.name, names)
 
 
 def _nearby(directory: Path) -> str:
     found = sorted(path.parent for path in directory.glob("*/study.db")) if directory.is_dir() else []
-    return f" Searches in there: {', '.join(str(path) for path in found[:5])}." if found else ""
+    if not found:
+        return ""
+    is_nested = (directory / "nested.yaml").is_file()
+    kind = "It is a nested cross-validation, whose searches are" if is_nested else "Searches in there:"
+    return f" {kind} {', '.join(str(path) for path in found[:5])}."

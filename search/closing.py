@@ -119,7 +119,9 @@ def _used(record: SearchRecord) -> list[str]:
 
 def _places(outcome: SearchOutcome, directory: str) -> list[str]:
     record = outcome.record
-    lines = [
+    has_report = outcome.files.report.is_file()
+    lines = [f"Report       {directory}/{outcome.files.report.name}  (open it in a browser)"] if has_report else []
+    lines += [
         f"Leaderboard  {directory}/{outcome.files.leaderboard.name}",
         f"Study        {directory}/{outcome.files.study.name}  (optuna-dashboard opens it)",
     ]

@@ -16,6 +16,8 @@ import optuna
 from optuna.trial import Trial, TrialState, create_trial
 
 from analysis.lineage import LENGTHENED_AT, Lineage, Origin, lineage
+from analysis.stored import StoredTrial
+from analysis.study_source import stored
 from search.algorithms import AlgorithmConfig
 from search.drafts import Draft
 from search.lessons import EndState, Lessons
@@ -117,6 +119,12 @@ class Ledger:
         """What a trial was given last."""
         trial = self._study.get_trials(deepcopy=False)[number]
         return Proposal(number=number, assignment=trial.user_attrs[ASSIGNMENT])
+
+    def recorded(self, number: int) -> StoredTrial:
+        """A trial as the study has it."""
+        open_ = self._open.get(number)
+        trial_id = open_._trial_id if open_ is not None else self._study.get_trials(deepcopy=False)[number]._trial_id
+        return stored(self._study._storage.get_trial(trial_id))
 
     def reassign(self, number: int, assignment: Assignment, *, lineage: Sequence[Mapping[str, Any]]) -> None:
         """What a trial goes on with, and where that and its weights came from."""

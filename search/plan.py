@@ -16,6 +16,8 @@ from analysis.wording import show_value
 from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
 from search.budget import check_budget
+from search.confirmation_sections import ConfirmationConfig
+from search.confirmation_space import ConfirmationSpace, confirming
 from search.first_guesses import FirstGuess, first_guesses
 from search.fold_checks import check_folds
 from search.load import LoadedSpec, explain, line_of, models_in
@@ -29,7 +31,7 @@ from search.yaml_text import Lines
 from spaces.distributions import Choice, Distribution
 from spaces.documents import get_path, has_path, overlap, set_path
 from spaces.errors import SpecError, did_you_mean
-from spaces.reports import Progress
+from spaces.reports import Progress, recorded_step
 from spaces.space import Space
 from trainables.arguments import check_training_name, resolved_training
 from trainables.checks import check_trial
@@ -105,11 +107,7 @@ class Plan:
 
     def step_of(self, progress: Progress) -> int:
         """The step at which the study records an evaluation: the unit of the scheduler, whole numbers."""
-        unit = self.spec.search.scheduler.unit
-        if unit != "epochs":
-            return int(progress.resource(unit))
-        scale = 1 if self.has_whole_epochs else _MILLI
-        return -int(-round(progress.epoch, 4) * scale // 1)
+        return recorded_step(progress, self.step_unit)
 
     def resource_of(self, step: int) -> float:
         """The amount of training, in the scheduler's unit, that `step_of` made `step` from."""
@@ -160,6 +158,8 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         SpecError: the first thing that cannot work, with its line.
     """
     spec = loaded.spec
+    if spec.confirmation is not None:
+        return _plan_confirmation(spec, spec.confirmation)
     try:
         _check_base(spec)
         _check_paths(spec)
@@ -184,11 +184,33 @@ def make_plan(loaded: LoadedSpec) -> Plan:
             grid_size=grid_size,
             max_resource=_max_resource(spec, space),
             has_whole_epochs=_has_whole_epochs(spec, space),
-            files=SearchFiles(Path(spec.storage).expanduser().resolve() / spec.name),
+            files=files_of(spec),
             preset=loaded.preset,
         )
     except SpecError as error:
         raise _with_line(error, loaded.lines) from None
+
+
+def _plan_confirmation(spec: SearchSpec, confirmation: ConfirmationConfig) -> Plan:
+    """Every configuration with every seed. Raises SpecError for one that cannot be trained here."""
+    for index, each in enumerate(confirmation.configurations):
+        for error in _errors_in(confirming(each.document, seed=confirmation.seeds[0])):
+            raise error.at(f"confirmation.configurations.{index}.document")
+    _check_resources(spec, space := ConfirmationSpace(confirmation))
+    return Plan(
+        spec=spec,
+        space=space,
+        num_trials=confirmation.num_trainings,
+        grid_size=confirmation.num_trainings,
+        max_resource=None,
+        has_whole_epochs=False,
+        files=files_of(spec),
+    )
+
+
+def files_of(spec: SearchSpec) -> SearchFiles:
+    """Where a search lies."""
+    return SearchFiles(Path(spec.storage).expanduser().resolve() / spec.name)
 
 
 def base_document(spec: SearchSpec) -> dict[str, Any]:
@@ -224,6 +246,8 @@ def _check_base(spec: SearchSpec) -> None:
     assert spec.model is not None
     assert spec.data is not None
     assert spec.task is not None
+    if spec.data.splits.train_on_validation:
+        raise SpecError("only a confirmation may: see `tunesmith confirm`.", path="data.splits.train_on_validation")
     check_trial(
         TrialConfig(
             task=spec.task, model=spec.model, data=spec.data, training=spec.training, stopping=spec.stopping,

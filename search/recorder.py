@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.own_runs import trial_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from search.budget import Verdict
 from search.ledger import EndState, Ledger, Proposal
@@ -139,7 +140,8 @@ class Recorder:
         if self._spending:
             self._spending.started(proposal.number)
         self._progress.trial_started(proposal.number, params=proposal.assignment)
-        self._tracker.start_trial(proposal.number, document, history=history)
+        known = trial_summary(self._ledger.recorded(proposal.number))
+        self._tracker.start_trial(proposal.number, document, history=history, summary=known)
         return document
 
     def proposal(self, number: int) -> Proposal:
@@ -277,11 +279,8 @@ class Recorder:
             self._spending.ended(number, state, value=value, result=result)
         if last and last.samples:
             self._tracker.log_samples(number, last.samples)
-        flat = {**result, **result.get("usage", {})}
-        summary = {
-            key: item for key, item in flat.items() if key not in ("metrics", "clock", "usage") and item is not None
-        }
-        self._tracker.end_trial(number, state=state, summary=result["metrics"] | _namespaced(summary), error=error)
+        summary = summary_of(result) | trial_summary(self._ledger.recorded(number))
+        self._tracker.end_trial(number, state=state, summary=summary, error=error)
         self._progress.trial_ended(number, state, value, error or reason)
 
     def _recover_history(self, number: int) -> list[Row]:
@@ -358,5 +357,8 @@ def _result_of(last: TrialReport | None) -> dict[str, Any]:
     }
 
 
-def _namespaced(summary: dict[str, Any]) -> dict[str, Any]:
-    return {f"trial/{name}": value for name, value in summary.items()}
+def summary_of(result: dict[str, Any]) -> dict[str, Any]:
+    """A trial's result as the summary of its run: metrics by their names, the rest as `trial/...`."""
+    flat = {**result, **result.get("usage", {})}
+    told = {name: item for name, item in flat.items() if name not in ("metrics", "clock", "usage") and item is not None}
+    return result["metrics"] | {f"trial/{name}": value for name, value in told.items()}

@@ -4,12 +4,10 @@ import contextlib
 import hashlib
 import json
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,30 +17,38 @@ from rich.console import Console
 
 from analysis.leaderboard import leaderboard
 from analysis.leaderboard_text import to_csv
+from analysis.own_runs import search_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
+from analysis.study_source import stored_study
 from cluster.capacity import Capacity
 from cluster.connect import connected, set_environment
 from cluster.joining import check_address
 from cluster.resources import concurrent_trials, waits_for
 from search.algorithms import AlgorithmConfig
+from search.best_model import best_model
 from search.continuations import carry_out
 from search.control import ControlDesk
+from search.data_cards import data_card_of
 from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
 from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
+from search.provenance import provenance
 from search.recorder import Recorder
+from search.reporting import report_at_end
 from search.revisions import read_revisions
 from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
-from search.tracking import SearchIdentity, Tracker, make_tracker
+from search.tracker import RunFacts, SearchIdentity, Tracker
+from search.tracking import make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
 from trainables.data.card import DataCard
+from trainables.metrics import MODES
 
 if TYPE_CHECKING:
     from search.numbered_scheduler import NumberedScheduler
@@ -54,7 +60,6 @@ ENDED_BY = "ended_by"
 """Attribute of the study: which budget ended the search before all its trials were run."""
 _START_POINTS = "start_from"
 """Attribute of the study: the points that scaling laws gave."""
-_VERSIONS_OF = ("tunesmith", "torch", "transformers", "datasets", "ray", "optuna", "wandb")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +146,17 @@ def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
     plan = make_plan(loaded)
     if plan.files.path != files.path:
         raise SpecError(f"the folder of search `{plan.spec.name}` was renamed to `{files.path.name}`: name it back.")
-    return plan, SearchIdentity(name=plan.spec.name, fingerprint=recorded["fingerprint"], directory=files.path)
+    return plan, _identity(plan, recorded["fingerprint"])
+
+
+def _identity(plan: Plan, fingerprint: str) -> SearchIdentity:
+    confirmed = plan.spec.confirmation
+    return SearchIdentity(
+        name=plan.spec.name,
+        fingerprint=confirmed.fingerprint if confirmed else fingerprint,
+        directory=plan.files.path,
+        confirmed_search=confirmed.search if confirmed else None,
+    )
 
 
 def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console) -> SearchOutcome:
@@ -158,15 +173,16 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     desk = ControlDesk(files)
     before = read_records(files.path)
     progress = _progress(plan, before, console)
-    tracker = make_tracker(spec.tracking.wandb, identity)
+    tracker = make_tracker(spec.tracking.wandb, identity, _run_facts(spec))
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
             _look_at_cluster(plan, capacity, address, progress)
-            card = prepared.result()
+            if (card := prepared.result()) is not None:
+                replace_text(files.data_card, card.to_json())
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
-            tracker.start_search(json.loads(spec.model_dump_json()))
+            tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
             recorder = _recorder(plan, study, algorithm, tracker, progress, before)
             scheduler = scheduler_of(plan, before, study, recorder, progress)
@@ -176,7 +192,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             recorder.end_session()
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
-            record = _summarise(files, tracker, was_interrupted=not is_done)
+            record = _summarise(plan, study, tracker, was_interrupted=not is_done)
     finally:
         tracker.close(interrupted=True)  # after an error; when all went well it is closed already
     return SearchOutcome(
@@ -333,19 +349,45 @@ def _data_in_background(plan: Plan, say: Callable[[str], None]) -> Iterator["Fut
         yield pool.submit(work)
 
 
-def _summarise(files: SearchFiles, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
+def _recorded_study(study: optuna.Study) -> dict[str, str]:
+    """What the search's own run says of it, so that the record can be read back from W&B."""
+    return search_summary(stored_study(study, study.get_trials(deepcopy=False)))
+
+
+def _run_facts(spec: SearchSpec) -> RunFacts:
+    """What every W&B run of the search says of itself."""
+    return RunFacts(
+        provenance={"seed": spec.search.seed, "metric": spec.metric, "mode": spec.mode, **provenance()},
+        modes=MODES | {objective.name: objective.mode for objective in spec.objectives},
+        card_of=data_card_of,
+    )
+
+
+def _summarise(plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
+    files = plan.files
     record = read_records(files.path)
-    entries = leaderboard(record)
-    replace_text(files.leaderboard, to_csv(entries))
+    replace_text(files.leaderboard, to_csv(leaderboard(record)))
+    # Beside W&B, for whose service one waits anyway.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="report") as pool:
+        pool.submit(report_at_end, record, files)
+        _end_tracking(record, plan, study, tracker, was_interrupted=was_interrupted)
+    return record
+
+
+def _end_tracking(
+    record: SearchRecord, plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool
+) -> None:
     best = record.best
     summary: dict[str, Any] = {
         f"trials/{state.lower()}": record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")
     }
     if best is not None:
         summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
-    tracker.end_search([entry.to_json() for entry in entries], summary)
+    tracker.end_search(record, summary | _recorded_study(study))
+    wants_model = plan.spec.tracking.wandb.log_model == "best" and not was_interrupted
+    if wants_model and (model := best_model(record, plan.files, study)) is not None:
+        tracker.log_model(model)
     tracker.close(interrupted=was_interrupted)
-    return record
 
 
 def _write_spec(plan: Plan) -> SearchIdentity:
@@ -356,12 +398,11 @@ def _write_spec(plan: Plan) -> SearchIdentity:
     recorded = {
         "fingerprint": fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": sys.version.split()[0],
-        "versions": {name: version(name) for name in _VERSIONS_OF},
+        **provenance(),
         **({"preset": plan.preset.name} if plan.preset is not None else {}),
     }
     replace_text(plan.files.spec, to_yaml({**resolved, RECORDED: recorded}))
-    return SearchIdentity(name=plan.spec.name, fingerprint=fingerprint, directory=plan.files.path)
+    return _identity(plan, fingerprint)
 
 
 def resolved_spec(spec: SearchSpec) -> dict[str, Any]:

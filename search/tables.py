@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+from analysis.table_files import STEP_NAMES, is_empty, number, read_table_file
 from search.drafts import key_of
 from spaces.distributions import Choice
 from spaces.documents import get_path, has_path, same_value
@@ -17,9 +18,7 @@ from spaces.space import Assignment, Space
 
 Lookup = Literal["auto", "exact", "nearest"]
 LOOKUPS: tuple[str, ...] = get_args(Lookup)
-STEP_NAMES = ("step", "steps", "epoch", "epochs", "tokens", "evaluation", "evaluations")
 SECONDS = "seconds"
-_READERS = {".csv": "read_csv", ".jsonl": "read_json", ".parquet": "read_parquet"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +127,7 @@ def read_table(file: Path, space: Space, *, metric: str, document: Mapping[str, 
     Raises:
         SpecError: the file cannot be read, lacks a column, or has no row for this document.
     """
-    frame = _read(file)
+    frame = read_table_file(file)
     columns = list(frame.columns)
     objective = _column(metric, columns, separators="./", what="the objective", file=file)
     paths = {
@@ -144,31 +143,15 @@ def read_table(file: Path, space: Space, *, metric: str, document: Mapping[str, 
     parameters = {path: list(frame[name]) for path, name in paths.items()}
     readers = {parameter.path: _value_reader(parameter.distribution) for parameter in space.parameters}
     for row, (amount, value, clock) in enumerate(zip(amounts, frame[objective], seconds, strict=True)):
-        point = {path: readers[path](cells[row]) for path, cells in parameters.items() if not _is_empty(cells[row])}
+        point = {path: readers[path](cells[row]) for path, cells in parameters.items() if not is_empty(cells[row])}
         _, rows = grouped.setdefault(key_of(point), (point, []))
-        rows.append((float(amount), _number(value), float(clock)))
+        rows.append((float(amount), number(value), float(clock)))
     points = [point for point, _ in grouped.values()]
     curves = [_curve(rows) for _, rows in grouped.values()]
     is_exact = lookup == "exact" or (lookup == "auto" and _covers(space, points))
     if is_exact and not any(space.contains(point) for point in points):
         raise SpecError(f"no row of `{file}` is a configuration of the space: use `--lookup nearest`.")
     return Table(space, points, curves, is_exact=is_exact)
-
-
-def _read(file: Path) -> pd.DataFrame:
-    reader = _READERS.get(file.suffix)
-    if reader is None:
-        raise SpecError(f"a table is a {', '.join(_READERS)} file, but got `{file}`.")
-    if not file.is_file():
-        near = did_you_mean(file.name, [entry.name for entry in file.parent.glob("*")] if file.parent.is_dir() else [])
-        raise SpecError(f"there is no file `{file}`.{near}")
-    try:
-        frame = getattr(pd, reader)(file, **({"lines": True} if file.suffix == ".jsonl" else {}))
-    except (ValueError, OSError) as error:
-        raise SpecError(f"cannot read the table `{file}`: {error}.") from None
-    if frame.empty:
-        raise SpecError(f"the table `{file}` has no rows.")
-    return frame
 
 
 def _column(name: str, columns: Sequence[str], *, separators: str, what: str, file: Path) -> str:
@@ -247,16 +230,5 @@ def _curve(rows: Sequence[tuple[float, float, float]]) -> Curve:
     return Curve(steps=tuple(steps), values=tuple(values), seconds=tuple(seconds))
 
 
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
 def _is_real(value: Any) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool | np.bool_)
-
-
-def _is_empty(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))

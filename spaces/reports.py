@@ -44,6 +44,16 @@ class Progress:
         return float(amounts[unit])
 
 
+def recorded_step(progress: Progress, step_unit: str) -> int:
+    """The step at which a study records an evaluation: training in its unit, in whole numbers. An epoch that has not
+    ended counts as one, and `milliepochs` are thousandths."""
+    if step_unit == "epochs":
+        return -int(-round(progress.epoch, 4) // 1)
+    if step_unit == "milliepochs":
+        return -int(-round(progress.epoch, 4) * 1000 // 1)
+    return int(progress.resource(step_unit))  # type: ignore[arg-type]  # the other units are those of a resource
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialReport:
     """One evaluation and what happened since the one before."""

@@ -18,7 +18,7 @@ from search.recorder import Recorder
 from search.revisions import read_revisions
 from search.run import resolved_spec
 from search.spending import make_spending
-from search.tracker import NullTracker
+from search.tracker import NullTracker, Tracker
 from search.yaml_text import to_yaml
 from spaces.reports import FailureKind, Progress, TrialFailure, TrialReport
 from trainables.checkpoints import TrialDirectory
@@ -52,12 +52,13 @@ def planned(folder: Path, **sections: Any) -> Plan:
 class Session:
     """One session of a search: begins it, or goes on with it as `resume` does."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, tracker: Tracker | None = None) -> None:
         files = plan.files
         if not files.spec.is_file():
             files.path.mkdir(parents=True)
             files.spec.write_text(to_yaml({**resolved_spec(plan.spec), RECORDED: {"fingerprint": "f"}}))
-            create_study(files.path, plan.spec, attributes={"num_trials": plan.num_trials})
+            facts = {"num_trials": plan.num_trials, "step_unit": plan.step_unit}
+            create_study(files.path, plan.spec, attributes=facts)
         else:
             plan = make_plan(load_spec(files.spec))
         self.plan = plan
@@ -71,7 +72,7 @@ class Session:
             open_ledger(
                 self.study, spec, plan.space, step_of=plan.step_of, algorithm=plan.resolved_algorithm()
             ),
-            NullTracker(),
+            tracker or NullTracker(),
             SearchProgress(metric=spec.metric, mode=spec.mode, num_trials=9, console=Console(file=io.StringIO())),
             objectives=spec.objectives,
             keep_checkpoints=spec.checkpoints.keep,

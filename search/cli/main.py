@@ -9,15 +9,20 @@ from search.cli import (
     cache,
     cluster,
     comparing,
+    confirming,
     control,
+    exporting,
     going_on,
     jobs,
     machine,
     presets,
     rehearsing,
+    reporting,
     results,
     running,
+    serving,
     specs,
+    tracking,
 )
 from spaces.errors import SpecError
 
@@ -29,28 +34,34 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("init")(specs.init)
-app.command("check")(specs.check)
-app.command("run")(running.run)
-app.command("trial")(running.trial)
-app.command("rehearse")(rehearsing.rehearse)
-app.command("resume")(running.resume)
-app.command("retry")(going_on.retry)
-app.command("extend")(going_on.extend)
-app.command("fork")(going_on.fork)
-app.command("status")(control.status)
-app.command("stop")(control.stop)
-app.command("pause")(control.pause)
-app.command("scale")(control.scale)
-app.command("submit")(jobs.submit)
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(cluster.app, name="cluster")
-app.command("leaderboard")(results.leaderboard)
-app.command("compare")(comparing.compare)
-app.command("presets")(presets.presets)
-app.command("schema")(specs.schema)
-app.command("doctor")(machine.doctor)
-app.add_typer(cache.app, name="cache")
+app.command("init", rich_help_panel="A search")(specs.init)
+app.command("check", rich_help_panel="A search")(specs.check)
+app.command("run", rich_help_panel="A search")(running.run)
+app.command("trial", rich_help_panel="A search")(running.trial)
+app.command("rehearse", rich_help_panel="A search")(rehearsing.rehearse)
+app.command("resume", rich_help_panel="A search")(running.resume)
+app.command("retry", rich_help_panel="A search")(going_on.retry)
+app.command("extend", rich_help_panel="A search")(going_on.extend)
+app.command("fork", rich_help_panel="A search")(going_on.fork)
+app.command("status", rich_help_panel="A search")(control.status)
+app.command("stop", rich_help_panel="A search")(control.stop)
+app.command("pause", rich_help_panel="A search")(control.pause)
+app.command("scale", rich_help_panel="A search")(control.scale)
+app.command("submit", rich_help_panel="Clusters")(jobs.submit)
+app.add_typer(jobs.app, name="jobs", rich_help_panel="Clusters")
+app.add_typer(cluster.app, name="cluster", rich_help_panel="Clusters")
+app.command("leaderboard", rich_help_panel="Its results")(results.leaderboard)
+app.command("compare", rich_help_panel="Its results")(comparing.compare)
+app.command("report", rich_help_panel="Its results")(reporting.report)
+app.command("sync", rich_help_panel="Its results")(tracking.sync)
+app.command("publish", rich_help_panel="Its results")(tracking.publish)
+app.command("confirm", rich_help_panel="Its results")(confirming.confirm)
+app.command("export", rich_help_panel="Its results")(exporting.export)
+app.command("serve", rich_help_panel="Its results")(serving.serve)
+app.command("presets", rich_help_panel="Here")(presets.presets)
+app.command("schema", rich_help_panel="Here")(specs.schema)
+app.command("doctor", rich_help_panel="Here")(machine.doctor)
+app.add_typer(cache.app, name="cache", rich_help_panel="Here")
 
 EXIT_BAD_INPUT, EXIT_NO_CLUSTER, EXIT_INTERRUPTED = 2, 4, 130
 

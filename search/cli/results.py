@@ -1,19 +1,16 @@
 """Commands about results: leaderboard."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from search.cli.sources import MetricOption, ModeOption, SourcesArgument, read_source
 from search.cli.specs import JsonOption
 
 
 def leaderboard(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(metavar="SEARCH...", help="The folder of a search, or of several.", show_default=False),
-    ],
+    sources: SourcesArgument,
     top: Annotated[int | None, typer.Option(min=1, help="Only this many lines.")] = None,
     where: Annotated[
         list[str] | None,
@@ -38,6 +35,8 @@ def leaderboard(
         str | None,
         typer.Option(metavar="COLUMN,...", help="Show these besides the parameters, such as `seconds,eval/f1`."),
     ] = None,
+    metric: MetricOption = None,
+    mode: ModeOption = None,
     as_json: JsonOption = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print comma-separated values.")] = False,
 ) -> None:
@@ -45,9 +44,8 @@ def leaderboard(
     from analysis.leaderboard import leaderboard as ranked
     from analysis.leaderboard_text import remarks, to_csv, to_table
     from analysis.selection import select
-    from analysis.sources import read_records
 
-    records = [read_records(source) for source in sources]
+    records = [read_source(source, metric=metric, mode=mode) for source in sources]
     ranking = ranked(*records)
     entries = select(ranking, where=where or (), states=state or (), sort=sort, top=top)
     if as_json:

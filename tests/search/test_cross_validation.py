@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, command
-from offline_wandb import read_offline_run
 
+from analysis.offline_wandb import read_offline_run
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 from search.load import load_spec

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from conftest import Run, command
-from offline_wandb import read_offline_run
 from tiny_trials import labelled
 
+from analysis.offline_wandb import read_offline_run
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 from search.yaml_text import to_yaml
