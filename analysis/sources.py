@@ -6,6 +6,7 @@ Imports nothing that a source of another kind needs: neither W&B nor pandas for 
 from pathlib import Path
 
 from analysis.records import SearchFiles, SearchRecord
+from analysis.study_place import study_place
 from analysis.study_source import is_storage, read_search, read_storage
 from analysis.table_files import TABLE_ENDINGS
 from spaces.errors import SpecError
@@ -59,7 +60,7 @@ def _read(source: Path | str, *, metric: str | None, mode: Mode | None) -> Searc
         from analysis.table_source import read_table_record
 
         return read_table_record(path, metric=metric, mode=mode)
-    if not SearchFiles(path).study.is_file():
+    if study_place(SearchFiles(path)) is None:
         from analysis.offline_runs import has_offline_runs, read_offline
 
         if has_offline_runs(path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import filelock
 
 from analysis.records import SearchFiles, replace_text
+from search.lease import is_leased
 from spaces.errors import SpecError
 
 _LOOK_EVERY_SECONDS = 0.3
@@ -68,7 +69,11 @@ def ask_to_stop(files: SearchFiles, *, trial: int | None, timeout_seconds: float
 
 
 def is_conducted(files: SearchFiles) -> bool:
-    """Whether a process conducts the search now."""
+    """Whether a process conducts the search now, here or elsewhere."""
+    return _is_locked(files) or is_leased(files)
+
+
+def _is_locked(files: SearchFiles) -> bool:
     if not files.lock.exists():
         return False
     lock = filelock.FileLock(files.lock)

@@ -5,7 +5,6 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -180,7 +179,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
             grid_size=grid_size,
             max_resource=_max_resource(spec, space),
             has_whole_epochs=_has_whole_epochs(spec, space),
-            files=SearchFiles(Path(spec.storage).expanduser().resolve() / spec.name),
+            files=spec.storage.files(spec.name),
             preset=loaded.preset,
         )
     except SpecError as error:

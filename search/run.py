@@ -22,13 +22,16 @@ from analysis.leaderboard_text import to_csv
 from analysis.own_runs import search_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
+from analysis.study_place import study_place, write_place
 from analysis.study_source import stored_study
 from cluster.connect import connected, set_environment
 from cluster.resources import concurrent_trials
 from search.algorithms import AlgorithmConfig
 from search.continuations import carry_out
 from search.control import ControlDesk
+from search.databases import reach
 from search.inheritance import find_inheritance, is_whole, write_inheritance
+from search.lease import Lease
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
 from search.pins import pin_checkpoints
@@ -38,6 +41,7 @@ from search.recorder import Recorder
 from search.revisions import read_revisions
 from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
+from search.study_storage import Patience, leased
 from search.tracking import SearchIdentity, Tracker, make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.errors import SpecError
@@ -89,13 +93,19 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
     inheritance = find_inheritance(plan)
     for words in inheritance.words:
         console.print(f"learning from {words}", highlight=False, soft_wrap=True)
+    database = plan.spec.storage.database
+    if database is not None:
+        reach(database).dispose()
     files.path.mkdir(parents=True, exist_ok=True)
     with conducting(files):
         identity = _write_spec(plan)
         pin_checkpoints(resolved_spec(plan.spec), files)
-        study = create_study(files.path, plan.spec, attributes=_study_attributes(plan))
-        write_inheritance(inheritance, study, plan.space, files)
-        return _conduct(plan, identity, address=address, console=console)
+        if database is not None:
+            write_place(files, database=database, search=plan.spec.name, fingerprint=identity.fingerprint)
+        with leased(files, say=console.print) as lease:
+            study = create_study(files.path, plan.spec, attributes=_study_attributes(plan), lease=lease)
+            write_inheritance(inheritance, study, plan.space, files)
+            return _conduct(plan, identity, address=address, console=console, lease=lease)
 
 
 def resume_search(
@@ -115,8 +125,8 @@ def resume_search(
     files = SearchFiles(directory.expanduser().resolve())
     if not files.spec.is_file():
         raise SpecError(f"`{directory}` is no search: it has no {files.spec.name}.")
-    with conducting(files):
-        if not files.study.is_file():
+    with conducting(files), leased(files, say=console.print) as lease:
+        if study_place(files) is None:
             raise SpecError(f"`{directory}` was interrupted before it began: remove it and run it anew.")
         if revise is not None:
             revise(files)
@@ -126,7 +136,7 @@ def resume_search(
                 f"`{directory}` was interrupted before it had taken over what other searches know: remove it and run "
                 "it anew."
             )
-        return _conduct(plan, identity, address=address, console=console)
+        return _conduct(plan, identity, address=address, console=console, lease=lease)
 
 
 def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
@@ -139,20 +149,24 @@ def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
     return plan, SearchIdentity(name=plan.spec.name, fingerprint=recorded["fingerprint"], directory=files.path)
 
 
-def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console) -> SearchOutcome:
+def _conduct(
+    plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console, lease: Lease | None
+) -> SearchOutcome:
     # ray is imported from here on only: what can fail without it has failed before
     set_environment()
     from search.conducting import scheduler_of
     from search.tuner import tune_trials
 
     spec, files = plan.spec, plan.files
-    study = open_study(files.path)
+    patience = Patience(spec.storage.max_outage)
+    study = open_study(files.path, patience=patience, lease=lease)
     study.set_user_attr("num_trials", plan.num_trials)
     study.set_user_attr(ENDED_BY, None)
     carry_out(read_revisions(files), study, files, step_of=plan.step_of)
     desk = ControlDesk(files)
     before = read_records(files.path)
     progress = _progress(plan, before, console)
+    patience.say = progress.say
     tracker = make_tracker(spec.tracking.wandb, identity)
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
@@ -173,6 +187,10 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
             record = _summarise(files, study, tracker, was_interrupted=not is_done)
+    except Exception as error:
+        if patience.broken is not None and error is not patience.broken:
+            raise patience.broken from error  # Tune says it in words of its own
+        raise
     finally:
         tracker.close(interrupted=True)  # after an error; when all went well it is closed already
     return SearchOutcome(

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
+from analysis.study_place import study_place
 from analysis.wording import show_metric
 from search.control import ask_to_stop, is_conducted, wait_until_ended
 from search.retention import size_of
@@ -138,7 +139,7 @@ def stop_trial(directory: Path, number: int, *, answer_seconds: float, wait_seco
 
 def _files(directory: Path) -> SearchFiles:
     files = SearchFiles(directory.expanduser().resolve())
-    if not files.study.is_file():
+    if study_place(files) is None:
         raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.")
     return files
 

@@ -1,6 +1,7 @@
 """Searches recorded without training: the real plan, study, recorder and checkpoints; only reports are made by hand."""
 
 import io
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from analysis.records import SearchRecord
 from analysis.sources import read_records
+from analysis.study_place import write_place
 from search.continuations import carry_out
 from search.ledger import create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
@@ -57,6 +59,8 @@ class Session:
         if not files.spec.is_file():
             files.path.mkdir(parents=True)
             files.spec.write_text(to_yaml({**resolved_spec(plan.spec), RECORDED: {"fingerprint": "f"}}))
+            if (database := plan.spec.storage.database) is not None:
+                write_place(files, database=database, search=plan.spec.name, fingerprint=secrets.token_hex(6))
             create_study(files.path, plan.spec, attributes={"num_trials": plan.num_trials})
         else:
             plan = make_plan(load_spec(files.spec))

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from search.cli import cache, comparing, control, going_on, machine, presets, rehearsing, results, running, specs
-from spaces.errors import SpecError
+from spaces.errors import OutOfReach, SpecError
 
 app = typer.Typer(
     name="tunesmith",
@@ -56,7 +56,7 @@ def main() -> None:
     except RuntimeError as error:
         from cluster.connect import ClusterError
 
-        if not isinstance(error, ClusterError):
+        if not isinstance(error, ClusterError | OutOfReach):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_NO_CLUSTER)
