@@ -5,12 +5,14 @@ Imports nothing that a source of another kind needs: neither W&B nor pandas for 
 
 from pathlib import Path
 
+from analysis.kept import brought_here
 from analysis.records import SearchFiles, SearchRecord
 from analysis.study_place import study_place
 from analysis.study_source import is_storage, read_search, read_storage
 from analysis.table_files import TABLE_ENDINGS
 from spaces.errors import SpecError
 from spaces.objectives import Mode
+from spaces.store import is_store
 
 WANDB = "wandb:"
 """How the name of a source begins that W&B has."""
@@ -50,6 +52,8 @@ def _read(source: Path | str, *, metric: str | None, mode: Mode | None) -> Searc
         from analysis.wandb_source import read_wandb
 
         return read_wandb(text, metric=metric, mode=mode)
+    if is_store(text):
+        return read_search(brought_here(text))
     if isinstance(source, str) and is_storage(text):
         return read_storage(text, metric=metric)
     path = Path(source).expanduser()

@@ -17,6 +17,7 @@ import filelock
 import optuna
 from rich.console import Console
 
+from analysis.kept import brought_here, kept_in
 from analysis.leaderboard import leaderboard
 from analysis.leaderboard_text import to_csv
 from analysis.own_runs import search_summary
@@ -34,6 +35,7 @@ from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.lease import Lease
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
+from search.mirror import Mirror, begin_store, mirrored
 from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
@@ -45,6 +47,7 @@ from search.study_storage import Patience, leased
 from search.tracking import SearchIdentity, Tracker, make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.errors import SpecError
+from spaces.store import is_store, store_of
 from trainables.data.card import DataCard
 
 if TYPE_CHECKING:
@@ -84,7 +87,10 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
         ClusterError: Ray cannot be reached.
     """
     files = plan.files
-    if files.path.exists() and any(files.path.iterdir()):
+    url = f"{plan.spec.storage.path}/{plan.spec.name}"
+    if is_store(url):
+        begin_store(files, url)
+    elif files.path.exists() and any(files.path.iterdir()):
         raise SpecError(
             f"`{files.path}` exists already. Go on with it by `tunesmith resume {shortest(files.path)}`, or give the "
             "search another name (`--set name=...`).",
@@ -102,10 +108,10 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
         pin_checkpoints(resolved_spec(plan.spec), files)
         if database is not None:
             write_place(files, database=database, search=plan.spec.name, fingerprint=identity.fingerprint)
-        with leased(files, say=console.print) as lease:
+        with leased(files, say=console.print) as lease, mirrored(files, say=console.print) as mirror:
             study = create_study(files.path, plan.spec, attributes=_study_attributes(plan), lease=lease)
             write_inheritance(inheritance, study, plan.space, files)
-            return _conduct(plan, identity, address=address, console=console, lease=lease)
+            return _conduct(plan, identity, address=address, console=console, lease=lease, mirror=mirror)
 
 
 def resume_search(
@@ -122,10 +128,11 @@ def resume_search(
         SpecError: `directory` is no search, or another process conducts it.
         ClusterError: Ray cannot be reached.
     """
-    files = SearchFiles(directory.expanduser().resolve())
+    files = SearchFiles(brought_here(directory).expanduser().resolve())
     if not files.spec.is_file():
         raise SpecError(f"`{directory}` is no search: it has no {files.spec.name}.")
-    with conducting(files), leased(files, say=console.print) as lease:
+    say = console.print
+    with conducting(files), leased(files, say=say) as lease, mirrored(files, say=say) as mirror:
         if study_place(files) is None:
             raise SpecError(f"`{directory}` was interrupted before it began: remove it and run it anew.")
         if revise is not None:
@@ -136,12 +143,12 @@ def resume_search(
                 f"`{directory}` was interrupted before it had taken over what other searches know: remove it and run "
                 "it anew."
             )
-        return _conduct(plan, identity, address=address, console=console, lease=lease)
+        return _conduct(plan, identity, address=address, console=console, lease=lease, mirror=mirror)
 
 
 def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
     """The plan of an existing search and its identity, wherever its folder lies now."""
-    loaded = load_spec(files.spec, overrides=[f"storage={json.dumps(str(files.path.parent))}"])
+    loaded = load_spec(files.spec, overrides=[f"storage={json.dumps(kept_in(files))}"])
     recorded = parse_yaml(files.spec.read_text("utf-8"))[0][RECORDED]
     plan = make_plan(loaded)
     if plan.files.path != files.path:
@@ -150,7 +157,13 @@ def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
 
 
 def _conduct(
-    plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console, lease: Lease | None
+    plan: Plan,
+    identity: SearchIdentity,
+    *,
+    address: str | None,
+    console: Console,
+    lease: Lease | None,
+    mirror: Mirror | None,
 ) -> SearchOutcome:
     # ray is imported from here on only: what can fail without it has failed before
     set_environment()
@@ -167,6 +180,8 @@ def _conduct(
     before = read_records(files.path)
     progress = _progress(plan, before, console)
     patience.say = progress.say
+    if mirror is not None:
+        mirror.say = progress.say
     tracker = make_tracker(spec.tracking.wandb, identity)
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
@@ -176,7 +191,7 @@ def _conduct(
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
-            recorder = _recorder(plan, study, algorithm, tracker, progress, before)
+            recorder = _recorder(plan, study, algorithm, tracker, progress, before, mirror)
             scheduler = scheduler_of(plan, before, study, recorder, progress)
             searcher = _searcher(plan, recorder, scheduler)
             progress.say("starting the first trials")
@@ -212,7 +227,7 @@ def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") ->
         return TrialOrder(
             number=number,
             document=document,
-            directory=str(plan.files.trial(number).path),
+            directory=_place_of(plan.files, number),
             num_threads=resources.cpus_per_worker,
             save_checkpoints=plan.spec.checkpoints.save,
             metric=plan.spec.metric,
@@ -223,6 +238,12 @@ def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") ->
         )
 
     return AskTellSearcher(recorder, scheduler, num_trials=plan.num_trials, make_order=make_order)
+
+
+def _place_of(files: SearchFiles, number: int) -> str:
+    """The folder of a trial, as any node finds it."""
+    store = store_of(files.path)
+    return str(files.trial(number).path) if store is None else f"{store.url}/trials/{number}"
 
 
 def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> AlgorithmConfig:
@@ -250,6 +271,7 @@ def _recorder(
     tracker: Tracker,
     progress: SearchProgress,
     before: SearchRecord,
+    mirror: Mirror | None,
 ) -> Recorder:
     spec = plan.spec
 
@@ -286,6 +308,7 @@ def _recorder(
         ),
         max_checkpoint_bytes=spec.checkpoints.max_disk,
         values_change=spec.search.scheduler.is_population,
+        mirror=mirror,
     )
 
 
@@ -416,7 +439,9 @@ def conducting(files: SearchFiles) -> Iterator[None]:
 
 
 def shortest(path: Path) -> str:
-    """`path` relative to the current folder where that is shorter."""
+    """`path` relative to the current folder where that is shorter; the URL where it only stands for one."""
+    if (store := store_of(path)) is not None:
+        return store.url
     with contextlib.suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)

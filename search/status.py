@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.kept import brought_here
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
 from analysis.study_place import study_place
@@ -95,7 +96,7 @@ def read_status(directory: Path) -> Status:
     Raises:
         SpecError: it is no search.
     """
-    files = SearchFiles(directory.expanduser().resolve())
+    files = SearchFiles(brought_here(directory).expanduser().resolve())
     record = read_records(files.path)
     return Status(record=record, is_running=is_conducted(files), disk=DiskUse.of(files))
 
@@ -138,7 +139,7 @@ def stop_trial(directory: Path, number: int, *, answer_seconds: float, wait_seco
 
 
 def _files(directory: Path) -> SearchFiles:
-    files = SearchFiles(directory.expanduser().resolve())
+    files = SearchFiles(brought_here(directory).expanduser().resolve())
     if study_place(files) is None:
         raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.")
     return files

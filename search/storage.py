@@ -12,6 +12,8 @@ from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, fiel
 from analysis.records import SearchFiles
 from analysis.study_place import check_database
 from search.units import Seconds
+from spaces.errors import SpecError
+from spaces.store import is_store, working_folder
 from trainables.config import Section
 
 DEFAULT_PATH = "./searches"
@@ -21,17 +23,31 @@ class StorageConfig(Section):
     """Where a search is kept."""
 
     path: Annotated[str, Field(min_length=1)] = DEFAULT_PATH
-    """Folder that holds the search's folder."""
+    """Folder that holds the search's folder: a path, or a URL of an object store (`s3://bucket/searches`, `gs://...`).
+    """
     database: str | None = None
     """URL of a PostgreSQL database that holds the study, such as `postgresql://user@host/studies`; searches of several
     people may share one. The password comes from PGPASSWORD or ~/.pgpass. Default: `study.db` in the search's folder.
     """
     max_outage: Seconds = 300.0
-    """How long a search waits for a database that does not answer. After that it stops, and can be resumed."""
+    """How long a search waits for a database that does not answer. After that it stops, and can be resumed. An object
+    store is waited for without end: the search goes on meanwhile."""
 
     def files(self, name: str) -> SearchFiles:
         """The folder of the search called `name`."""
-        return SearchFiles(Path(self.path).expanduser().resolve() / name)
+        return SearchFiles(working_folder(f"{self.path}/{name}"))
+
+    @field_validator("path")
+    @classmethod
+    def _is_a_place(cls, value: str) -> str:
+        scheme, separator, rest = value.partition("://")
+        if not separator or is_store(value):
+            return value.rstrip("/") if is_store(value) else value
+        if scheme == "file":
+            return f"/{rest.lstrip('/')}"
+        raise SpecError(
+            f"a search is kept in a folder, in `s3://BUCKET/...` or in `gs://BUCKET/...`, but got `{scheme}://`."
+        )
 
     @field_validator("database")
     @classmethod

@@ -24,6 +24,7 @@ from ray.tune.result import (
 )
 
 from spaces.reports import TrialReport, TrialStopped
+from spaces.store import entered
 from trainables.checkpoints import TrialDirectory
 from trainables.ranks import DEFAULT_COLLECTIVE_TIMEOUT_SECONDS
 from trainables.trial import TrialOutcome, classify, parse_document, run_trial
@@ -48,7 +49,7 @@ class TrialOrder:
     document: dict[str, Any]
     """The trial document."""
     directory: str
-    """The trial's folder."""
+    """The trial's folder, or its URL in an object store."""
     num_threads: int
     """CPU threads to train with."""
     save_checkpoints: bool
@@ -185,7 +186,7 @@ class _RunInThread(Run):
 
     def _train(self) -> None:
         try:
-            directory = TrialDirectory(Path(self._order.directory))
+            directory = TrialDirectory(entered(self._order.directory, search_levels=2))
             directory.begin_attempt()
             outcome = run_trial(
                 parse_document(self._order.document),
