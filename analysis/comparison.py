@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from analysis.incumbent import CostUnit, Ended, best_by, cost_unit, course
 from analysis.records import SearchRecord, TrialRecord
-from analysis.statistics import LEVEL, holm, percentiles, unpaired
+from analysis.statistics import LEVEL, Test, holm, percentiles, unpaired
 from analysis.ties import Measured, difference
 from analysis.yardstick import differing, must_compare
 from spaces.errors import SpecError
@@ -162,8 +162,8 @@ class SearchComparison:
         }
 
 
-def compare_trials(candidates: Sequence[Candidate]) -> TrialComparison:
-    """Each pair of `candidates`, on the folds or seeds that they have trained.
+def compare_trials(candidates: Sequence[Candidate], *, test: Test = "t") -> TrialComparison:
+    """Each pair of `candidates`, on the folds or seeds that they have trained, by `test`.
 
     Raises:
         SpecError: their searches optimise different things, or a trial has not finished.
@@ -174,7 +174,7 @@ def compare_trials(candidates: Sequence[Candidate]) -> TrialComparison:
         if each.trial.value is None:
             raise SpecError(f"{each.name} has not trained to its end: its value is no result to compare.")
     warnings = differing(records)
-    contrasts = [_of_trials(*pair) for pair in combinations(candidates, 2)]
+    contrasts = [_of_trials(*pair, test=test) for pair in combinations(candidates, 2)]
     return TrialComparison(candidates=candidates, contrasts=_together(contrasts), warnings=warnings)
 
 
@@ -223,7 +223,7 @@ def compare_searches(sides: Sequence[Side]) -> SearchComparison:
 # --- pairs -----------------------------------------------------------------------------------------------
 
 
-def _of_trials(first: Candidate, second: Candidate) -> Contrast:
+def _of_trials(first: Candidate, second: Candidate, *, test: Test = "t") -> Contrast:
     sign = 1.0 if first.record.mode == "max" else -1.0
     shares_folds = not differing([first.record, second.record])
     one, other = (
@@ -240,10 +240,10 @@ def _of_trials(first: Candidate, second: Candidate) -> Contrast:
         second=second.name,
         difference=sign * ((first.trial.value or 0.0) - (second.trial.value or 0.0)),
     )
-    found = difference(one, other)
+    found = difference(one, other, test=test)
     if found is None:
         return plain
-    corrected = ", corrected for the data that folds share" if first.record.test_share else ""
+    corrected = ", corrected for the data that folds share" if first.record.test_share and test == "t" else ""
     return replace(
         plain,
         difference=found.mean,

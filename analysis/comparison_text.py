@@ -69,20 +69,25 @@ def contrast_in_words(contrast: Contrast, metric: str) -> str:
         return f"{contrast.first} and {contrast.second}: one of them has no value."
     gap = show_metric(abs(contrast.difference))
     ahead, behind = (contrast.first, contrast.second) if contrast.difference >= 0 else (contrast.second, contrast.first)
-    if contrast.p_value is None or contrast.low is None or contrast.high is None:
+    if contrast.p_value is None:
         if contrast.difference == 0.0:
             return f"{ahead} and {behind} have the same {metric}. How much it varies is not known."
         return (
             f"{ahead} has a better {metric} than {behind} by {gap}. Whether that is more than chance is not known: "
             "without folds or seeds each value was measured once. `tunesmith confirm` trains with fresh seeds."
         )
-    low, high = sorted((contrast.low, contrast.high))
-    if contrast.difference < 0:
-        low, high = -high, -low
-    sure = f"95% interval {show_metric(low)} to {show_metric(high)}, p = {contrast.p_value:.2g}, {contrast.method}"
+    sure = f"{_interval(contrast)}, p = {contrast.p_value:.2g}, {contrast.method}"
     if contrast.verdict == "undecided":
         return f"{ahead} and {behind} cannot be told apart: {metric} differs by {gap} ({sure})."
     return f"{ahead} is better than {behind}: {metric} by {gap} ({sure})."
+
+
+def _interval(contrast: Contrast) -> str:
+    """Of the better one's lead."""
+    if contrast.low is None or contrast.high is None:
+        return "too few values for a 95% interval"
+    low, high = (contrast.low, contrast.high) if (contrast.difference or 0.0) >= 0 else (-contrast.high, -contrast.low)
+    return f"95% interval {show_metric(low)} to {show_metric(high)}"
 
 
 def spent_in_words(amount: float, unit: CostUnit) -> str:

@@ -26,6 +26,8 @@ _STATES: dict[str, TrialState] = {
 """What W&B says of a run -> what it is as a trial; all else still runs."""
 _OWN_PLACES = ("output_dir", "logging_dir", "run_name", "_name_or_path")
 """Keys that Hugging Face's Trainer writes and that differ from run to run without being choices."""
+_NOT_CHOSEN = ("_wandb", "wandb_version", "tunesmith")
+"""Keys that W&B, or a search of ours, adds to a config by itself."""
 _SHOWN = 12
 
 
@@ -110,10 +112,10 @@ def _varying(configs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted paths; what W&B adds by itself is left out."""
+    """Dotted path -> value."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
-        if not prefix and key in ("_wandb", "wandb_version"):
+        if not prefix and key in _NOT_CHOSEN:
             continue
         if isinstance(value, Mapping) and value:
             flat |= _flat(value, f"{prefix}{key}.")

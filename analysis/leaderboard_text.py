@@ -120,9 +120,7 @@ def to_table(
 
 def remarks(entries: Sequence[Entry], records: Sequence[SearchRecord]) -> list[str]:
     """What a reader of the table must know: what its marks mean, how sure its order is, why trials failed."""
-    lines = _certainty(entries, records)
-    if any(entry.trial.lineage for entry in entries):
-        lines.append(f"{_CHANGED} went on from another trial's checkpoint; shown are its last values")
+    lines = marks(entries, records)
     if len(records) > 1 and (differences := differing(records)):
         lines.append(f"these searches do not measure the same ({'; '.join(differences[:3])}): read ranks with care")
     failed = [entry for entry in entries if entry.trial.state == "FAIL" and entry.trial.superseded_by is None]
@@ -132,6 +130,14 @@ def remarks(entries: Sequence[Entry], records: Sequence[SearchRecord]) -> list[s
         lines.append(f"{name} {entry.trial.number} failed: {reason}")
     if len(failed) > _REASONS_SHOWN:
         lines.append(f"... and {len(failed) - _REASONS_SHOWN} more failed")
+    return lines
+
+
+def marks(entries: Sequence[Entry], records: Sequence[SearchRecord]) -> list[str]:
+    """What the marks in the table mean, and how sure its order is."""
+    lines = _certainty(entries, records)
+    if any(entry.trial.lineage for entry in entries):
+        lines.append(f"{_CHANGED} went on from another trial's checkpoint; shown are its last values")
     return lines
 
 

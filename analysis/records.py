@@ -55,6 +55,12 @@ class TrialFiles:
         """Replace the samples, all or nothing."""
         replace_text(self.samples, "".join(json.dumps(dict(sample), ensure_ascii=False) + "\n" for sample in samples))
 
+    def read_samples(self) -> list[dict[str, str]]:
+        """The samples; none where no text was generated."""
+        if not self.samples.is_file():
+            return []
+        return [json.loads(line) for line in self.samples.read_text("utf-8").split("\n") if line]
+
     def append_history(self, rows: Iterable[Row]) -> None:
         """Add `rows` in one write, so that a kill tears at most the last line."""
         text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -187,6 +193,20 @@ class TrialRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ParameterRange:
+    """What one parameter could be, as far as the record says it."""
+
+    low: float | None = None
+    """Smallest value, of a number."""
+    high: float | None = None
+    """Largest value, of a number."""
+    is_log: bool = False
+    """Whether it was drawn on a log scale."""
+    is_choice: bool = False
+    """Whether it was one of listed values, which may be numbers."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SearchRecord:
     """A search as it was recorded."""
 
@@ -229,6 +249,10 @@ class SearchRecord:
     """What ended it before all its trials were run: which budget."""
     unit: Literal["epochs", "steps", "tokens"] = "epochs"
     """What training is counted in for a person: the scheduler's unit, where trials are recorded in it."""
+    space: Mapping[str, ParameterRange] = field(default_factory=dict)
+    """What the parameters could be, by path; those that are missing are judged by their values."""
+    default: Mapping[str, Any] = field(default_factory=dict)
+    """What the spec has where the parameters vary, by path: the configuration without a search."""
     spec_of: Callable[[], Mapping[str, Any] | None] = lambda: None
     """Reads the spec, of a search of ours that is not kept in a folder; a folder has spec.yaml."""
     document_of: Callable[[int], Mapping[str, Any] | None] = lambda number: None

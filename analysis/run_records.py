@@ -19,8 +19,8 @@ def record_of_runs(
         runs: All runs that `source` names, in the order in which they were started.
         source: Its name, for messages.
         search: Which search of ours, by the beginning of its runs' ids.
-        metric: What was optimised, of runs that are not ours; of ours, too: then all of them are ranked by it, from
-            whatever search they are.
+        metric: What was optimised, of runs that are not ours. Trials of ours are ranked by it, too, where they are of
+            several searches, or of one that optimises something else.
         mode: Which way it is better.
 
     Raises:
@@ -37,16 +37,17 @@ def record_of_runs(
         if len(found) != 1:
             raise SpecError(f"`{source}` has no one search `#{search}`. It has {_listed(searches, source)}.")
         searches = {found[0]: searches[found[0]]}
+    if len(searches) == 1:
+        (own,) = searches.values()
+        record = record_of_own_runs(own)
+        if record is not None and metric in (None, record.metric):
+            return record
     if metric is None and searches:
         if len(searches) > 1:
             raise SpecError(
                 f"`{source}` has {len(searches)} searches: name one, {_listed(searches, source)}; or rank the runs of "
                 "all of them by `--metric NAME`."
             )
-        (own,) = searches.values()
-        record = record_of_own_runs(own)
-        if record is not None:
-            return record
         raise SpecError(
             f"`{source}` lacks the run of the search itself (`{next(iter(searches))}-search`), which says what was "
             "asked: send it by `wandb sync`, or rank the trials by `--metric NAME`."

@@ -33,40 +33,47 @@ def read_records(source: Path | str, *, metric: str | None = None, mode: Mode | 
         SpecError: nothing can be read at `source`, or it does not say what `metric` and `mode` are.
     """
     record = _read(source, metric=metric, mode=mode)
-    known = [objective.name for objective in record.objectives] or [record.metric]
     if metric is not None and record.metric != metric:
         raise SpecError(
-            f"`{source}` says itself what was optimised, {', '.join(known)}: leave `--metric {metric}` out. It is for "
-            "runs and tables of others."
+            f"`{source}` says itself what was optimised, {record.metric}, but got the metric `{metric}`: a metric is "
+            "named for runs and tables of others only."
         )
     if mode is not None and record.mode != mode:
         raise SpecError(
-            f"`{source}` says itself that {record.metric} was optimised to its {record.mode}: leave `--mode` out."
+            f"`{source}` says itself that {record.metric} is better when it is "
+            f"{'small' if record.mode == 'min' else 'large'} ({record.mode}), but got the mode `{mode}`."
         )
     return record
 
 
+def is_folder(source: Path | str) -> bool:
+    """Whether `source` names a folder of ours, or nothing that is known."""
+    text, path = str(source), Path(source).expanduser()
+    if is_store(text):
+        return True  # that of this machine which stands for it
+    if text.startswith(WANDB) or (isinstance(source, str) and is_storage(text)):
+        return False
+    if not path.is_dir():
+        return path.suffix not in TABLE_ENDINGS and Path(text.partition("#")[0]).suffix not in _DATABASES
+    from analysis.offline_runs import has_offline_runs
+
+    return study_place(SearchFiles(path)) is not None or not has_offline_runs(path)
+
+
 def _read(source: Path | str, *, metric: str | None, mode: Mode | None) -> SearchRecord:
-    text = str(source)
+    text, path = str(source), Path(source).expanduser()
+    if is_folder(source):
+        return read_search(brought_here(path))
     if text.startswith(WANDB):
         from analysis.wandb_source import read_wandb
 
         return read_wandb(text, metric=metric, mode=mode)
-    if is_store(text):
-        return read_search(brought_here(text))
-    if isinstance(source, str) and is_storage(text):
-        return read_storage(text, metric=metric)
-    path = Path(source).expanduser()
-    file, _, _ = text.partition("#")
-    if Path(file).suffix in _DATABASES and not path.is_dir():
-        return read_storage(f"sqlite:///{text}", metric=metric)
-    if path.suffix in TABLE_ENDINGS and not path.is_dir():
+    if path.is_dir():
+        from analysis.offline_runs import read_offline
+
+        return read_offline(path, metric=metric, mode=mode)
+    if path.suffix in TABLE_ENDINGS:
         from analysis.table_source import read_table_record
 
         return read_table_record(path, metric=metric, mode=mode)
-    if study_place(SearchFiles(path)) is None:
-        from analysis.offline_runs import has_offline_runs, read_offline
-
-        if has_offline_runs(path):
-            return read_offline(path, metric=metric, mode=mode)
-    return read_search(path)
+    return read_storage(text if is_storage(text) else f"sqlite:///{path}", metric=metric)

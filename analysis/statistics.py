@@ -13,7 +13,12 @@ from typing import Literal
 LEVEL = 0.05
 """How often two things that are equal may be told apart by chance."""
 
-Method = Literal["paired t-test", "Welch's t-test"]
+Test = Literal["t", "wilcoxon", "bootstrap"]
+"""Student's t with its corrections; ranks, which assume no distribution; resamples, which assume none either but want
+more than a handful of values."""
+TESTS: tuple[Test, ...] = ("t", "wilcoxon", "bootstrap")
+Method = Literal["paired t-test", "Welch's t-test", "signed ranks", "rank sums", "bootstrap"]
+_RESAMPLES = 9999
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +37,9 @@ class Difference:
 
     mean: float
     """The difference of their means."""
-    low: float
-    """Where it begins, with the confidence asked for."""
-    high: float
+    low: float | None
+    """Where it begins, with the confidence asked for; None where so few values allow no such interval."""
+    high: float | None
     """Where it ends."""
     p_value: float
     """How likely a difference as large, either way, would be if there were none."""
@@ -45,7 +50,8 @@ class Difference:
 
     def reversed(self) -> "Difference":
         """By how much the second has larger values than the first."""
-        return replace(self, mean=-self.mean, low=-self.high, high=-self.low)
+        low, high = (None if end is None else -end for end in (self.high, self.low))
+        return replace(self, mean=-self.mean, low=low, high=high)
 
 
 def by_division(values: Sequence[float], divisions: int) -> list[float]:
@@ -141,15 +147,31 @@ def unpaired(
     )
 
 
-def wilcoxon(differences: Sequence[float]) -> float | None:
-    """How likely differences as large, or larger, would be if there were none, by Wilcoxon's signed ranks, exactly
-    (one-sided). None without differences."""
-    from scipy.stats import wilcoxon as signed_ranks
+def by_bootstrap(
+    first: Sequence[float], second: Sequence[float], *, are_pairs: bool, confidence: float = 1 - LEVEL
+) -> Difference | None:
+    """Compare by resampling, of pairs or of each by itself. None for fewer than two of either."""
+    import numpy as np
 
-    told = [each for each in differences if each != 0.0]
-    if not told:
-        return None if not differences else 1.0
-    return float(signed_ranks(told, alternative="greater", method="exact").pvalue)
+    if min(len(first), len(second)) < 2:
+        return None
+    generator = np.random.default_rng(0)
+
+    def means(values: Sequence[float]) -> np.ndarray:
+        picked = generator.integers(len(values), size=(_RESAMPLES, len(values)))
+        drawn: np.ndarray = np.asarray(values, dtype=float)[picked].mean(axis=1)
+        return drawn
+
+    if are_pairs:
+        draws = means([one - other for one, other in zip(first, second, strict=True)])
+    else:
+        draws = means(first) - means(second)
+    low, high = percentiles(draws.tolist(), confidence=confidence)
+    beyond = min(float((draws <= 0).mean()), float((draws >= 0).mean()))
+    return Difference(
+        mean=_moments(first)[0] - _moments(second)[0], low=low, high=high,
+        p_value=min(1.0, max(2 * beyond, 1 / _RESAMPLES)), count=min(len(first), len(second)), method="bootstrap",
+    )  # fmt: skip
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

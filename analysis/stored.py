@@ -6,13 +6,13 @@ the record is the same to the digit.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from analysis.lineage import LENGTHENED_AT, Origin, lineage
-from analysis.records import SearchRecord, TrialRecord, TrialState
+from analysis.records import ParameterRange, SearchRecord, TrialRecord, TrialState
 from spaces.folds import fold_values
 from spaces.objectives import Mode, Objective
 from spaces.reports import Row
@@ -82,6 +82,8 @@ class StoredStudy:
     """What they are called; empty where nobody named them."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """Its user attributes."""
+    space: Mapping[str, ParameterRange] = field(default_factory=dict)
+    """What its parameters could be."""
     trials: Sequence[StoredTrial] = ()
     """Its trials, by number."""
 
@@ -104,6 +106,7 @@ class StoredStudy:
                 "name": self.name,
                 "modes": list(self.modes),
                 "metrics": list(self.metrics),
+                "space": {path: asdict(each) for path, each in self.space.items()},
                 "attributes": dict(self.attributes),
             }
         )
@@ -116,6 +119,7 @@ class StoredStudy:
             name=content["name"],
             modes=tuple(content["modes"]),
             metrics=tuple(content["metrics"]),
+            space={path: ParameterRange(**each) for path, each in content["space"].items()},
             attributes=content["attributes"],
             trials=trials,
         )
@@ -149,6 +153,8 @@ def record_of(
         seconds=attributes.get("seconds", 0.0),
         ended_by=attributes.get("ended_by"),
         notes=tuple(attributes.get("notes", ())),
+        space=study.space,
+        default=attributes.get("defaults", {}),
         unit=unit if (unit := attributes.get("step_unit")) in ("steps", "tokens") else "epochs",
         spec_of=spec_of,
         document_of=document_of,
@@ -217,6 +223,7 @@ def record_of_foreign_study(study: StoredStudy) -> SearchRecord:
         objectives=(first, *others) if others else (),
         trials=[_foreign_trial(trial, first.name) for trial in study.trials],
         num_planned=None,
+        space=study.space,
         unit="steps",
     )
 

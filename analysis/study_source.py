@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.distributions import ranges_of
 from analysis.records import SearchFiles, SearchRecord
 from analysis.stored import StoredStudy, StoredTrial, record_of, record_of_foreign_study
 from analysis.study_place import engine_url, study_place
@@ -86,13 +87,15 @@ def stored(trial: "FrozenTrial") -> StoredTrial:
 
 def stored_study(study: "Study", trials: Sequence["FrozenTrial"] = ()) -> StoredStudy:
     """A study that Optuna gives, with some of its trials."""
+    begun = [trial for trial in trials if trial.state.name != "WAITING"]
     modes: list[Mode] = ["max" if direction.name == "MAXIMIZE" else "min" for direction in study.directions]
     return StoredStudy(
         name=study.study_name,
         modes=tuple(modes),
         metrics=tuple(study.metric_names or ()),
         attributes=study.user_attrs,
-        trials=[stored(trial) for trial in trials if trial.state.name != "WAITING"],
+        space=ranges_of(begun),
+        trials=[stored(trial) for trial in begun],
     )
 
 

@@ -5,8 +5,10 @@ of what a leaderboard takes. Knows the schema, whose version it checks, and no a
 import json
 import math
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from analysis.distributions import widest
 from analysis.stored import StoredStudy, StoredTrial
 from spaces.objectives import Mode
 
@@ -55,20 +57,24 @@ def read_study(connection: "Connection", name: str) -> StoredStudy:
         curves[trial][step] = _NOT_FINITE.get(kind, value)
     for trial, key, text in tables.of_trials("trial_user_attributes", "key", "value_json"):
         user[trial][key] = json.loads(text)
-    has_own = all("assignment" in user[trial] for trial in trials)
-    params = {} if has_own else _params(tables, trials)
+    params: dict[int, dict[str, Any]] = {number: {} for number in trials}
+    draws = _draws(tables)
+    for trial, name, _, value in draws:
+        params[trial][name] = value
+    given = {number: user[number].get("assignment", params[number]) for number in trials}
     return StoredStudy(
         name=name,
         modes=tables.modes(),
         metrics=tuple(tables.of_study("study_system_attributes").get(_METRIC_NAMES, ())),
         attributes=attributes,
+        space=widest((name, distribution, value, given[trial].get(name)) for trial, name, distribution, value in draws),
         trials=[
             StoredTrial(
                 number=row.number,
                 state=row.state,
                 # Optuna gives a stopped trial its last intermediate value, which is no result.
                 values=tuple(value for _, value in sorted(values[trial].items())) if row.state == "COMPLETE" else (),
-                params=params.get(trial, {}),
+                params=params[trial],
                 intermediate=dict(sorted(curves[trial].items())),
                 attributes=user[trial],
                 started=row.datetime_start,
@@ -127,19 +133,21 @@ class _Tables:
         return tuple(_MODES[direction] for (direction,) in self._connection.execute(query))
 
 
-def _params(tables: _Tables, trials: dict[int, Any]) -> dict[int, dict[str, Any]]:
-    readers: dict[str, Callable[[float], Any]] = {}
-    params: dict[int, dict[str, Any]] = {trial: {} for trial in trials}
+def _draws(tables: _Tables) -> list[tuple[int, str, SimpleNamespace, Any]]:
+    """Trial, parameter, its distribution and its value."""
+    known: dict[str, tuple[SimpleNamespace, Callable[[float], Any]]] = {}
+    draws = []
     for trial, name, value, text in tables.of_trials("trial_params", "param_name", "param_value", "distribution_json"):
-        if text not in readers:  # thousands of trials share a few distributions
-            readers[text] = _value_reader(json.loads(text))
-        params[trial][name] = readers[text](value)
-    return params
+        if text not in known:  # thousands of trials share a few distributions
+            known[text] = _distribution(json.loads(text))
+        distribution, read = known[text]
+        draws.append((trial, name, distribution, read(value)))
+    return draws
 
 
-def _value_reader(distribution: dict[str, Any]) -> Callable[[float], Any]:
-    """Stored number -> value."""
-    if distribution["name"] == "CategoricalDistribution":
-        choices = distribution["attributes"]["choices"]
-        return lambda stored: choices[int(stored)]
-    return int if distribution["name"] in _WHOLE else float
+def _distribution(content: dict[str, Any]) -> tuple[SimpleNamespace, Callable[[float], Any]]:
+    """What a distribution says of itself, and what makes a value of the number that is stored."""
+    attributes = SimpleNamespace(**content["attributes"])
+    if content["name"] == "CategoricalDistribution":
+        return attributes, lambda stored: attributes.choices[int(stored)]
+    return attributes, int if content["name"] in _WHOLE else float

@@ -6,7 +6,8 @@ The test is two-sided: the best one of two equal trials has the better value by 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.statistics import LEVEL, Difference, by_division, holm, paired, unpaired
+from analysis.rank_tests import by_ranks
+from analysis.statistics import LEVEL, Difference, Test, by_bootstrap, by_division, holm, paired, unpaired
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,12 +24,17 @@ class Measured:
     """Whether its folds, or seeds, are those of the others."""
 
 
-def difference(first: Measured, second: Measured) -> Difference | None:
+def difference(first: Measured, second: Measured, *, test: Test = "t") -> Difference | None:
     """By how much the first has larger values, by the strongest test that holds: pairs where both trained the same
     folds or seeds. None where the spread of either is not known."""
     one, other = by_division(first.values, first.divisions), by_division(second.values, second.divisions)
     # One fold of another search is no pair: it held out other documents.
-    if first.shares_folds and second.shares_folds and len(first.values) == len(second.values):
+    are_pairs = first.shares_folds and second.shares_folds and len(first.values) == len(second.values)
+    if test == "wilcoxon":
+        return by_ranks(one, other, are_pairs=are_pairs)
+    if test == "bootstrap":
+        return by_bootstrap(one, other, are_pairs=are_pairs)
+    if are_pairs:
         return paired(one, other, test_share=first.test_share)
     return unpaired(one, other, test_shares=(first.test_share, second.test_share))
 

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from analysis.leaderboard import leaderboard
-from analysis.leaderboard_text import to_table
+from analysis.leaderboard_text import marks, to_table
 from analysis.records import SearchRecord, TrialState
 from analysis.study_place import study_place
 from analysis.wording import show_metric, show_value
@@ -32,8 +32,7 @@ def closing_text(outcome: SearchOutcome, *, width: int) -> RenderableType:
                     style="dim",
                 )
             )
-        if any(trial.lineage for trial in record.trials):
-            parts.append(Text("* went on from another trial's checkpoint; shown are its last values", style="dim"))
+        parts += [Text(line, style="dim") for line in marks(entries, [record])]
         parts.append(Text(""))
     lines = [
         *_best(record),

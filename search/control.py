@@ -1,13 +1,16 @@
-"""Asking a search that runs to stop, or to stop one trial, from another process: small files in its folder.
+"""Asking a search that runs for something, from another process: small files in its folder. To stop, to stop one trial,
+to begin no new trials for a while, to run more or fewer at once.
 
 A request is a file that is moved into place; the process that conducts the search answers beside it. Knows no ray and
 no study.
 """
 
+import contextlib
 import json
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import filelock
 
@@ -16,7 +19,41 @@ from search.lease import is_leased
 from spaces.errors import SpecError
 
 _LOOK_EVERY_SECONDS = 0.3
-_STOP, _ANSWER = "stop", ".answer"
+_ANSWER, _LANES = ".answer", "lanes"
+_STOP, _PAUSE, _GO_ON, _SCALE = "stop", "pause", "go_on", "scale"
+
+
+class Conducted(Protocol):
+    """A search that can be told what to do while it runs."""
+
+    @property
+    def lanes(self) -> "Lanes":
+        """How many trials may run, and whether new ones begin."""
+
+    def stop_search(self) -> None:
+        """End it in order."""
+
+    def stop_trial(self, number: int) -> bool:
+        """End one trial at its next evaluation. Gives whether it runs."""
+
+    def pause(self) -> None:
+        """Begin no new trials."""
+
+    def go_on(self) -> None:
+        """Begin new trials again."""
+
+    def scale(self, num_concurrent: int) -> None:
+        """From now on so many trials at once; those that run go on to their ends."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lanes:
+    """How many trials of a search may run at once."""
+
+    num_concurrent: int
+    """So many."""
+    is_paused: bool = False
+    """Whether new ones wait until the search goes on."""
 
 
 class ControlDesk:
@@ -25,26 +62,45 @@ class ControlDesk:
     def __init__(self, files: SearchFiles) -> None:
         self._folder = files.control
         self._looked = 0.0
+        self._shown: Lanes | None = None
         for path in self._folder.glob("*"):
             path.unlink(missing_ok=True)  # what was asked of an earlier session
 
-    def is_asked_to_stop(self, stop_trial: Callable[[int], bool]) -> bool:
-        """Read new requests and answer them. `stop_trial` stops the trial of a number and gives whether it runs. Gives
-        whether the whole search is to stop."""
+    def answer(self, search: Conducted) -> None:
+        """Carry out new requests and answer them; show how many trials may run."""
         now = time.monotonic()
         if now - self._looked < _LOOK_EVERY_SECONDS:
-            return False
+            return
         self._looked = now
-        is_to_stop = False
-        for path in sorted(self._folder.glob(f"{_STOP}*")):
-            if path.suffix == _ANSWER:
+        for path in sorted(self._folder.glob("*")):
+            wanted, _, value = path.name.partition("-")
+            if path.suffix == _ANSWER or wanted not in (_STOP, _PAUSE, _GO_ON, _SCALE):
                 continue
-            _, _, trial = path.name.partition("-")
-            accepted = stop_trial(int(trial)) if trial else True
-            is_to_stop = is_to_stop or not trial
+            accepted = _carry_out(search, wanted, int(value) if value else None)
             replace_text(path.with_name(path.name + _ANSWER), json.dumps({"accepted": accepted}))
             path.unlink(missing_ok=True)
-        return is_to_stop
+        self._show(search.lanes)
+
+    def _show(self, lanes: Lanes) -> None:
+        if lanes != self._shown:
+            self._folder.mkdir(exist_ok=True)
+            facts = {"num_concurrent": lanes.num_concurrent, "is_paused": lanes.is_paused}
+            replace_text(self._folder / _LANES, json.dumps(facts))
+            self._shown = lanes
+
+
+def _carry_out(search: Conducted, wanted: str, value: int | None) -> bool:
+    if wanted == _STOP and value is not None:
+        return search.stop_trial(value)
+    if wanted == _STOP:
+        search.stop_search()
+    elif wanted == _SCALE and value is not None:
+        search.scale(value)
+    elif wanted == _PAUSE:
+        search.pause()
+    else:
+        search.go_on()
+    return True
 
 
 def ask_to_stop(files: SearchFiles, *, trial: int | None, timeout_seconds: float) -> bool:
@@ -53,9 +109,37 @@ def ask_to_stop(files: SearchFiles, *, trial: int | None, timeout_seconds: float
     Raises:
         SpecError: no process conducts it, or it did not answer in time.
     """
+    return _ask(files, _STOP if trial is None else f"{_STOP}-{trial}", timeout_seconds=timeout_seconds)
+
+
+def ask_to_pause(files: SearchFiles, *, timeout_seconds: float) -> None:
+    """Ask it to begin no new trials. Raises as `ask_to_stop`."""
+    _ask(files, _PAUSE, timeout_seconds=timeout_seconds)
+
+
+def ask_to_go_on(files: SearchFiles, *, timeout_seconds: float) -> None:
+    """Ask it to begin new trials again. Raises as `ask_to_stop`."""
+    _ask(files, _GO_ON, timeout_seconds=timeout_seconds)
+
+
+def ask_to_scale(files: SearchFiles, num_concurrent: int, *, timeout_seconds: float) -> None:
+    """Ask it to run so many trials at once. Raises as `ask_to_stop`."""
+    _ask(files, f"{_SCALE}-{num_concurrent}", timeout_seconds=timeout_seconds)
+
+
+def shown_lanes(files: SearchFiles) -> Lanes | None:
+    """How many trials a search that runs may run at once; None where no process conducts it, or it has not said so."""
     if not is_conducted(files):
-        raise SpecError(f"no process conducts `{files.path}` at this moment: there is nothing to stop.")
-    request = files.control / (_STOP if trial is None else f"{_STOP}-{trial}")
+        return None
+    with contextlib.suppress(FileNotFoundError):
+        return Lanes(**json.loads((files.control / _LANES).read_text("utf-8")))
+    return None
+
+
+def _ask(files: SearchFiles, name: str, *, timeout_seconds: float) -> bool:
+    if not is_conducted(files):
+        raise SpecError(f"no process conducts `{files.path}` at this moment: there is nothing to {_words(name)}.")
+    request = files.control / name
     answer = request.with_name(request.name + _ANSWER)
     files.control.mkdir(exist_ok=True)
     answer.unlink(missing_ok=True)
@@ -93,6 +177,10 @@ def wait_until_ended(files: SearchFiles, *, timeout_seconds: float) -> bool:
             return False
         time.sleep(_LOOK_EVERY_SECONDS)
     return True
+
+
+def _words(name: str) -> str:
+    return name.partition("-")[0].replace("_", " ")
 
 
 def _wait_for(answer: Path, files: SearchFiles, *, timeout_seconds: float) -> bool:

@@ -8,7 +8,6 @@ import contextlib
 import copy
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -16,15 +15,13 @@ import optuna
 from optuna.trial import TrialState, create_trial
 
 from analysis.lineage import ORIGIN, Origin
-from analysis.records import SearchFiles, SearchRecord, TrialRecord, replace_text
-from analysis.sources import read_records
+from analysis.records import SearchFiles, TrialRecord, replace_text
 from search.drafts import given_draft, key_of
+from search.earlier import EarlierSearch, open_earlier
 from search.ledger import ASSIGNMENT, RESULT, WARM_POINTS
-from search.load import load_spec
-from search.plan import Plan, make_plan
+from search.plan import Plan
 from search.warm_start import WarmStartConfig
-from search.yaml_text import parse_yaml, to_yaml
-from spaces.documents import get_path, has_path
+from search.yaml_text import to_yaml
 from spaces.errors import SpecError
 from spaces.space import Assignment, Space
 
@@ -39,8 +36,8 @@ class Evidence:
     """What was recorded of it."""
     keeps_curve: bool
     """Whether its evaluations are counted in the unit of the new search."""
-    search: Path
-    """The other search's folder."""
+    search: EarlierSearch
+    """The other search."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,14 +80,14 @@ def write_inheritance(inheritance: Inheritance, study: optuna.Study, space: Spac
         draft = given_draft(space, each.assignment)
         trial = each.trial
         _write_document(files, number, each, draft.assignment)
-        origin = Origin(kind="inherited", trial=trial.number, search=str(each.search))
+        origin = Origin(kind="inherited", trial=trial.number, search=each.search.source)
         study.add_trial(
             create_trial(
                 state=TrialState[trial.state],
                 value=trial.value,
                 params=draft.params,
                 distributions=draft.distributions,
-                intermediate_values=trial.intermediate if each.keeps_curve else {},
+                intermediate_values=dict(trial.intermediate) if each.keeps_curve else {},
                 user_attrs={ASSIGNMENT: draft.assignment, RESULT: _result(trial), ORIGIN: origin.to_json()},
             )
         )
@@ -104,87 +101,55 @@ def is_whole(study: optuna.Study) -> bool:
 
 def _write_document(files: SearchFiles, number: int, each: Evidence, assignment: Assignment) -> None:
     """trial.yaml and the history, as its own search has them: the trial can be run again from here, too."""
-    own, other = files.trial(number), SearchFiles(each.search).trial(each.trial.number)
+    own = files.trial(number)
     own.path.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        content = parse_yaml(other.document.read_text("utf-8"))[0]
-        replace_text(
-            own.document, to_yaml({**content, "number": number, "params": assignment, "search": files.path.name})
-        )
-    own.rewrite_history(other.read_history())
+    if (content := each.search.trial_file(each.trial)) is not None:
+        header = {**content, "number": number, "params": assignment, "search": files.path.name}
+        replace_text(own.document, to_yaml({**header, "document": content["document"]}))
+    own.rewrite_history(each.search.record.history_of(each.trial.number))
 
 
 def _from_search(plan: Plan, wanted: WarmStartConfig) -> tuple[list[Evidence], list[Assignment], str]:
-    directory = Path(wanted.search).expanduser().resolve()
-    record = read_records(directory)
-    before = _plan_of(directory)
-    if before.spec.metric != plan.spec.metric or before.spec.mode != plan.spec.mode:
+    earlier = open_earlier(wanted.search, metric=plan.spec.metric, mode=plan.spec.mode)
+    record, before = earlier.record, earlier.plan
+    if record.metric != plan.spec.metric or record.mode != plan.spec.mode:
         raise SpecError(
-            f"`{wanted.search}` optimises {before.spec.metric} ({before.spec.mode}), but this search optimises "
+            f"`{wanted.search}` optimises {record.metric} ({record.mode}), but this search optimises "
             f"{plan.spec.metric} ({plan.spec.mode}): what was best there says nothing of what is best here."
         )
     ended = [trial for trial in record.current if trial.state != "RUNNING"]
-    documents = {trial.number: _document(before, trial) for trial in ended}
     evidence = []
-    if wanted.evidence:
+    if wanted.evidence and before is not None:
         same_unit = before.step_unit == plan.step_unit
         for trial in ended:
-            assignment = plan.space.assignment_of(documents[trial.number])
+            document = earlier.document(trial)
+            assignment = None if document is None else plan.space.assignment_of(document)
             if assignment is not None and (same_unit or trial.state != "PRUNED"):
-                evidence.append(
-                    Evidence(assignment=assignment, trial=trial, keeps_curve=same_unit, search=directory)
-                )  # fmt: skip
-    points = _points(plan, record, documents, wanted, known={each.trial.number for each in evidence})
+                evidence.append(Evidence(assignment=assignment, trial=trial, keeps_curve=same_unit, search=earlier))
+    points = _points(plan, earlier, wanted, known={each.trial.number for each in evidence})
     if not evidence and not points:
         raise SpecError(
             f"nothing of `{wanted.search}` fits: it has {len(ended)} trials that ended, and no value of theirs is in "
             "this space."
         )
-    return evidence, points, _in_words(wanted, evidence, points, len(ended))
+    return evidence, points, _in_words(wanted, earlier, evidence, points, len(ended))
 
 
-def _plan_of(directory: Path) -> Plan:
-    spec = SearchFiles(directory).spec
-    if not spec.is_file():
-        raise SpecError(f"`{directory}` is no search: it has no {spec.name}.")
-    return make_plan(load_spec(spec))
-
-
-def _document(before: Plan, trial: TrialRecord) -> dict[str, Any]:
-    """As the trial ran: what is written beside it, else what its search makes of it."""
-    with contextlib.suppress(FileNotFoundError):
-        text = before.files.trial(trial.number).document.read_text("utf-8")
-        document: dict[str, Any] = parse_yaml(text)[0]["document"]
-        return document
-    return before.space.apply(trial.params)
-
-
-def _points(
-    plan: Plan,
-    record: SearchRecord,
-    documents: dict[int, dict[str, Any]],
-    wanted: WarmStartConfig,
-    *,
-    known: Collection[int],
-) -> list[Assignment]:
+def _points(plan: Plan, earlier: EarlierSearch, wanted: WarmStartConfig, *, known: Collection[int]) -> list[Assignment]:
     """The best configurations as far as they fit, best first; of those that are evidence (`known`) nothing is left to
     try."""
-    sign = 1.0 if record.mode == "min" else -1.0
+    sign = 1.0 if earlier.record.mode == "min" else -1.0
     finished = [
         trial
-        for trial in record.current
+        for trial in earlier.record.current
         if trial.state == "COMPLETE" and trial.value is not None and trial.number not in known
     ]
     finished.sort(key=lambda trial: (sign * (trial.value or 0.0), trial.number))
     found: dict[str, Assignment] = {}
     for trial in finished:
-        document = documents[trial.number]
-        point = {
-            path: copy.deepcopy(get_path(document, path))
-            for path in plan.space.paths
-            # What the earlier search did not vary says nothing of what is good.
-            if path in trial.params and has_path(document, path) and plan.space.holds(path, get_path(document, path))
-        }
+        # What the earlier search did not vary says nothing of what is good.
+        varied = earlier.values(trial, plan.space.paths)
+        point = {path: copy.deepcopy(value) for path, value in varied.items() if plan.space.holds(path, value)}
         if point and len(found) < wanted.points:
             with contextlib.suppress(SpecError):
                 completed = plan.space.complete(point, Random(0), only_active=True)
@@ -203,9 +168,15 @@ def _result(trial: TrialRecord) -> dict[str, Any]:
 
 
 def _in_words(
-    wanted: WarmStartConfig, evidence: Sequence[Evidence], points: Sequence[Assignment], num_ended: int
+    wanted: WarmStartConfig,
+    earlier: EarlierSearch,
+    evidence: Sequence[Evidence],
+    points: Sequence[Assignment],
+    num_ended: int,
 ) -> str:
     if evidence:
         return f"{wanted.search}: {len(evidence)} of {num_ended} trials count here, the rest of the document is equal"
-    kinds = "another document or unit" if wanted.evidence else "as was asked"
-    return f"{wanted.search}: {len(points)} points to try first, no evidence ({kinds})"
+    reason = "another document or unit" if wanted.evidence else "as was asked"
+    if wanted.evidence and earlier.plan is None:
+        reason = "what else its trials were run with is not known here"
+    return f"{wanted.search}: {len(points)} points to try first, no evidence ({reason})"

@@ -13,13 +13,13 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.records import SearchRecord, TrialRecord, replace_text
-from analysis.sources import read_records
+from analysis.records import TrialRecord, replace_text
 from analysis.statistics import corrected_interval
-from search.load import LoadedSpec, validate
-from search.plan import Plan, make_plan
-from search.run import SearchOutcome, resolved_spec, resume_search, shortest, start_search
+from search.load import validate
+from search.plan import Plan
+from search.run import resolved_spec, shortest
 from search.spec import SearchSpec
+from search.stages import plan_of, run_stage
 from search.storage import moved
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import set_path
@@ -124,11 +124,11 @@ def _conduct(spec: SearchSpec, directory: Path, *, address: str | None, console:
     was_interrupted = False
     for index, inner in enumerate(inner_specs(spec, directory, num_folds)):
         console.print(f"outer fold {index + 1} of {num_folds}: searching", style="bold", highlight=False)
-        found = _run(inner, address=address, console=console)
+        found = run_stage(inner, address=address, console=console)
         if (was_interrupted := found.was_interrupted) or (best := found.record.best) is None:
             break
         console.print(f"outer fold {index + 1} of {num_folds}: training the winner", style="bold", highlight=False)
-        last = _run(final_spec(inner, best), address=address, console=console)
+        last = run_stage(final_spec(inner, best), address=address, console=console)
         measured = last.record.best
         if (was_interrupted := last.was_interrupted) or measured is None:
             break
@@ -159,7 +159,7 @@ def inner_specs(spec: SearchSpec, directory: Path, num_folds: int) -> Iterator[S
 
 def final_spec(inner: SearchSpec, best: TrialRecord) -> SearchSpec:
     """One training of the winner on all that its search could see, measured on what it could not."""
-    plan = make_plan(_loaded(inner))
+    plan = plan_of(inner)
     document = plan.space.apply(best.params)
     raw = _raw(inner, name=f"{inner.name}-winner", storage=Path(inner.storage.path))
     raw |= {section: document[section] for section in document if section != "folds"}
@@ -174,31 +174,6 @@ def final_spec(inner: SearchSpec, best: TrialRecord) -> SearchSpec:
     set_path(raw, "data.splits.test_fold", None)
     set_path(raw, "data.splits.test", 0.0)
     return validate(raw)
-
-
-def _run(spec: SearchSpec, *, address: str | None, console: Console) -> SearchOutcome:
-    """Run a search of the whole, go on with it, or find it done."""
-    plan = make_plan(_loaded(spec))
-    if not plan.files.path.exists():
-        return start_search(plan, address=address, console=console)
-    if (record := _finished(plan)) is not None:
-        return SearchOutcome(
-            record=record, files=plan.files, was_interrupted=False, unsynced_runs=[], sync_command=None
-        )
-    return resume_search(plan.files.path, address=address, console=console)
-
-
-def _finished(plan: Plan) -> SearchRecord | None:
-    """The record of a search that has nothing left to do."""
-    if not plan.files.leaderboard.is_file():
-        return None
-    record = read_records(plan.files.path)
-    ended = len(record.trials) - record.count("RUNNING")
-    return record if ended == len(record.trials) and ended >= plan.num_trials else None
-
-
-def _loaded(spec: SearchSpec) -> LoadedSpec:
-    return LoadedSpec(spec=spec, raw=resolved_spec(spec), lines={}, source=SPEC_FILE)
 
 
 def _raw(spec: SearchSpec, *, name: str, storage: Path) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from analysis.wording import show_value
 from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
 from search.budget import check_budget
+from search.confirmation_sections import ConfirmationConfig
+from search.confirmation_space import ConfirmationSpace, confirming
 from search.first_guesses import FirstGuess, first_guesses
 from search.fold_checks import check_folds
 from search.load import LoadedSpec, explain, line_of, models_in
@@ -155,6 +157,8 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         SpecError: the first thing that cannot work, with its line.
     """
     spec = loaded.spec
+    if spec.confirmation is not None:
+        return _plan_confirmation(spec, spec.confirmation)
     try:
         _check_base(spec)
         _check_paths(spec)
@@ -179,11 +183,33 @@ def make_plan(loaded: LoadedSpec) -> Plan:
             grid_size=grid_size,
             max_resource=_max_resource(spec, space),
             has_whole_epochs=_has_whole_epochs(spec, space),
-            files=spec.storage.files(spec.name),
+            files=files_of(spec),
             preset=loaded.preset,
         )
     except SpecError as error:
         raise _with_line(error, loaded.lines) from None
+
+
+def _plan_confirmation(spec: SearchSpec, confirmation: ConfirmationConfig) -> Plan:
+    """Every configuration with every seed. Raises SpecError for one that cannot be trained here."""
+    for index, each in enumerate(confirmation.configurations):
+        for error in _errors_in(confirming(each.document, seed=confirmation.seeds[0])):
+            raise error.at(f"confirmation.configurations.{index}.document")
+    _check_resources(spec, space := ConfirmationSpace(confirmation))
+    return Plan(
+        spec=spec,
+        space=space,
+        num_trials=confirmation.num_trainings,
+        grid_size=confirmation.num_trainings,
+        max_resource=None,
+        has_whole_epochs=False,
+        files=files_of(spec),
+    )
+
+
+def files_of(spec: SearchSpec) -> SearchFiles:
+    """Where a search lies."""
+    return spec.storage.files(spec.name)
 
 
 def base_document(spec: SearchSpec) -> dict[str, Any]:
@@ -219,6 +245,8 @@ def _check_base(spec: SearchSpec) -> None:
     assert spec.model is not None
     assert spec.data is not None
     assert spec.task is not None
+    if spec.data.splits.train_on_validation:
+        raise SpecError("only a confirmation may: see `tunesmith confirm`.", path="data.splits.train_on_validation")
     check_trial(
         TrialConfig(
             task=spec.task, model=spec.model, data=spec.data, training=spec.training, stopping=spec.stopping,

@@ -6,7 +6,8 @@ Pure: knows no scheduler. What was decided depends on the trials that had ended 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.statistics import Spread, by_division, corrected_t, wilcoxon
+from analysis.rank_tests import wilcoxon
+from analysis.statistics import Spread, by_division, corrected_t
 from search.fold_sections import RacingConfig
 from spaces.folds import fold_values
 from spaces.reports import TrialReport

@@ -94,6 +94,10 @@ class Recorder:
         """Trials that the algorithm has suggested so far."""
         return self._ledger.num_suggested
 
+    def say(self, message: str) -> None:
+        """Tell the person who watches."""
+        self._progress.say(message)
+
     def unfinished(self) -> list[Proposal]:
         """Trials to go on with."""
         return self._ledger.unfinished()
@@ -276,11 +280,7 @@ class Recorder:
             self._spending.ended(number, state, value=value, result=result)
         if last and last.samples:
             self._tracker.log_samples(number, last.samples)
-        flat = {**result, **result.get("usage", {})}
-        summary = {
-            key: item for key, item in flat.items() if key not in ("metrics", "clock", "usage") and item is not None
-        }
-        summary = result["metrics"] | _namespaced(summary) | trial_summary(self._ledger.recorded(number))
+        summary = summary_of(result) | trial_summary(self._ledger.recorded(number))
         self._tracker.end_trial(number, state=state, summary=summary, error=error)
         self._progress.trial_ended(number, state, value, error or reason)
 
@@ -358,5 +358,8 @@ def _result_of(last: TrialReport | None) -> dict[str, Any]:
     }
 
 
-def _namespaced(summary: dict[str, Any]) -> dict[str, Any]:
-    return {f"trial/{name}": value for name, value in summary.items()}
+def summary_of(result: dict[str, Any]) -> dict[str, Any]:
+    """A trial's result as the summary of its run: metrics by their names, the rest as `trial/...`."""
+    flat = {**result, **result.get("usage", {})}
+    told = {name: item for name, item in flat.items() if name not in ("metrics", "clock", "usage") and item is not None}
+    return result["metrics"] | {f"trial/{name}": value for name, value in told.items()}

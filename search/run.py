@@ -4,12 +4,10 @@ import contextlib
 import hashlib
 import json
 import secrets
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +26,10 @@ from analysis.study_source import stored_study
 from cluster.connect import connected, set_environment
 from cluster.resources import concurrent_trials
 from search.algorithms import AlgorithmConfig
+from search.best_model import best_model
 from search.continuations import carry_out
 from search.control import ControlDesk
+from search.data_cards import data_card_of
 from search.databases import reach
 from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.lease import Lease
@@ -39,16 +39,20 @@ from search.mirror import Mirror, begin_store, mirrored
 from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
+from search.provenance import provenance
 from search.recorder import Recorder
 from search.revisions import read_revisions
 from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
 from search.study_storage import Patience, leased
-from search.tracking import SearchIdentity, Tracker, make_tracker
+from search.tracker import RunFacts, SearchIdentity, Tracker
+from search.tracking import make_tracker
 from search.yaml_text import parse_yaml, to_yaml
+from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
 from spaces.store import is_store, store_of
 from trainables.data.card import DataCard
+from trainables.metrics import MODES
 
 if TYPE_CHECKING:
     from search.numbered_scheduler import NumberedScheduler
@@ -60,7 +64,6 @@ ENDED_BY = "ended_by"
 """Attribute of the study: which budget ended the search before all its trials were run."""
 _START_POINTS = "start_from"
 """Attribute of the study: the points that scaling laws gave."""
-_VERSIONS_OF = ("tunesmith", "torch", "transformers", "datasets", "ray", "optuna", "wandb")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +156,17 @@ def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
     plan = make_plan(loaded)
     if plan.files.path != files.path:
         raise SpecError(f"the folder of search `{plan.spec.name}` was renamed to `{files.path.name}`: name it back.")
-    return plan, SearchIdentity(name=plan.spec.name, fingerprint=recorded["fingerprint"], directory=files.path)
+    return plan, _identity(plan, recorded["fingerprint"])
+
+
+def _identity(plan: Plan, fingerprint: str) -> SearchIdentity:
+    confirmed = plan.spec.confirmation
+    return SearchIdentity(
+        name=plan.spec.name,
+        fingerprint=confirmed.fingerprint if confirmed else fingerprint,
+        directory=plan.files.path,
+        confirmed_search=confirmed.search if confirmed else None,
+    )
 
 
 def _conduct(
@@ -182,7 +195,7 @@ def _conduct(
     patience.say = progress.say
     if mirror is not None:
         mirror.say = progress.say
-    tracker = make_tracker(spec.tracking.wandb, identity)
+    tracker = make_tracker(spec.tracking.wandb, identity, _run_facts(spec))
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
@@ -193,15 +206,13 @@ def _conduct(
             algorithm = _settled_algorithm(plan, study, num_concurrent)
             recorder = _recorder(plan, study, algorithm, tracker, progress, before, mirror)
             scheduler = scheduler_of(plan, before, study, recorder, progress)
-            searcher = _searcher(plan, recorder, scheduler)
+            searcher = _searcher(plan, recorder, scheduler, num_concurrent, desk)
             progress.say("starting the first trials")
-            is_done = tune_trials(
-                searcher, scheduler, resources=spec.resources, num_concurrent=num_concurrent, desk=desk
-            )
+            is_done = tune_trials(searcher, scheduler, resources=spec.resources)
             recorder.end_session()
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
-            record = _summarise(files, study, tracker, was_interrupted=not is_done)
+            record = _summarise(plan, study, tracker, was_interrupted=not is_done)
     except Exception as error:
         if patience.broken is not None and error is not patience.broken:
             raise patience.broken from error  # Tune says it in words of its own
@@ -217,7 +228,9 @@ def _conduct(
     )
 
 
-def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") -> "AskTellSearcher":
+def _searcher(
+    plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler", num_concurrent: int, desk: ControlDesk
+) -> "AskTellSearcher":
     from search.searcher import AskTellSearcher
     from trainables.trainable import TrialOrder
 
@@ -237,7 +250,14 @@ def _searcher(plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler") ->
             gpu_share=min(plan.spec.resources.gpus_per_worker or 1.0, 1.0),
         )
 
-    return AskTellSearcher(recorder, scheduler, num_trials=plan.num_trials, make_order=make_order)
+    return AskTellSearcher(
+        recorder,
+        scheduler,
+        num_trials=plan.num_trials,
+        make_order=make_order,
+        num_concurrent=num_concurrent,
+        desk=desk,
+    )
 
 
 def _place_of(files: SearchFiles, number: int) -> str:
@@ -354,7 +374,17 @@ def _recorded_study(study: optuna.Study) -> dict[str, str]:
     return search_summary(stored_study(study, study.get_trials(deepcopy=False)))
 
 
-def _summarise(files: SearchFiles, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
+def _run_facts(spec: SearchSpec) -> RunFacts:
+    """What every W&B run of the search says of itself."""
+    return RunFacts(
+        provenance={"seed": spec.search.seed, "metric": spec.metric, "mode": spec.mode, **provenance()},
+        modes=MODES | {objective.name: objective.mode for objective in spec.objectives},
+        card_of=data_card_of,
+    )
+
+
+def _summarise(plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
+    files = plan.files
     record = read_records(files.path)
     entries = leaderboard(record)
     replace_text(files.leaderboard, to_csv(entries))
@@ -364,7 +394,10 @@ def _summarise(files: SearchFiles, study: optuna.Study, tracker: Tracker, *, was
     }
     if best is not None:
         summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
-    tracker.end_search([entry.to_json() for entry in entries], summary | _recorded_study(study))
+    tracker.end_search(record, summary | _recorded_study(study))
+    wants_model = plan.spec.tracking.wandb.log_model == "best" and not was_interrupted
+    if wants_model and (model := best_model(record, files, study)) is not None:
+        tracker.log_model(model)
     tracker.close(interrupted=was_interrupted)
     return record
 
@@ -377,12 +410,11 @@ def _write_spec(plan: Plan) -> SearchIdentity:
     recorded = {
         "fingerprint": fingerprint,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "python": sys.version.split()[0],
-        "versions": {name: version(name) for name in _VERSIONS_OF},
+        **provenance(),
         **({"preset": plan.preset.name} if plan.preset is not None else {}),
     }
     replace_text(plan.files.spec, to_yaml({**resolved, RECORDED: recorded}))
-    return SearchIdentity(name=plan.spec.name, fingerprint=fingerprint, directory=plan.files.path)
+    return _identity(plan, fingerprint)
 
 
 def resolved_spec(spec: SearchSpec) -> dict[str, Any]:
@@ -412,6 +444,7 @@ def _study_attributes(plan: Plan) -> dict[str, Any]:
         "seed": plan.spec.search.seed,
         "folds": repeated,
         "yardstick": _yardstick(plan.spec),
+        "defaults": {path: get_path(plan.document, path) for path in plan.space.paths if has_path(plan.document, path)},
     }
 
 

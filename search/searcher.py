@@ -4,10 +4,12 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from search.control import ControlDesk, Lanes
 from search.ledger import Proposal
 from search.numbered_scheduler import NumberedScheduler
 from search.recorder import Recorder
@@ -27,12 +29,17 @@ class AskTellSearcher(Searcher):
         *,
         make_order: Callable[[int, dict[str, Any]], TrialOrder],
         num_trials: int,
+        num_concurrent: int,
+        desk: ControlDesk | None = None,
     ) -> None:
         super().__init__(metric=recorder.metric, mode=recorder.mode)
         self._recorder = recorder
         self._scheduler = scheduler
         self._make_order = make_order
         self._num_trials = num_trials
+        self._desk = desk
+        self.lanes = Lanes(num_concurrent=num_concurrent)
+        """How many trials may run. Tune would hold a number of its own, which cannot be changed while it runs."""
         waiting = set(scheduler.paused)
         self._unfinished = deque(each for each in recorder.unfinished() if each.number not in waiting)
         self._numbers: dict[str, int] = {}
@@ -46,7 +53,10 @@ class AskTellSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         """The next order: first what an interrupted session left, then trials that have waited, then new ones."""
+        self.listen()
         if self.is_closing:
+            return None if self._numbers else str(Searcher.FINISHED)
+        if self.lanes.is_paused or len(self._numbers) >= self.lanes.num_concurrent:
             return None
         if self._unfinished and (reason := self._recorder.exhausted()) is not None:
             self.ended_by = reason
@@ -63,6 +73,30 @@ class AskTellSearcher(Searcher):
         self._numbers[trial_id] = proposal.number
         document = self._recorder.start(proposal)
         return self._make_order(proposal.number, document).to_config()
+
+    def listen(self) -> None:
+        """Do what was asked for from outside."""
+        if self._desk is not None:
+            self._desk.answer(self)
+
+    def stop_search(self) -> None:
+        """End the search in order: trials stay resumable."""
+        self.is_closing = True
+
+    def pause(self) -> None:
+        """Begin no new trials; those that run go on to their ends."""
+        self.lanes = replace(self.lanes, is_paused=True)
+        self._recorder.say("paused: trials that run go on, no new ones begin")
+
+    def go_on(self) -> None:
+        """Begin new trials again."""
+        self.lanes = replace(self.lanes, is_paused=False)
+        self._recorder.say("going on")
+
+    def scale(self, num_concurrent: int) -> None:
+        """From now on so many trials at once. More than fit wait until there is room."""
+        self.lanes = replace(self.lanes, num_concurrent=num_concurrent)
+        self._recorder.say(f"from now on {num_concurrent} trials at once")
 
     def end_if_exhausted(self) -> None:
         """End the search when its budget is spent while trials run: they stay resumable."""

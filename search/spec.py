@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, model_
 from cluster.resources import ResourcesConfig
 from search.algorithms import AlgorithmConfig, AlgorithmName
 from search.budget import BudgetConfig
+from search.confirmation_sections import ConfirmationConfig
 from search.fold_sections import Repetition
 from search.stopping import SchedulerConfig, SchedulerName
 from search.storage import Storage, StorageConfig
@@ -96,6 +97,10 @@ class WandbConfig(Section):
     """The W&B user or team. Default: your default entity."""
     tags: tuple[str, ...] = ()
     """Tags of every run."""
+    log_model: Literal["none", "best"] = "none"
+    """`best` sends the model of the best trial as an artifact when the search is over. Default: models stay here."""
+    max_model_size: Bytes = 5e9
+    """A larger model is not sent, and a warning says so. Default: 5 GB."""
 
 
 class TrackingConfig(Section):
@@ -141,6 +146,8 @@ class SearchSpec(Section):
     """Dotted path -> an expression over other paths."""
     search: SearchConfig = SearchConfig()
     """How to search."""
+    confirmation: ConfirmationConfig | None = None
+    """Instead of a search: configurations to be trained again, as `tunesmith confirm` writes them."""
     resources: ResourcesConfig = ResourcesConfig()
     """What a trial takes."""
     checkpoints: CheckpointsConfig = CheckpointsConfig()
@@ -172,6 +179,8 @@ class SearchSpec(Section):
                 raise SpecError(f"`task: {self.task}` needs the section `{missing[0]}`.")
             if self.config:
                 raise SpecError("`config` belongs to a `trainable`; a task has `model`, `data` and `training`.")
+        if self.confirmation is not None and self.space:
+            raise SpecError("a confirmation searches nothing: leave it out.", path="space")
         return self
 
     @property

@@ -14,7 +14,16 @@ from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
 from analysis.study_place import study_place
 from analysis.wording import show_metric
-from search.control import ask_to_stop, is_conducted, wait_until_ended
+from search.control import (
+    Lanes,
+    ask_to_go_on,
+    ask_to_pause,
+    ask_to_scale,
+    ask_to_stop,
+    is_conducted,
+    shown_lanes,
+    wait_until_ended,
+)
 from search.retention import size_of
 from search.units import show_bytes, show_seconds
 from spaces.errors import SpecError
@@ -52,6 +61,8 @@ class Status:
     """Whether a process conducts it."""
     disk: DiskUse
     """What it takes."""
+    lanes: Lanes | None = None
+    """How many trials may run at once, of one that runs."""
 
     def to_json(self) -> dict[str, Any]:
         """The documented form of `status --json`."""
@@ -60,6 +71,8 @@ class Status:
             "name": record.name,
             "directory": str(record.directory),
             "running": self.is_running,
+            "paused": self.lanes.is_paused if self.lanes else None,
+            "concurrent_trials": self.lanes.num_concurrent if self.lanes else None,
             "counts": {state: record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING")},
             "trials": record.num_planned,
             "best": None if record.best is None else {"number": record.best.number, "value": record.best.value},
@@ -98,7 +111,7 @@ def read_status(directory: Path) -> Status:
     """
     files = SearchFiles(brought_here(directory).expanduser().resolve())
     record = read_records(files.path)
-    return Status(record=record, is_running=is_conducted(files), disk=DiskUse.of(files))
+    return Status(record=record, is_running=is_conducted(files), disk=DiskUse.of(files), lanes=shown_lanes(files))
 
 
 def stop_search(directory: Path, *, answer_seconds: float, wait_seconds: float) -> str:
@@ -138,6 +151,46 @@ def stop_trial(directory: Path, number: int, *, answer_seconds: float, wait_seco
         time.sleep(_LOOK_EVERY_SECONDS)
 
 
+def pause_search(directory: Path, *, answer_seconds: float) -> str:
+    """Let the search in `directory` begin no new trials. Gives what happened, for a person.
+
+    Raises:
+        SpecError: it does not run, or does not answer.
+    """
+    files = _files(directory)
+    ask_to_pause(files, timeout_seconds=answer_seconds)
+    running = read_records(files.path).count("RUNNING")
+    return f"paused: {running} trials go on to their ends, no new ones begin. Go on:  tunesmith resume {directory}"
+
+
+def go_on_if_paused(directory: Path, *, answer_seconds: float) -> str | None:
+    """Let a paused search that runs in another process begin new trials again. Gives what happened, for a person; None
+    where no such search runs.
+
+    Raises:
+        SpecError: it does not answer.
+    """
+    files = SearchFiles(directory.expanduser().resolve())
+    lanes = shown_lanes(files)
+    if lanes is None or not lanes.is_paused:
+        return None
+    ask_to_go_on(files, timeout_seconds=answer_seconds)
+    return "the search goes on, in the process that conducts it."
+
+
+def scale_search(directory: Path, num_concurrent: int, *, answer_seconds: float) -> str:
+    """Let the search in `directory` run so many trials at once. Gives what happened, for a person.
+
+    Raises:
+        SpecError: it does not run, or does not answer.
+    """
+    files = _files(directory)
+    before = shown_lanes(files)
+    ask_to_scale(files, num_concurrent, timeout_seconds=answer_seconds)
+    were = f", before {before.num_concurrent}" if before else ""
+    return f"from now on {num_concurrent} trials at once{were}, until this session of the search ends."
+
+
 def _files(directory: Path) -> SearchFiles:
     files = SearchFiles(brought_here(directory).expanduser().resolve())
     if study_place(files) is None:
@@ -146,6 +199,9 @@ def _files(directory: Path) -> SearchFiles:
 
 
 def _state(status: Status) -> str:
+    if status.is_running and status.lanes is not None:
+        at_once = f"{status.lanes.num_concurrent} trial{'s' if status.lanes.num_concurrent > 1 else ''} at once"
+        return "paused: no new trials begin" if status.lanes.is_paused else f"running, {at_once}"
     if status.is_running:
         return "running"
     if status.record.ended_by:

@@ -13,7 +13,6 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneCo
 
 from cluster.connect import quiet_ray
 from cluster.resources import ResourcesConfig
-from search.control import ControlDesk
 from search.searcher import AskTellSearcher
 from trainables.trainable import WarmTrainable
 
@@ -31,17 +30,15 @@ _ENVIRONMENT = {
 class _StopRequest(Stopper):
     """Ends a trial or the whole search when the user asks for it, or the budget is spent."""
 
-    def __init__(self, searcher: AskTellSearcher, desk: ControlDesk | None) -> None:
+    def __init__(self, searcher: AskTellSearcher) -> None:
         self._searcher = searcher
-        self._desk = desk
 
     def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
         return self._searcher.is_to_stop(trial_id)
 
     def stop_all(self) -> bool:
         """Tune asks ten times a second."""
-        if self._desk is not None and self._desk.is_asked_to_stop(self._searcher.stop_trial):
-            self._searcher.is_closing = True
+        self._searcher.listen()
         self._searcher.end_if_exhausted()
         return self._searcher.is_closing
 
@@ -51,10 +48,8 @@ def tune_trials(
     scheduler: tune.schedulers.TrialScheduler,
     *,
     resources: ResourcesConfig,
-    num_concurrent: int,
-    desk: ControlDesk | None = None,
 ) -> bool:
-    """Run trials until the searcher has no more. Gives False when the user interrupted it, also by way of `desk`."""
+    """Run trials until the searcher has no more. Gives False when the user interrupted it, here or from outside."""
     os.environ.update(_ENVIRONMENT)
     quiet_ray()
     scratch = tempfile.mkdtemp(prefix="tunesmith-tune-")
@@ -63,15 +58,14 @@ def tune_trials(
         tune_config=TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
-            num_samples=-1,  # the searcher says when it is enough
-            max_concurrent_trials=num_concurrent,
+            num_samples=-1,  # the searcher says when it is enough, and how many run at once
             reuse_actors=True,
         ),
         run_config=RunConfig(
             name="search",
             storage_path=scratch,
             verbose=0,
-            stop=_StopRequest(searcher, desk),
+            stop=_StopRequest(searcher),
             failure_config=FailureConfig(max_failures=resources.max_restarts),
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
         ),

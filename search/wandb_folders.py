@@ -4,24 +4,76 @@ Goes by their names alone: `run-TIME-ID` or `offline-run-TIME-ID`, with the log 
 import wandb.
 """
 
-import shlex
 import shutil
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 OFF = "-off"
 """Ends the id of an offline run whose own id wandb refused."""
+SEARCH = "-search"
+"""Ends the id of a search's own run."""
+_BEGUN = ".begun"
 
 
-def unsent(folder: Path) -> list[Path]:
-    """Directories of runs that the server does not have, or not whole."""
-    return sorted(file.parent for file in _logs(folder, "*") if not _marker(file).exists())
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalRun:
+    """A run directory."""
+
+    directory: Path
+    """Where it lies."""
+    log: Path
+    """What `wandb sync` reads."""
+
+    @property
+    def id(self) -> str:
+        """The id that the run has, or is to have, in W&B."""
+        return self._own_id.removesuffix(OFF)
+
+    @property
+    def has_other_id(self) -> bool:
+        """Whether it was written under another id than its own."""
+        return self._own_id.endswith(OFF)
+
+    @property
+    def is_search(self) -> bool:
+        """Whether it is the run of the search itself."""
+        return self.id.endswith(SEARCH)
+
+    @property
+    def marker(self) -> Path:
+        """The file by which `wandb sync` knows that a run was sent."""
+        return self.log.with_name(f"{self.log.name}.synced")
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether W&B has all of it."""
+        return self.marker.exists()
+
+    @property
+    def begun(self) -> Path:
+        """There while it is being sent, and after a sync that was killed."""
+        return self.log.with_name(f"{self.log.name}{_BEGUN}")
+
+    @property
+    def _own_id(self) -> str:
+        return self.log.stem.removeprefix("run-")
+
+
+def local_runs(folder: Path) -> list[LocalRun]:
+    """All run directories, those of the search itself last."""
+    runs = [LocalRun(directory=file.parent, log=file) for file in _logs(folder, "*")]
+    return sorted(runs, key=lambda run: (run.is_search, run.id, run.directory.name))
+
+
+def unsent(folder: Path) -> list[LocalRun]:
+    """Runs that the server does not have, or not whole."""
+    return [run for run in local_runs(folder) if not run.is_sent]
 
 
 def mark_as_sent(directory: Path) -> None:
     """Mark a run that was online to its end. wandb itself marks only what `wandb sync` has sent."""
     for file in directory.glob("run-*.wandb"):
-        _marker(file).touch()
+        LocalRun(directory=directory, log=file).marker.touch()
 
 
 def remove_superseded(folder: Path, run_id: str, *, by: Path) -> None:
@@ -34,28 +86,6 @@ def remove_superseded(folder: Path, run_id: str, *, by: Path) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def sync_command(directories: Sequence[Path]) -> str | None:
-    """The command line that sends these run directories; None when there are none."""
-    if not directories:
-        return None
-    commands = []
-    for directory in directories:
-        if directory.name.endswith(OFF):
-            run_id = next(directory.glob("run-*.wandb")).stem.removeprefix("run-").removesuffix(OFF)
-            commands.append(f"wandb sync --id {run_id} {shlex.quote(str(directory))}")
-    folder = shlex.quote(str(directories[0].parent))
-    if any(directory.name.startswith("run-") for directory in directories):
-        commands.append(f"wandb sync --include-online {folder}/*run-*_*")
-    elif len(directories) > len(commands):
-        commands.append(f"wandb sync {folder}/offline-run-*")
-    return " && ".join(commands)
-
-
 def _logs(folder: Path, run_id: str) -> list[Path]:
     # the underscore is in the time, and keeps the link `latest-run` out
     return list(folder.glob(f"*run-*_*/run-{run_id}.wandb"))
-
-
-def _marker(file: Path) -> Path:
-    """The file by which `wandb sync` knows that a run was sent."""
-    return file.with_name(f"{file.name}.synced")

@@ -4,7 +4,6 @@ from typing import Any
 
 from pydantic import NonNegativeInt
 
-from spaces.errors import SpecError
 from trainables.section import Section
 
 
@@ -12,7 +11,8 @@ class WarmStartConfig(Section):
     """What is learned from one other search."""
 
     search: str
-    """The folder of the other search."""
+    """The other search: its folder, `wandb:ENTITY/PROJECT/GROUP` or any other source that `leaderboard` reads. Runs,
+    studies and tables of others give points only, by the names of their parameters."""
     points: NonNegativeInt = 5
     """So many of its best configurations are tried first, as far as they fit this space. Those that are evidence
     already are not run again."""
@@ -22,11 +22,5 @@ class WarmStartConfig(Section):
 
 
 def as_warm_start(value: Any) -> Any:
-    """A folder is short for `{search: FOLDER}`."""
-    place = value.get("search") if isinstance(value, dict) else value
-    if isinstance(place, str) and place.startswith("wandb:"):
-        raise SpecError(
-            f"searches in W&B cannot be read yet, but got `{place}`: give the search's folder. Reading `wandb:` comes "
-            "with `analysis`."
-        )
+    """A source is short for `{search: SOURCE}`."""
     return {"search": value} if isinstance(value, str) else value

@@ -9,6 +9,9 @@ Mode = Literal["min", "max"]
 OF_A_TRIAL = "trial/"
 """How names of what a trial takes begin; other objectives are metrics of its last evaluation."""
 
+VALIDATION, TEST = "eval/", "test/"
+"""How metrics begin that were measured on validation, and on the test split."""
+
 TRIAL_MODES: dict[str, Mode] = {
     "trial/seconds": "min",
     "trial/cost": "min",
@@ -36,6 +39,11 @@ class Objective:
     def sign(self) -> float:
         """Times the value: smaller is better."""
         return 1.0 if self.mode == "min" else -1.0
+
+
+def name_on_test(metric: str) -> str:
+    """What `metric` is called when it is measured on the test split: `eval/loss` is `test/loss`."""
+    return f"{TEST}{metric.removeprefix(VALIDATION)}"
 
 
 def values_of(objectives: Sequence[Objective], result: Mapping[str, Any]) -> dict[str, float | None]:

@@ -394,6 +394,8 @@ class Operations:
         self._artifacts = artifacts
         self.asked: list[str] = []
         """Names of the operations so far."""
+        self.sweeps: dict[str, Json] = {}
+        """Config of each sweep by its id."""
         self.unknown: list[str] = []
         """Those that had no answer; wandb 0.31 lives without."""
 
@@ -426,6 +428,20 @@ class Operations:
 
     def project_internal_id(self, values: Json) -> Json:
         return {"project": {"internalId": "1", "id": "1"}}
+
+    def get_projects(self, values: Json) -> Json:
+        names = dict.fromkeys(run.project for run in self._runs.all() if run.entity == values["entity"])
+        rest = {"__typename": "Project", "entityName": values["entity"], "isBenchmark": False, "user": None}
+        nodes = [{"id": name, "name": name, "createdAt": _now(), **rest} for name in names]
+        connection = _connection(nodes)
+        return {"models": connection | {"pageInfo": {"__typename": "PageInfo", **_NO_PAGE}}}
+
+    def get_sweep(self, values: Json) -> Json:
+        config = self.sweeps.get(values["name"])
+        if config is None:
+            return {"project": {"sweep": None}}
+        facts = {"id": values["name"], "name": values["name"], "state": "FINISHED", "config": json.dumps(config)}
+        return {"project": {"sweep": {"__typename": "Sweep", "bestLoss": None, "runCount": 0, **facts}}}
 
     # writing runs
 

@@ -61,7 +61,8 @@ class Session:
             files.spec.write_text(to_yaml({**resolved_spec(plan.spec), RECORDED: {"fingerprint": "f"}}))
             if (database := plan.spec.storage.database) is not None:
                 write_place(files, database=database, search=plan.spec.name, fingerprint=secrets.token_hex(6))
-            create_study(files.path, plan.spec, attributes={"num_trials": plan.num_trials})
+            facts = {"num_trials": plan.num_trials, "step_unit": plan.step_unit}
+            create_study(files.path, plan.spec, attributes=facts)
         else:
             plan = make_plan(load_spec(files.spec))
         self.plan = plan

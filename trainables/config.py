@@ -12,7 +12,9 @@ from pydantic import (
     Field,
     NonNegativeInt,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -264,6 +266,16 @@ class SplitsConfig(Section):
     """Validation is this fold of what test leaves, instead of a share. Set by `search.cross_validation`."""
     test_fold: FoldConfig | None = None
     """Test is this fold of all documents, instead of a share. Set by `search.cross_validation.outer_folds`."""
+    train_on_validation: bool = False
+    """Train on all but test, and let test stand in for validation. Set by `confirm` after a cross-validation."""
+
+    @model_serializer(mode="wrap")
+    def _documents_of_searches_stay_as_they_were(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Evidence is the same document, and a cache the same data: what no search sets is not written there."""
+        values: dict[str, Any] = serialize(self)
+        if not self.train_on_validation:
+            values.pop("train_on_validation", None)
+        return values
 
     @model_validator(mode="after")
     def _leaves_some_to_train(self) -> "SplitsConfig":
@@ -465,6 +477,8 @@ class TrialConfig(Section):
     """few_shot: how a text is put to the model."""
     folds: FoldsConfig | None = None
     """Several trainings in one trial, for each fold or seed. Default: one."""
+    measure_test: bool = False
+    """Measure the test split as well, at the last evaluation, as `test/...`. Set by `confirm`, and by nothing else."""
 
     @model_validator(mode="before")
     @classmethod

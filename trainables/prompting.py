@@ -1,7 +1,7 @@
 """A trial without training: a pretrained model answers validation by a prompt, and is measured as it goes.
 
 Knows no Ray, no W&B and no spec file. Metrics are those of all examples so far: evaluation k of every trial is of the
-same examples, so that a scheduler may compare them. It reads train and validation only, and saves nothing.
+same examples, so that a scheduler may compare them. It saves nothing.
 """
 
 import math
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from spaces.objectives import name_on_test
 from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
 from trainables.config import TrialConfig
 from trainables.data.splits import draw_indices
@@ -18,16 +19,19 @@ from trainables.generation import generate
 from trainables.label_scores import LabelScorer, check_fits, prompt_ids
 from trainables.metrics import EVAL_LOSS, answer_metrics, classification_metrics
 from trainables.models import build_model
-from trainables.preparation import PreparedData
+from trainables.preparation import PreparedData, load_test_split
 from trainables.shots import Choose, Shot, shot_chooser
 from trainables.task_sections import PromptConfig
 from trainables.tasks.registry import TASKS
 
 if TYPE_CHECKING:
+    from datasets import Dataset
+
     from trainables.trial_log import TrialLog
 
 _SAMPLES_REPORTED = 16
 _DEFAULT_BATCH = 8
+_QUESTIONS_AT_ONCE = 256
 # Zhao et al. 2021: what a prompt says when it is asked nothing is its bias.
 _WITHOUT_CONTENT = ("N/A", "[MASK]", "")
 
@@ -105,7 +109,7 @@ def ask(trial: TrialConfig, data: PreparedData, report: ReportFunction, *, log: 
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     pool = [Shot(text=row["text"], answer=row["answer"]) for row in data.train.select_columns(["text", "answer"])]
     writer = PromptWriter(prompt, shot_chooser(prompt, pool))
-    questions = _questions(trial, data, writer)
+    questions = _questions(trial, data.validation, writer)
     asks_labels = trial.data.answer == "label"
     answer = _Labels(trial, data, model, writer) if asks_labels else _Targets(trial, data, model)
     prompts = [prompt_ids(data.tokenizer, question.prompt) for question in questions]
@@ -121,6 +125,8 @@ def ask(trial: TrialConfig, data: PreparedData, report: ReportFunction, *, log: 
         if not all(map(math.isfinite, metrics.values())):
             message = f"the model gave no finite number to an answer among the first {asked} texts"
             raise TrialFailed(TrialFailure(kind="diverged", message=message))
+        if trial.measure_test and asked == len(questions):
+            metrics |= _on_test(trial, data, writer, answer)
         place: Row = {"step": asked, "epoch": round(asked / len(questions), 6), "tokens": tokens}
         row: Row = place | {"evaluation": evaluation} | metrics | {"eval/seconds": time.monotonic() - began}
         progress = Progress(
@@ -139,12 +145,23 @@ def ask(trial: TrialConfig, data: PreparedData, report: ReportFunction, *, log: 
         )  # fmt: skip
 
 
-def _questions(trial: TrialConfig, data: PreparedData, writer: PromptWriter) -> list[Question]:
+def _on_test(
+    trial: TrialConfig, data: PreparedData, writer: PromptWriter, answer: "_Labels | _Targets"
+) -> dict[str, float]:
+    """The same asked of the test split, as `test/...`."""
+    answers = Answers()
+    questions = _questions(trial, load_test_split(data), writer)
+    for part in _parts(questions, -(-len(questions) // _QUESTIONS_AT_ONCE)):
+        answer(part, answers)
+    return {name_on_test(name): value for name, value in answers.metrics().items()}
+
+
+def _questions(trial: TrialConfig, examples: "Dataset", writer: PromptWriter) -> list[Question]:
     """In an order that is drawn once for all trials: files may be sorted by label."""
     assert trial.prompt is not None
-    number = len(data.validation)
+    number = len(examples)
     wanted = min(trial.prompt.max_examples or number, number)
-    rows = data.validation.select(draw_indices(number, limit=wanted, seed=trial.data.splits.seed))
+    rows = examples.select(draw_indices(number, limit=wanted, seed=trial.data.splits.seed))
     return [
         Question(
             prompt=writer.write(row["text"]), text=row["text"], expected=writer.word(row["answer"]), label=row["labels"]

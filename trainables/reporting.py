@@ -76,6 +76,8 @@ class ReportingCallback(TrainerCallback):
         self._pending: TrialReport | None = None
         self.read_samples: Callable[[], Sequence[Mapping[str, str]]] = tuple
         """Gives what the model said in the last evaluation."""
+        self.measure_test: Callable[[], Mapping[str, float]] | None = None
+        """Measures the test split, in a confirmation."""
         self._pace = Pace(flops_per_token=lambda length: None, peak_flops=None)
         self._position = DataPosition(num_examples=1, batch=1)
 
@@ -159,6 +161,8 @@ class ReportingCallback(TrainerCallback):
         self._evaluated_step = state.global_step
         self._has_lost_patience = self._patience.is_at_end(named)
         control.should_training_stop = control.should_training_stop or self._has_lost_patience
+        if self.measure_test is not None and self._progress(state).is_final:
+            named |= self.measure_test()
         row: Row = self._row(state) | {"evaluation": self._evaluations} | named | {"eval/seconds": seconds}
         self._pending = TrialReport(
             progress=self._progress(state),

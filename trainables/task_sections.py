@@ -105,7 +105,11 @@ SECTIONS: dict[str, tuple[str, type[Section]]] = {
 
 
 _OTHER_TEXTS = "the same evaluation of two trials would be of other texts, and they could not be compared"
-FIXED_FOR_A_SEARCH = {"prompt.evaluations": _OTHER_TEXTS, "prompt.max_examples": _OTHER_TEXTS}
+FIXED_FOR_A_SEARCH = {
+    "prompt.evaluations": _OTHER_TEXTS,
+    "prompt.max_examples": _OTHER_TEXTS,
+    "data.splits.train_on_validation": "no search sees the test split",
+}
 """Paths that no search may vary, and why."""
 
 

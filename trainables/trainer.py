@@ -62,6 +62,8 @@ class TrialTrainer(Trainer):
     samples: tuple[Mapping[str, str], ...] = ()
     """What the model said in the last evaluation."""
     layer_decay = 1.0
+    test_dataset: Any = None
+    """The test split, in a confirmation; a search has none."""
     curriculum: CurriculumSampler | None = None
     """Replaces the random order of training examples."""
 
@@ -130,6 +132,8 @@ class TrialTrainer(Trainer):
         )  # fmt: skip
         with self.accelerator.autocast():
             self.train_dataset, self.eval_dataset = annotate(self.train_dataset), annotate(self.eval_dataset)
+            if self.test_dataset is not None:
+                self.test_dataset = annotate(self.test_dataset)
 
     def _track_num_input_tokens(self, inputs: Any) -> None:
         """Count the tokens of this step over all ranks; a rank without real examples adds none."""

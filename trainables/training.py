@@ -26,7 +26,8 @@ from trainables.divergence import DivergenceGuard
 from trainables.freezing import GradualUnfreezing
 from trainables.memory import Batches
 from trainables.models import build_model, num_parameters
-from trainables.preparation import PreparedData
+from trainables.on_test import measured_on_test
+from trainables.preparation import PreparedData, load_test_split
 from trainables.ranks import ALONE, Ranks
 from trainables.reporting import ReportingCallback
 from trainables.stopping import patience_of
@@ -100,6 +101,9 @@ def build_trainer(
     )
     reporter.read_samples = lambda: trainer.samples
     trainer.measuring = Measuring(task=task, trial=trial, tokenizer=data.tokenizer)
+    if trial.measure_test:
+        trainer.test_dataset = load_test_split(data)
+        reporter.measure_test = lambda: measured_on_test(trainer, card=data.card)
     trainer.annotate_examples()
     trainer.remove_callback(PrinterCallback)
     trainer.layer_decay = trial.model.layer_decay

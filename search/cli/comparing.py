@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from search.cli.specs import JsonOption
-from spaces.errors import SpecError
+from spaces.errors import SpecError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,18 +34,29 @@ def compare(
             show_default=False,
         ),
     ] = None,
+    test: Annotated[
+        str,
+        typer.Option(
+            help="For trials with folds or seeds: t (corrected for shared data), wilcoxon (exact ranks) or bootstrap."
+        ),
+    ] = "t",
     as_json: JsonOption = False,
 ) -> None:
     """Say which search or trial is better, by how much and how surely. Searches are compared at equal cost."""
     from analysis.comparison import compare_searches, compare_trials
     from analysis.comparison_text import searches_text, trials_text
+    from analysis.statistics import TESTS
     from search.cli.screen import screen
 
     named = [_TRIAL.fullmatch(item) for item in items]
     if any(named):
         if not all(named) or with_:
             raise SpecError("compare either searches or trials (`DIR#3`), not one with the other.")
-        trials = compare_trials(_distinct(items, _candidates(items)))
+        if test not in TESTS:
+            raise SpecError(
+                f"there is no test `{test}`.{did_you_mean(test, TESTS)} Known: {', '.join(TESTS)}.", path="--test"
+            )
+        trials = compare_trials(_distinct(items, _candidates(items)), test=test)
         text, document = trials_text(trials), trials.to_json()
     else:
         searches = compare_searches(_sides(items, with_ or []))

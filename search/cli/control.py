@@ -1,4 +1,4 @@
-"""Commands about a search that runs in another process: status, stop."""
+"""Commands about a search that runs in another process: status, stop, pause, scale."""
 
 import json
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from search.cli.running import DirectoryArgument
 from search.cli.specs import JsonOption
 
-_ANSWER_SECONDS = 60.0
+ANSWER_SECONDS = 60.0
 
 
 def status(directory: DirectoryArgument, as_json: JsonOption = False) -> None:
@@ -35,6 +35,23 @@ def stop(
     from search.status import stop_search, stop_trial
 
     if trial is None:
-        typer.echo(stop_search(directory, answer_seconds=_ANSWER_SECONDS, wait_seconds=wait))
+        typer.echo(stop_search(directory, answer_seconds=ANSWER_SECONDS, wait_seconds=wait))
     else:
-        typer.echo(stop_trial(directory, trial, answer_seconds=_ANSWER_SECONDS, wait_seconds=wait))
+        typer.echo(stop_trial(directory, trial, answer_seconds=ANSWER_SECONDS, wait_seconds=wait))
+
+
+def pause(directory: DirectoryArgument) -> None:
+    """Let a search that runs begin no new trials; those that run go on to their ends. `resume` lets it go on."""
+    from search.status import pause_search
+
+    typer.echo(pause_search(directory, answer_seconds=ANSWER_SECONDS))
+
+
+def scale(
+    directory: DirectoryArgument,
+    concurrent_trials: Annotated[int, typer.Argument(min=1, help="Trials at once.", show_default=False)],
+) -> None:
+    """Let a search that runs train more or fewer trials at once, from now on. What runs goes on to its end."""
+    from search.status import scale_search
+
+    typer.echo(scale_search(directory, concurrent_trials, answer_seconds=ANSWER_SECONDS))

@@ -5,7 +5,20 @@ import sys
 
 import typer
 
-from search.cli import cache, comparing, control, going_on, machine, presets, rehearsing, results, running, specs
+from search.cli import (
+    cache,
+    comparing,
+    confirming,
+    control,
+    going_on,
+    machine,
+    presets,
+    rehearsing,
+    results,
+    running,
+    specs,
+    tracking,
+)
 from spaces.errors import OutOfReach, SpecError
 
 app = typer.Typer(
@@ -27,8 +40,12 @@ app.command("extend")(going_on.extend)
 app.command("fork")(going_on.fork)
 app.command("status")(control.status)
 app.command("stop")(control.stop)
+app.command("pause")(control.pause)
+app.command("scale")(control.scale)
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("sync")(tracking.sync)
+app.command("confirm")(confirming.confirm)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)

@@ -32,6 +32,7 @@ AddressOption = Annotated[
     typer.Option(help="Join the Ray cluster at this address (`auto`, `ray://host:10001`). Default: Ray here."),
 ]
 
+_ANSWER_SECONDS = 60.0
 EXIT_NO_TRIAL, EXIT_INTERRUPTED = 3, 130
 
 
@@ -62,11 +63,15 @@ def run(
 
 
 def resume(directory: DirectoryArgument, address: AddressOption = None, as_json: JsonOption = False) -> None:
-    """Go on with a search that was interrupted or killed."""
+    """Go on with a search that was interrupted, killed or paused."""
     from search.nested import SPEC_FILE, resume_nested
     from search.run import resume_search
+    from search.status import go_on_if_paused
 
     console = console_for(as_json)
+    if (done := go_on_if_paused(directory, answer_seconds=_ANSWER_SECONDS)) is not None:
+        typer.echo(json.dumps({"resumed": True}) if as_json else done)
+        return
     if (directory / SPEC_FILE).is_file():
         with stdout_for_json(as_json):
             nested = resume_nested(directory, address=address, console=console)

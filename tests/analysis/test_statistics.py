@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 import scipy.stats
 
-from analysis.statistics import Spread, by_division, corrected_interval, corrected_t, holm, paired, unpaired, wilcoxon
+from analysis.rank_tests import by_ranks, wilcoxon
+from analysis.statistics import (
+    Spread,
+    by_bootstrap,
+    by_division,
+    corrected_interval,
+    corrected_t,
+    holm,
+    paired,
+    unpaired,
+)
 
 DIFFERENCES = [0.03, 0.01, 0.05, 0.02, 0.04]
 
@@ -83,3 +93,44 @@ def test_holm_counts_each_p_value_with_those_above_it() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_ranks_give_the_exact_p_values_of_the_textbook() -> None:
+    one, other = [0.9, 0.8, 0.85, 0.95, 0.7, 0.66], [0.71, 0.75, 0.81, 0.72, 0.65, 0.6]
+    pairs, sums = by_ranks(one, other, are_pairs=True), by_ranks(one, other, are_pairs=False)
+    assert pairs is not None
+    assert sums is not None
+    assert pairs.p_value == pytest.approx(scipy.stats.wilcoxon(one, other, method="exact").pvalue)
+    assert sums.p_value == pytest.approx(scipy.stats.mannwhitneyu(one, other, method="exact").pvalue)
+
+
+def test_the_interval_of_ranks_holds_the_shifts_that_the_test_does_not_refuse() -> None:
+    generator = random.Random(2)
+    one, other = ([generator.gauss(mean, 1.0) for _ in range(8)] for mean in (1.0, 0.0))
+    for are_pairs in (True, False):
+        found = by_ranks(one, other, are_pairs=are_pairs)
+        assert found is not None
+        assert found.low is not None
+        assert found.high is not None
+        for shift, is_inside in ((found.low + 1e-6, True), (found.low - 1e-6, False), (found.high + 1e-6, False)):
+            moved = by_ranks([value - shift for value in one], other, are_pairs=are_pairs)
+            assert moved is not None
+            assert (moved.p_value > 0.05) == is_inside
+
+
+def test_five_folds_are_too_few_for_an_interval_by_signed_ranks() -> None:
+    found = by_ranks([1.0, 2.0, 3.0, 4.0, 5.0], [0.0] * 5, are_pairs=True)
+    assert found is not None
+    assert (found.low, found.high, found.p_value) == (None, None, 1 / 16)
+
+
+@pytest.mark.parametrize("are_pairs", [True, False])
+def test_the_bootstrap_covers_the_truth_about_as_often_as_it_says(are_pairs: bool) -> None:
+    generator = random.Random(3)
+    covered = 0
+    for _ in range(100):
+        one, other = ([generator.gauss(mean, 1.0) for _ in range(30)] for mean in (0.5, 0.0))
+        found = by_bootstrap(one, other, are_pairs=are_pairs)
+        assert found is not None
+        covered += (found.low or 0.0) <= 0.5 <= (found.high or 0.0)
+    assert 88 <= covered <= 100

@@ -3,13 +3,23 @@
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import filelock
 import pytest
 
 from analysis.records import SearchFiles
-from search.control import ControlDesk, ask_to_stop, is_conducted
+from search.control import (
+    ControlDesk,
+    Lanes,
+    ask_to_go_on,
+    ask_to_pause,
+    ask_to_scale,
+    ask_to_stop,
+    is_conducted,
+    shown_lanes,
+)
 from spaces.errors import SpecError
 
 
@@ -24,18 +34,31 @@ class Conductor(threading.Thread):
         self.running = running
         self.answers = answers
         self.stopped: list[int] = []
+        self.lanes = Lanes(num_concurrent=2)
         self.is_over = threading.Event()
 
     def run(self) -> None:
         while not self.is_over.is_set():
-            if self.answers and self.desk.is_asked_to_stop(self._stop_trial):
-                self.is_over.set()
+            if self.answers:
+                self.desk.answer(self)
             time.sleep(0.02)
         self.lock.release()
 
-    def _stop_trial(self, number: int) -> bool:
+    def stop_search(self) -> None:
+        self.is_over.set()
+
+    def stop_trial(self, number: int) -> bool:
         self.stopped.append(number)
         return number in self.running
+
+    def pause(self) -> None:
+        self.lanes = replace(self.lanes, is_paused=True)
+
+    def go_on(self) -> None:
+        self.lanes = replace(self.lanes, is_paused=False)
+
+    def scale(self, num_concurrent: int) -> None:
+        self.lanes = replace(self.lanes, num_concurrent=num_concurrent)
 
 
 @pytest.fixture
@@ -88,4 +111,34 @@ def test_a_search_that_does_not_answer_is_named_and_not_stopped_later(files: Sea
 def test_what_was_asked_of_an_earlier_session_is_forgotten(files: SearchFiles) -> None:
     files.control.mkdir()
     (files.control / "stop").touch()
-    assert not ControlDesk(files).is_asked_to_stop(lambda number: True)
+    conductor = Conductor(files)
+    conductor.start()
+    time.sleep(0.5)
+    assert conductor.is_alive()
+    conductor.is_over.set()
+    conductor.join()
+
+
+def test_a_search_is_paused_scaled_and_goes_on_and_another_process_sees_it(
+    files: SearchFiles, conductor: Conductor
+) -> None:
+    ask_to_pause(files, timeout_seconds=10)
+    ask_to_scale(files, 5, timeout_seconds=10)
+    assert conductor.lanes == Lanes(num_concurrent=5, is_paused=True)
+    _wait_until_shown(files, Lanes(num_concurrent=5, is_paused=True))
+    ask_to_go_on(files, timeout_seconds=10)
+    _wait_until_shown(files, Lanes(num_concurrent=5))
+
+
+def test_what_an_earlier_session_showed_is_not_shown_later(files: SearchFiles, conductor: Conductor) -> None:
+    _wait_until_shown(files, Lanes(num_concurrent=2))
+    conductor.is_over.set()
+    conductor.join()
+    assert shown_lanes(files) is None
+
+
+def _wait_until_shown(files: SearchFiles, lanes: Lanes) -> None:
+    deadline = time.monotonic() + 10
+    while shown_lanes(files) != lanes:
+        assert time.monotonic() < deadline, shown_lanes(files)
+        time.sleep(0.02)

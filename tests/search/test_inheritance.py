@@ -10,7 +10,6 @@ from analysis.leaderboard import leaderboard
 from search.inheritance import Inheritance, find_inheritance, write_inheritance
 from search.ledger import WARM_POINTS
 from search.plan import Plan
-from search.spec import SearchSpec
 from spaces.errors import SpecError
 
 XY = {"config.x": {"uniform": [0.0, 1.0]}, "config.y": {"int": [0, 3]}}
@@ -135,8 +134,3 @@ def test_what_does_not_fit_is_refused_by_its_key(
 def test_a_folder_that_is_no_search_is_refused(tmp_path: Path, earlier: Session) -> None:
     with pytest.raises(SpecError, match="is no search"):
         find_inheritance(_new(tmp_path / "new", earlier, how={"search": str(tmp_path)}))
-
-
-def test_a_search_in_wandb_says_that_it_cannot_be_read_yet() -> None:
-    with pytest.raises(ValueError, match="comes with `analysis`"):
-        SearchSpec.model_validate({**SPEC, "search": {**SPEC["search"], "warm_start": ["wandb:me/project/group"]}})

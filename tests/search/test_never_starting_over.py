@@ -134,6 +134,36 @@ def test_a_trial_and_then_the_search_stop_when_another_shell_says_so(walk: Path,
     assert tunesmith("stop", str(WALK)).returncode == 2
 
 
+def test_a_search_is_paused_goes_on_and_runs_more_at_once_when_another_shell_says_so(
+    walk: Path, tunesmith: Run
+) -> None:
+    # Long enough that a second process can start while one trial runs.
+    given = ("resources.concurrent_trials=1", "search.trials=3", "config.length=50")
+    driver = _start(walk, "run", "spec.yaml", *(word for each in given for word in ("--set", each)))
+    _wait(lambda: bool(_steps(walk)), driver)
+    paused = tunesmith("pause", str(WALK))
+    assert paused.returncode == 0, paused.stderr
+    _wait(lambda: _record(walk).count("COMPLETE") == 1, driver)
+    time.sleep(3)
+    assert len(_record(walk).trials) == 1, "no new trial begins"
+    assert "paused" in tunesmith("status", str(WALK)).stdout
+    scaled = tunesmith("scale", str(WALK), "2")
+    assert "2 trials at once, before 1" in scaled.stdout
+    resumed = tunesmith("resume", str(WALK))
+    assert resumed.returncode == 0, resumed.stderr
+    assert driver.wait(240) == 0
+    record = _record(walk)
+    assert record.count("COMPLETE") == 3
+    assert _most_at_once(record) == 2
+    assert len(_steps(walk)) == len(set(_steps(walk))), "no step ran twice"
+
+
+def _most_at_once(record: SearchRecord) -> int:
+    """How many trials trained at one moment."""
+    clocks = [trial.clock for trial in record.trials]
+    return max(sum(one["began_at"] <= at["began_at"] < one["ended_at"] for one in clocks) for at in clocks)
+
+
 def test_a_target_ends_a_search_and_a_better_one_goes_on_where_it_ended(walk: Path, tunesmith: Run) -> None:
     arguments = ["--set", "search.budget.target=0.3", "--set", "resources.concurrent_trials=1"]
     ended = tunesmith("run", "spec.yaml", *arguments, "--json")

@@ -147,7 +147,7 @@ def test_a_file_that_is_no_table_is_refused_with_the_nearest_name(tmp_path: Path
     for name, says in [
         ("tabel.csv", "`table.csv`?"),
         ("table.csv", "cannot read"),
-        ("t.xlsx", ".csv, .jsonl, .parquet"),
+        ("t.xlsx", ".csv, .tsv, .jsonl, .parquet"),
     ]:
         with pytest.raises(SpecError) as caught:
             read_table(tmp_path / name, SPACE, metric="loss", document=DOCUMENT)

@@ -17,18 +17,32 @@ from typing import Any
 import pytest
 import wandb
 from fake_wandb import ENTITY, FakeWandb, serving
+from wandb_story import (
+    DOCUMENT,
+    FACTS,
+    FAILED_ID,
+    FINGERPRINT,
+    PREFIX,
+    RECORD,
+    SEARCH_ID,
+    TRIAL_ID,
+    expected_steps,
+    identity_in,
+    open_tracker,
+    rows,
+    steps_of,
+    tell_story,
+)
 
 from analysis.offline_wandb import OfflineRun, read_offline_run
 from search import tracking
 from search.spec import WandbConfig
-from search.tracker import NullTracker, Row, SearchIdentity, Tracker
+from search.sync import sync_search
+from search.tracker import NullTracker, SearchIdentity, Tracker
 from search.tracking import WandbTracker, make_tracker
+from search.wandb_opening import RunOpener, run_settings
 from spaces.errors import SpecError
 
-FINGERPRINT = "0123456789abcdef"
-TRIAL_ID = "0123456789ab-0000"
-SEARCH_ID = "0123456789ab-search"
-DOCUMENT = {"training": {"learning_rate": 0.001}, "model": {"config": {"hidden_size": 64}}}
 ROOT = Path(tracking.__file__).parents[1]
 
 
@@ -42,11 +56,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWand
 
 @pytest.fixture
 def identity(tmp_path: Path) -> SearchIdentity:
-    directory = tmp_path / "my-search"
-    directory.mkdir()
-    return SearchIdentity(name="my-search", fingerprint=FINGERPRINT, directory=directory)
+    return identity_in(tmp_path)
 
 
+ABOUT = {"search": "my-search", "fingerprint": FINGERPRINT, **FACTS.provenance}
 Open = Callable[[str], Tracker]
 
 
@@ -62,62 +75,20 @@ def opened_impatiently(server: FakeWandb, identity: SearchIdentity) -> Open:
     return partial(open_tracker, identity, patience_seconds=2)
 
 
-def open_tracker(identity: SearchIdentity, mode: Any, *, patience_seconds: float) -> Tracker:
-    config = WandbConfig(mode=mode, project="demo", tags=("mine",))
-    if mode == "disabled":
-        return make_tracker(config, identity)
-    return WandbTracker(
-        config,
-        identity,
-        init_timeout_seconds=patience_seconds,
-        finish_timeout_seconds=patience_seconds + 1,
-        queue_timeout_seconds=max(20, patience_seconds),
-    )
+def offline_runs(identity: SearchIdentity, *, were_ended: bool = True) -> dict[str, OfflineRun]:
+    def read() -> list[OfflineRun]:
+        return [read_offline_run(file.parent) for file in (identity.directory / "wandb").glob("*run-*_*/run-*.wandb")]
 
-
-def rows(start: int, stop: int) -> list[Row]:
-    return [
-        {"step": 10 * k, "epoch": k / 4, "tokens": 1000 * k, "train/loss": 1 / (k + 1), "eval/loss": None}
-        for k in range(start, stop)
-    ]
-
-
-def tell_story(tracker: Tracker) -> None:
-    """A search of two trials, one of which fails."""
-    tracker.start_search({"name": "my-search", "training": {"hub_token": "hush"}})
-    for number in (0, 1):
-        tracker.start_trial(number, DOCUMENT, history=[])
-        tracker.log_rows(number, rows(0, 3))
-    tracker.end_trial(0, state="COMPLETE", summary={"eval/loss": 0.25, "trial/steps": 20}, error=None)
-    tracker.end_trial(1, state="FAIL", summary={}, error="the loss became NaN")
-    tracker.end_search(LEADERBOARD, {"best/number": 0})
-    tracker.close()
-
-
-LEADERBOARD = [
-    {"number": 0, "value": 0.1 + 0.2, "interval": [0.1, 1 / 3], "params": {"training.learning_rate": 1e-5}},
-    {"number": 1, "value": None, "interval": None, "params": {"training.learning_rate": 1}, "error": "NaN"},
-]
-
-
-def steps_of(history: list[dict[str, Any]]) -> list[tuple[int, float]]:
-    return [(row["_step"], row["progress/step"]) for row in history]
-
-
-def expected_steps(count: int) -> list[tuple[int, float]]:
-    return [(k, 10 * k) for k in range(count)]
-
-
-def offline_runs(identity: SearchIdentity) -> dict[str, OfflineRun]:
-    runs = [read_offline_run(file.parent) for file in (identity.directory / "wandb").glob("*run-*_*/run-*.wandb")]
+    if were_ended:  # wandb-core answers a moment before its last write is on disk
+        wait_for(lambda: all(run.exit_code is not None for run in read()))
+    runs = read()
     assert len({run.id for run in runs}) == len(runs), "two directories for one run"
     return {run.id: run for run in runs}
 
 
-def sync(tracker: Tracker) -> None:
-    """What a user does with the sync command."""
-    command = str(tracker.sync_command).replace("wandb sync", f"{sys.executable} -m wandb sync")
-    subprocess.run(command, shell=True, check=True, capture_output=True, timeout=60)
+def sync(identity: SearchIdentity) -> None:
+    """What a user does then."""
+    assert sync_search(identity.directory).failed == {}
 
 
 # --- online ----------------------------------------------------------------------------------------------
@@ -136,11 +107,11 @@ def read_back(**filters: Any) -> list[Any]:
 
 def test_online_story_is_read_back_through_the_public_api(told: FakeWandb) -> None:
     search, first, second = read_back(group="my-search")
-    assert [run.id for run in (search, first, second)] == [SEARCH_ID, TRIAL_ID, "0123456789ab-0001"]
+    assert [run.id for run in (search, first, second)] == [SEARCH_ID, TRIAL_ID, FAILED_ID]
     assert [run.job_type for run in (search, first, second)] == ["search", "trial", "trial"]
     assert [run.name for run in (search, first)] == ["my-search", "my-search-0000"]
     assert [run.state for run in (search, first, second)] == ["finished", "finished", "failed"]
-    assert first.config == DOCUMENT
+    assert first.config == {**DOCUMENT, "tunesmith": ABOUT | {"number": 0}}
     assert search.config["training"] == {"hub_token": "[redacted]"}
     assert first.tags == ["mine"]
     assert first.summary["eval/loss"] == 0.25
@@ -154,7 +125,7 @@ def test_online_story_is_read_back_through_the_public_api(told: FakeWandb) -> No
 
 def test_runs_can_be_found_by_a_nested_parameter(told: FakeWandb) -> None:
     found = read_back(**{"config.training.learning_rate": {"$lt": 0.01}, "state": "failed"})
-    assert [run.id for run in found] == ["0123456789ab-0001"]
+    assert [run.id for run in found] == [FAILED_ID]
 
 
 def test_all_metrics_share_our_step_axis(told: FakeWandb) -> None:
@@ -164,9 +135,11 @@ def test_all_metrics_share_our_step_axis(told: FakeWandb) -> None:
 
 def test_leaderboard_is_read_back_to_the_digit(told: FakeWandb) -> None:
     table = wandb.Api().artifact(f"{ENTITY}/demo/run-{SEARCH_ID}-leaderboard:latest").get("leaderboard")
-    assert table.columns == ["number", "value", "interval", "training.learning_rate", "error"]
-    assert table.data[0] == [0, 0.1 + 0.2, json.dumps([0.1, 1 / 3]), 1e-5, None]
-    assert table.data[1] == [1, None, None, 1, "NaN"]
+    shown = [dict(zip(table.columns, row, strict=True)) for row in table.data]
+    assert [row["value"] for row in shown] == [0.1 + 0.2, None]
+    assert [row["training.learning_rate"] for row in shown] == [1e-5, 1]
+    assert shown[0]["fold_values"] == json.dumps([0.25, 0.35])
+    assert shown[1]["error"] == "the loss became NaN"
 
 
 def test_generated_texts_are_a_table_of_the_trials_run(server: FakeWandb, opened: Open) -> None:
@@ -182,9 +155,9 @@ def test_generated_texts_are_a_table_of_the_trials_run(server: FakeWandb, opened
 
 def test_run_files_can_be_downloaded(told: FakeWandb, tmp_path: Path) -> None:
     (run,) = read_back(job_type="search")
-    (file,) = [file for file in run.files() if file.name.startswith("media/table/")]
+    (file,) = [file for file in run.files() if file.name.startswith("media/table/leaderboard")]
     file.download(root=str(tmp_path))
-    assert json.loads((tmp_path / file.name).read_text())["data"][0][1] == 0.1 + 0.2
+    assert json.loads((tmp_path / file.name).read_text())["data"][0][3] == 0.1 + 0.2
 
 
 def test_finished_online_search_has_nothing_to_sync(server: FakeWandb, opened: Open, identity: SearchIdentity) -> None:
@@ -246,21 +219,21 @@ def test_trial_that_starts_again_in_the_same_session_has_each_row_once(server: F
 # --- offline ---------------------------------------------------------------------------------------------
 
 
-def test_offline_story_is_synced_into_one_group(server: FakeWandb, opened: Open) -> None:
+def test_offline_story_is_synced_into_one_group(server: FakeWandb, opened: Open, identity: SearchIdentity) -> None:
     tracker = opened("offline")
     tell_story(tracker)
     assert server.operations.asked == []
     assert len(tracker.pending()) == 3
-    sync(tracker)
+    sync(identity)
     assert {run.name: (run.group, run.state) for run in server.runs.values()} == {
         SEARCH_ID: ("my-search", "finished"),
         TRIAL_ID: ("my-search", "finished"),
-        "0123456789ab-0001": ("my-search", "failed"),
+        FAILED_ID: ("my-search", "failed"),
     }
     assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(3)
-    assert server.runs[TRIAL_ID].plain_config == DOCUMENT
+    assert server.runs[TRIAL_ID].plain_config == {**DOCUMENT, "tunesmith": ABOUT | {"number": 0}}
     table = wandb.Api().artifact(f"{ENTITY}/demo/run-{SEARCH_ID}-leaderboard:latest").get("leaderboard")
-    assert table.data[0][1] == 0.1 + 0.2
+    assert table.data[0][3] == 0.1 + 0.2
     assert tracker.pending() == []
 
 
@@ -281,7 +254,7 @@ def test_offline_resume_leaves_one_directory_with_all_rows(opened: Open, identit
     assert set(runs) == {TRIAL_ID, SEARCH_ID}
     assert steps_of(runs[TRIAL_ID].history) == expected_steps(5)
     assert runs[TRIAL_ID].exit_code == 0
-    assert runs[TRIAL_ID].config == DOCUMENT
+    assert runs[TRIAL_ID].config["training"] == DOCUMENT["training"]
 
 
 def test_run_of_a_relative_folder_stays(
@@ -343,7 +316,7 @@ def test_driver_killed_offline_loses_at_most_two_seconds_of_rows(server: FakeWan
         written = int(driver.stdout.readline())  # also shows that wandb prints nothing
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
-    assert len(offline_runs(identity)[TRIAL_ID].history) >= written - 20
+    assert len(offline_runs(identity, were_ended=False)[TRIAL_ID].history) >= written - 20
 
 
 # --- a server that is not there --------------------------------------------------------------------------
@@ -360,45 +333,47 @@ def test_no_call_waits_for_wandb(server: FakeWandb, opened_impatiently: Open, mo
     for k in range(50):
         tracker.log_rows(0, rows(k, k + 1))
     tracker.end_trial(0, state="PRUNED", summary={}, error=None)
-    tracker.end_search([], {})
+    tracker.end_search(RECORD, {})
     assert time.monotonic() - begun < 0.3
     tracker.close()
     assert time.monotonic() - begun < 15
 
 
 def test_unreachable_server_leaves_offline_runs_and_one_warning(
-    server: FakeWandb, opened_impatiently: Open, caplog: pytest.LogCaptureFixture
+    server: FakeWandb, opened_impatiently: Open, caplog: pytest.LogCaptureFixture, identity: SearchIdentity
 ) -> None:
     server.stop_answering()
     tracker = opened_impatiently("online")
-    with caplog.at_level(logging.WARNING, logger="search.tracking"):
+    with caplog.at_level(logging.WARNING, logger="search"):
         tell_story(tracker)
     assert len(caplog.records) == 1
-    assert "wandb sync" in caplog.text
+    assert "tunesmith sync" in caplog.text
     server.answer_again()
-    sync(tracker)
-    assert set(server.runs) == {SEARCH_ID, TRIAL_ID, "0123456789ab-0001"}
+    sync(identity)
+    assert set(server.runs) == {SEARCH_ID, TRIAL_ID, FAILED_ID}
     assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(3)
     assert tracker.pending() == []
 
 
 def test_run_whose_init_failed_is_synced_under_its_right_id(
-    server: FakeWandb, opened_impatiently: Open, monkeypatch: pytest.MonkeyPatch
+    server: FakeWandb, opened_impatiently: Open, monkeypatch: pytest.MonkeyPatch, identity: SearchIdentity
 ) -> None:
-    monkeypatch.setattr(tracking._Runs, "_reach_server", lambda self: True)  # it died after it had answered
+    monkeypatch.setattr(RunOpener, "_reach_server", lambda self: True)  # it died after it had answered
     server.stop_answering()
     tracker = opened_impatiently("online")
     tracker.start_trial(0, DOCUMENT, history=rows(0, 2))
     tracker.start_trial(1, DOCUMENT, history=rows(0, 3))
     tracker.close(interrupted=True)
     server.answer_again()
-    sync(tracker)
-    assert set(server.runs) == {TRIAL_ID, "0123456789ab-0001"}
+    sync(identity)
+    assert set(server.runs) == {TRIAL_ID, FAILED_ID}
     assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(2)
     assert tracker.pending() == []
 
 
-def test_server_that_comes_back_has_every_row(server: FakeWandb, opened_impatiently: Open) -> None:
+def test_server_that_comes_back_has_every_row(
+    server: FakeWandb, opened_impatiently: Open, identity: SearchIdentity
+) -> None:
     tracker = opened_impatiently("online")
     tracker.start_trial(0, DOCUMENT, history=[])
     tracker.log_rows(0, rows(0, 2))
@@ -411,12 +386,14 @@ def test_server_that_comes_back_has_every_row(server: FakeWandb, opened_impatien
     tracker.end_trial(0, state="COMPLETE", summary={}, error=None)
     tracker.close()
     if tracker.pending():  # it gave up before the client's next attempt
-        sync(tracker)
+        sync(identity)
     assert steps_of(server.runs[TRIAL_ID].history) == expected_steps(5)
     assert server.runs[TRIAL_ID].state == "finished"
 
 
-def test_server_that_dies_leaves_what_it_missed_to_be_synced(server: FakeWandb, opened_impatiently: Open) -> None:
+def test_server_that_dies_leaves_what_it_missed_to_be_synced(
+    server: FakeWandb, opened_impatiently: Open, identity: SearchIdentity
+) -> None:
     tracker = opened_impatiently("online")
     tracker.start_trial(0, DOCUMENT, history=[])
     tracker.start_trial(1, DOCUMENT, history=[])
@@ -430,14 +407,16 @@ def test_server_that_dies_leaves_what_it_missed_to_be_synced(server: FakeWandb, 
     tracker.close()
     assert time.monotonic() - begun < 12
     server.answer_again()
-    sync(tracker)
+    sync(identity)
     assert {run.name: steps_of(run.history) for run in server.runs.values()} == {
-        f"0123456789ab-000{number}": expected_steps(4) for number in (0, 1, 2)
+        f"{PREFIX}-000{number}": expected_steps(4) for number in (0, 1, 2)
     }
     assert tracker.pending() == []
 
 
-def test_interruption_without_a_server_ends_in_bounded_time(server: FakeWandb, opened_impatiently: Open) -> None:
+def test_interruption_without_a_server_ends_in_bounded_time(
+    server: FakeWandb, opened_impatiently: Open, identity: SearchIdentity
+) -> None:
     tracker = opened_impatiently("online")
     for number in range(4):
         tracker.start_trial(number, DOCUMENT, history=rows(0, 1))
@@ -447,7 +426,7 @@ def test_interruption_without_a_server_ends_in_bounded_time(server: FakeWandb, o
     tracker.close(interrupted=True)
     assert time.monotonic() - begun < 6
     server.answer_again()
-    sync(tracker)
+    sync(identity)
     assert {len(run.history) for run in server.runs.values()} == {1}
 
 
@@ -471,7 +450,7 @@ def test_failure_inside_wandb_ends_tracking_with_one_warning(opened: Open, caplo
 
 
 def test_wandb_accepts_our_settings() -> None:
-    settings = tracking._settings(20, 60)
+    settings = run_settings(20, 60)
     assert settings.x_transaction_log_flush_interval == 1.0
     assert settings.finish_timeout_raises
 

@@ -61,11 +61,20 @@ class DataCard:
     """Held-out part -> what of it nearly stands in train; see `leakage.Leakage`. Empty: nobody looked."""
     augmented: int = 0
     """Changed copies among the training examples; `documents` does not count them."""
+    test_tokens_per_byte: float | None = None
+    """`tokens_per_byte` of the test documents. None: there are none, or an earlier version has prepared them."""
+    test_baseline: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """What guessing scores on test, by metric name."""
 
     @property
     def id2label(self) -> dict[int, str]:
         """Label id -> name."""
         return dict(enumerate(self.labels))
+
+    def measuring_test(self) -> "DataCard":
+        """The card by which metrics of the test split are computed."""
+        share = self.test_tokens_per_byte or self.tokens.get("test", 0) / max(self.text_bytes.get("test", 0), 1)
+        return dataclasses.replace(self, tokens_per_byte=share, baseline=self.test_baseline)
 
     def to_json(self) -> str:
         """One JSON document that `from_json` reads back."""
@@ -106,6 +115,8 @@ def make_card(
     """Count everything in `parts` and measure the baseline."""
     validation = parts["validation"]
     guessed = baseline(parts, vocab_size, data)
+    test = parts.get("test")
+    on_test = baseline({**parts, "validation": test}, vocab_size, data).metrics if test is not None else {}
     return DataCard(
         fingerprint=fingerprint,
         task=task,
@@ -122,6 +133,8 @@ def make_card(
         dropped={name: part.num_dropped for name, part in parts.items() if part.num_dropped},
         baseline=guessed.metrics,
         baseline_name=guessed.name,
+        test_tokens_per_byte=tokens_per_byte(test) if test is not None else None,
+        test_baseline=on_test,
     )
 
 

@@ -102,9 +102,13 @@ def _split(documents: Documents, columns: Sequence[Column], data: DataConfig, *,
         given = _draw(given, limit=max(1, round(data.max_documents * own / total)), seed=data.splits.seed)
     train = given.pop("train")
     shares = {part: 0.0 if part in given else getattr(data.splits, part) for part in ("validation", "test")}
+    if data.splits.train_on_validation:
+        shares["validation"] = 0.0
     indices = _folded(train, columns, data, shares=shares)
     drawn = {"train": indices.train, "validation": indices.validation, "test": indices.test}
     taken = {part: train.select(chosen) for part, chosen in drawn.items() if len(chosen)}
+    if data.splits.train_on_validation:
+        given["validation"] = (taken | given)["test"]
     return {part: (taken | given)[part] for part in PART_NAMES if part in taken | given}
 
 

@@ -1,0 +1,1 @@
+"""Figures of a search: one function a plot. The list of them is `analysis.plots`."""
