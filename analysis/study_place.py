@@ -67,12 +67,12 @@ def check_database(url: str) -> str:
         password, host, options = parts.password, parts.hostname, parse_qsl(parts.query, keep_blank_values=True)
     except ValueError:
         raise SpecError("this is no URL: give one such as `postgresql://user@host/studies`.") from None
-    if password is not None or any(is_secret_name(name) for name, _ in options):
+    if password is not None or any("password" in name or is_secret_name(name) for name, _ in options):
         raise SpecError(
             "a password does not belong into a spec, which is kept and shared with the search. Leave it out of the "
             "URL; it is taken from the environment (PGPASSWORD) or from ~/.pgpass."
         )
-    if parts.scheme not in _SCHEMES:
+    if parts.scheme not in _SCHEMES or "://" not in url:
         # The whole of it may hold a password that no parser recognises.
         given = f"`{parts.scheme}:`" if parts.scheme else "a text without `://`"
         raise SpecError(f"a study is kept in PostgreSQL (`postgresql://user@host/studies`), but got {given}.")

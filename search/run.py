@@ -25,6 +25,7 @@ from analysis.study_place import study_place, write_place
 from analysis.study_source import stored_study
 from cluster.connect import connected, set_environment
 from cluster.resources import concurrent_trials
+from cluster.storage import check_nodes_can_write
 from search.algorithms import AlgorithmConfig
 from search.best_model import best_model
 from search.continuations import carry_out
@@ -199,6 +200,8 @@ def _conduct(
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
+            if address is not None:
+                check_nodes_can_write(store.url if (store := store_of(files.path)) is not None else files.path)
             card = prepared.result()
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
