@@ -23,7 +23,6 @@ _URL = re.compile(r"(s3|gs)://?(?=[^/])")
 _MARKER = ".store"
 REPORTS = "reports"
 """Folder of a trial in a store: reports that its search may not have stored yet, one file each."""
-_ATTEMPTS, _WAIT_SECONDS = 3, 0.5
 
 
 def is_store(text: str | Path) -> bool:
@@ -38,7 +37,7 @@ def store_url(text: str | Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder in an object store. Its methods raise what the store's library raises, after a few attempts."""
+    """A folder in an object store. Its methods raise what the store's library raises."""
 
     url: str
 
@@ -113,19 +112,9 @@ class Store:
     def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
         import fsspec
 
-        scheme = self.url.partition(":")[0]
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                # What others write must be seen, so nothing that was listed is remembered.
-                system = fsspec.filesystem(scheme, use_listings_cache=False)
-                return getattr(system, method)(*arguments, **named)
-            except (FileNotFoundError, PermissionError):
-                raise
-            except Exception:
-                if attempt == _ATTEMPTS:
-                    raise
-                time.sleep(_WAIT_SECONDS * attempt)
-        raise AssertionError("the last attempt returns or raises")
+        # What others write must be seen, so nothing that was listed is remembered. The libraries try several times.
+        system = fsspec.filesystem(self.url.partition(":")[0], use_listings_cache=False)
+        return getattr(system, method)(*arguments, **named)
 
 
 def check_writable(store: Store) -> None:

@@ -115,3 +115,31 @@ def test_two_searches_share_a_cluster_and_a_database_and_a_killed_one_goes_on(
     assert len(names) == 2
     kept = [path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()]
     assert all(PASSWORD not in text for text in [*outputs, *kept])
+
+
+def test_a_search_stops_resumably_when_its_database_stays_away(
+    tmp_path: Path, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    folder = _folder(tmp_path, "alone", server, seed=0)
+    driver = _start(folder, "run", "spec.yaml", "--set", "storage.max_outage=2")
+    deadline = time.monotonic() + 200
+    while sum(_steps(folder).values()) < STEPS + 2:
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < deadline, "the search did not get going"
+        time.sleep(0.05)
+    server.stop()
+    shown, errors = driver.communicate(timeout=200)
+    assert driver.returncode == 4, shown + errors
+    assert "has not answered for" in errors
+    assert "go on by `tunesmith resume`" in errors
+    assert "Traceback" not in errors
+    assert "does not answer: waiting for up to 2 s" in shown
+    server.start()
+    resumed = _start(folder, "resume", "searches/walk")
+    _, errors = resumed.communicate(timeout=250)
+    assert resumed.returncode == 0, errors
+    record = read_records(folder / "searches" / "walk")
+    assert [(trial.number, trial.state) for trial in record.trials] == [(n, "COMPLETE") for n in range(NUM_TRIALS)]
+    assert all(len(trial.intermediate) == STEPS for trial in record.trials)
+    assert sum(_steps(folder).values()) <= NUM_TRIALS * STEPS + 1
