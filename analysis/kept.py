@@ -5,15 +5,16 @@ checkpoints when they are asked for. Knows no ray and no mirror.
 import json
 import re
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import filelock
 
-from analysis.records import SearchFiles, TrialFiles, replace_text
+from analysis.records import SearchFiles, SearchRecord, TrialFiles, replace_text
 from spaces.errors import SpecError
 from spaces.reports import TrialReport
-from spaces.store import REPORTS, Store, entered, is_store, store_of, why, working_folder
+from spaces.store import REPORTS, Store, entered, is_store, store_of, store_url, why, working_folder
 
 NOTES = "mirror.json"
 """In the store: which machine's copy it was made from, and whether that still runs."""
@@ -141,6 +142,41 @@ def public_checkpoint(files: SearchFiles, number: int, checkpoint: str) -> str:
     store = store_of(files.path)
     _, separator, inside = checkpoint.rpartition("/checkpoints/")
     return f"{store.url}/trials/{number}/checkpoints/{inside}" if store and separator else checkpoint
+
+
+def local_checkpoint(checkpoint: str) -> Path:
+    """The folder of a recorded checkpoint on this machine; one that is only in an object store is fetched.
+
+    Raises:
+        SpecError: the store does not have it, or does not answer.
+    """
+    folder = working_folder(checkpoint)
+    if is_store(checkpoint) and not folder.is_dir():
+        above, _, name = store_url(checkpoint).rpartition("/")
+        store = Store.at(above)
+        try:
+            if not store.names(name):
+                raise SpecError(f"there is no checkpoint `{checkpoint}` (any more).")
+            store.get_folder(name, folder)
+        except SpecError:
+            raise
+        except Exception as error:
+            raise SpecError(f"cannot read `{checkpoint}`: {why(error)}.") from None
+    return folder
+
+
+def with_local_checkpoints(record: SearchRecord) -> SearchRecord:
+    """The record with the folders of checkpoints that this machine has, instead of their URLs."""
+
+    def here(checkpoint: str | None) -> str | None:
+        if checkpoint is None or not is_store(checkpoint):
+            return checkpoint
+        folder = working_folder(checkpoint)
+        return str(folder) if folder.is_dir() else checkpoint
+
+    if not any(trial.checkpoint and is_store(trial.checkpoint) for trial in record.trials):
+        return record
+    return replace(record, trials=[replace(trial, checkpoint=here(trial.checkpoint)) for trial in record.trials])
 
 
 def _nearby(store: Store) -> str:

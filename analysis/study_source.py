@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.distributions import ranges_of
+from analysis.kept import with_local_checkpoints
 from analysis.records import SearchFiles, SearchRecord
 from analysis.stored import StoredStudy, StoredTrial, record_of, record_of_foreign_study
 from analysis.study_place import engine_url, study_place
@@ -40,11 +41,12 @@ def read_search(directory: Path) -> SearchRecord:
     if place is None:
         raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.{_nearby(directory)}")
     study = _read_database(place.url, name=place.study)
-    return record_of(
+    record = record_of(
         replace(study, name=place.search or study.name),
         directory=directory,
         history_of=lambda number: files.trial(number).read_history(),
     )
+    return with_local_checkpoints(record)
 
 
 def is_storage(source: str) -> bool:

@@ -39,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     server = None
     if given.url is None:
-        from postgres_server import PASSWORD, PostgresServer
+        from postgres_server import PASSWORD, PostgresServer  # type: ignore[import-not-found]  # of the tests
 
         server = PostgresServer()
         os.environ["PGPASSWORD"] = PASSWORD

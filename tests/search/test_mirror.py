@@ -17,6 +17,7 @@ from analysis.records import SearchFiles
 from analysis.sources import read_records
 from search.mirror import Mirror, begin_store, mirrored, wait_for_turn
 from search.plan import Plan
+from search.transfer import checkpoint_of
 from spaces.errors import SpecError
 from spaces.reports import Progress, TrialReport, TrialStopped
 from spaces.store import Store, check_writable, entered
@@ -91,6 +92,15 @@ def test_checkpoints_come_when_they_are_asked_for(plan: Plan, other_machine: Mov
     latest = TrialDirectory(files.trial(0).path).latest()
     assert latest is not None
     assert (latest.path / "weights").stat().st_size == 77
+
+
+def test_another_search_starts_from_a_checkpoint_in_a_store(plan: Plan, other_machine: Move) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        Session(plan, mirror=mirror).complete(0.5, num_bytes=77)
+    other_machine()
+    folder = checkpoint_of(f"search:{_url(plan)}#best")
+    assert (folder / "weights").stat().st_size == 77
+    assert read_records(_url(plan)).trials[0].checkpoint == str(folder)
 
 
 def test_what_retention_removes_is_removed_from_the_store(plan: Plan) -> None:
