@@ -1,5 +1,7 @@
 """Connecting to a database at the other end of a network, so that an outage is noticed. Knows no tables."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from analysis.study_place import engine_url
@@ -35,6 +37,27 @@ def reach(url: str) -> "Engine":
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise SpecError(f"cannot reach {url}: {cause_of(error)}.", path="storage.database") from None
     return engine
+
+
+@contextlib.contextmanager
+def usable(url: str) -> Iterator[None]:
+    """For what is done before anything starts: what the database refuses is the user's to change.
+
+    Raises:
+        SpecError: at `storage.database`, with what it says.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) and error.__cause__ else error
+        raise SpecError(
+            f"cannot use {url}: {cause_of(cause)}. It needs a user who may make tables there, at least for the first "
+            "search.",
+            path="storage.database",
+        ) from None
 
 
 def is_outage(error: BaseException) -> bool:

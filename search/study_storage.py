@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from analysis.records import SearchFiles
 from analysis.study_place import StudyPlace, engine_url, study_place
-from search.databases import CONNECTION, cause_of, is_outage, reach
+from search.databases import CONNECTION, cause_of, is_outage, reach, usable
 from search.lease import Lease, LeaseLost, take_lease
 from spaces.errors import OutOfReach
 
@@ -178,7 +178,8 @@ def leased(files: SearchFiles, *, say: Callable[[str], object]) -> Iterator[Leas
         return
     engine = reach(place.url)
     try:
-        lease = take_lease(engine, place.study, folder=files.path, say=say)
+        with usable(place.url):
+            lease = take_lease(engine, place.study, folder=files.path, say=say)
         try:
             yield lease
         finally:
@@ -196,7 +197,7 @@ def open_storage(files: SearchFiles, *, patience: Patience | None = None, lease:
     engine = reach(place.url)
     try:
         # Programs that make the tables at the same moment fail.
-        with engine.connect() as connection:
+        with usable(place.url), engine.connect() as connection:
             connection.exec_driver_sql(_SCHEMA_LOCK)
             return PatientStorage(place, patience=patience or Patience(), lease=lease)
     finally:

@@ -236,6 +236,18 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(monkeyp
     assert PASSWORD not in str(caught.value)
 
 
+def test_a_user_who_may_make_no_tables_is_told_so(
+    server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    url = server.fresh_database()
+    with reach(url).begin() as connection:
+        connection.exec_driver_sql(f"CREATE ROLE guest LOGIN PASSWORD '{PASSWORD}'")
+    storage = {"path": str(tmp_path / "searches"), "database": url.replace("tuner@", "guest@")}
+    with pytest.raises(SpecError, match=r"storage.database: cannot use .*permission denied.* may make tables"):
+        Session(planned(tmp_path, storage=storage))
+
+
 class _LostAnswer:
     """The next commit of a change to a trial arrives, and the connection dies before its answer does."""
 
