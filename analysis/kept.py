@@ -14,12 +14,10 @@ import filelock
 from analysis.records import SearchFiles, SearchRecord, TrialFiles, replace_text
 from spaces.errors import SpecError
 from spaces.reports import TrialReport
-from spaces.store import REPORTS, Store, entered, is_store, store_of, store_url, why, working_folder
+from spaces.store import COPY, REPORTS, Store, entered, is_store, store_of, store_url, why, working_folder
 
 NOTES = "mirror.json"
 """In the store: which machine's copy it was made from, and whether that still runs."""
-COPY = ".copy"
-"""In the working folder: which copy it is."""
 _OWN = re.compile(
     r"(^|/)\.|^control/|^study\.db|^mirror\.json$|^trials/\d+/(checkpoints/|reports/|attempt$|needed-by/)"
 )

@@ -25,6 +25,10 @@ REPORTS = "reports"
 """Folder of a trial in a store: reports that its search may not have stored yet, one file each."""
 
 
+COPY = ".copy"
+"""In a working folder that a driver, or a reader, has made: which copy of the search it is. Nodes have none."""
+
+
 def is_store(text: str | Path) -> bool:
     """Whether `text` names a folder in an object store. A `Path` that was made of a URL has lost a slash: it does."""
     return _URL.match(str(text)) is not None

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from spaces.reports import TrialReport
-from spaces.store import REPORTS, Store, store_of, why
+from spaces.store import COPY, REPORTS, Store, store_of, why
 
 POINTER = "last.json"
 _ATTEMPT = "attempt"
@@ -67,6 +67,20 @@ def _fetch(store: Store, trial: Path) -> None:
         for other in here.iterdir():
             if other.is_dir() and other.name != folder and not other.name.startswith("fold-"):
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def leave(trial: Path) -> None:
+    """The trial no longer runs on this machine. One that only lends its processes need not keep what the store has:
+    its disk would fill with the checkpoints of all trials that ever ran there."""
+    store = store_of(trial)
+    if store is None or (trial.parent.parent / COPY).exists():
+        return
+    try:
+        pointers = [pointer.relative_to(trial).as_posix() for pointer in (trial / "checkpoints").rglob(POINTER)]
+        if all(store.read(name) == (trial / name).read_text("utf-8") for name in pointers):
+            shutil.rmtree(trial / "checkpoints", ignore_errors=True)
+    except Exception as error:  # it stays
+        log.warning("checkpoints of %s not removed here: %s", trial, why(error))
 
 
 def recorded_attempt(trial: Path) -> int:

@@ -27,6 +27,7 @@ from spaces.reports import TrialReport, TrialStopped
 from spaces.store import entered
 from trainables.checkpoints import TrialDirectory
 from trainables.ranks import DEFAULT_COLLECTIVE_TIMEOUT_SECONDS
+from trainables.remote_checkpoints import leave
 from trainables.trial import TrialOutcome, classify, parse_document, run_trial
 
 # Names in a Tune result.
@@ -93,7 +94,7 @@ class WarmTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Forget the trial that ran here and take the next order."""
-        self._end()
+        self._leave()
         self._order = TrialOrder.from_config(new_config)
         return True
 
@@ -107,10 +108,14 @@ class WarmTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         """Stop the loop before the process ends."""
-        self._end()
+        self._leave()
 
     def _start(self, order: TrialOrder) -> "Run":
         return _RunInThread(order)
+
+    def _leave(self) -> None:
+        self._end()
+        leave(entered(self._order.directory, search_levels=2))
 
     def _end(self) -> None:
         run, self._run = self._run, None

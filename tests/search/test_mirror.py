@@ -22,6 +22,7 @@ from spaces.errors import SpecError
 from spaces.reports import Progress, TrialReport, TrialStopped
 from spaces.store import Store, check_writable, entered
 from trainables.checkpoints import TrialDirectory
+from trainables.remote_checkpoints import leave
 
 Move = Callable[[], None]
 
@@ -152,6 +153,44 @@ def test_an_older_attempt_elsewhere_can_commit_nothing_any_more(plan: Plan, othe
 
 def _entered(plan: Plan) -> Path:
     return entered(f"{_url(plan)}/trials/0", search_levels=2)
+
+
+def test_a_node_keeps_no_checkpoint_of_a_trial_that_left_it_and_gets_it_back(plan: Plan, other_machine: Move) -> None:
+    other_machine()
+    on_node = _trained(_entered(plan))
+    leave(on_node.path)
+    assert not on_node.checkpoints.exists()
+    latest = on_node.latest()
+    assert latest is not None
+    assert (latest.path / "weights").read_bytes() == b"w"
+
+
+def test_a_node_keeps_what_it_could_not_store_and_the_driver_keeps_all(
+    plan: Plan, server: S3Server, other_machine: Move
+) -> None:
+    of_driver = _trained(plan.files.trial(1).path)
+    leave(of_driver.path)
+    assert of_driver.checkpoints.exists()
+    other_machine()
+    server.cut_off()
+    try:
+        on_node = _trained(_entered(plan))
+        leave(on_node.path)
+        assert on_node.checkpoints.exists()
+    finally:
+        server.let_go_on()
+
+
+def _trained(trial: Path) -> TrialDirectory:
+    """A trial with one checkpoint."""
+    directory = TrialDirectory(trial)
+    directory.begin_attempt()
+    folder = directory.checkpoints / ".incoming"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"w")
+    progress = Progress(step=1, epoch=1.0, tokens=0, evaluation=1)
+    directory.commit(folder, TrialReport(progress=progress, metrics={}, rows=[], seconds=1.0))
+    return directory
 
 
 def test_a_store_that_is_away_stops_nothing_and_gets_all_of_it_later(plan: Plan, server: S3Server) -> None:
