@@ -126,3 +126,30 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
     runs = [name for name in stored if name.endswith(".wandb")]
     assert any("-search/" in name for name in runs)
     assert any(f"-{NUM_TRIALS - 1:04d}/" in name for name in runs)
+
+
+def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_through_the_store(
+    tmp_path: Path, server: S3Server
+) -> None:
+    from ray.cluster_utils import Cluster
+
+    (tmp_path / "walking.py").write_text(FUNCTION)
+    driver = Machine(tmp_path / "driver")
+    (driver.folder / "spec.yaml").write_text(SPEC.format(folder=tmp_path))
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        cluster.add_node(num_cpus=2, env_vars={"TUNESMITH_CACHE": str(tmp_path / "node" / "cache")})
+        driver.run("run", "spec.yaml", "--address", cluster.address)
+    finally:
+        cluster.shutdown()
+    entries = driver.leaderboard()
+    assert [entry["state"] for entry in entries] == ["COMPLETE"] * NUM_TRIALS
+    checkpoint = str(entries[0]["checkpoint"])
+    assert checkpoint.startswith(f"{URL}/trials/{entries[0]['number']}/checkpoints/"), "the driver never had it"
+    stored = Store.at(URL).names()
+    assert {name.split("/")[1] for name in stored if "/checkpoints/" in name} == {str(entries[0]["number"])}
+    folder = "cache/searches/s3/bucket/searches/walk"
+    assert (driver.folder / folder / "study.db").exists()
+    assert not (tmp_path / "node" / folder / "study.db").exists()
+    left = list((tmp_path / "node" / folder).glob("trials/*/checkpoints"))
+    assert len(left) <= 2, "at most the last trial of each process"
