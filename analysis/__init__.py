@@ -6,10 +6,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from analysis.notebook import Search
+    from spaces.objectives import Mode
 
 
-def load(source: "Path | str") -> "Search":
-    """A search for a notebook, read from wherever it is kept.
+def load(source: "Path | str", *, metric: str | None = None, mode: "Mode | None" = None) -> "Search":
+    """A search for a notebook, read from wherever it is kept; `metric` and `mode` are for runs and tables of others,
+    which do not say what was optimised.
 
     Raises:
         SpecError: there is no search at `source`.
@@ -17,4 +19,4 @@ def load(source: "Path | str") -> "Search":
     from analysis.notebook import Search
     from analysis.sources import read_records
 
-    return Search(read_records(source))
+    return Search(read_records(source, metric=metric, mode=mode))

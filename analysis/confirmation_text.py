@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.confirmation import Comparison, Confirmation, Estimate, Summary
+from analysis.statistics import Difference
 from analysis.wording import short_names, show_metric, show_value
 from spaces.objectives import OF_A_TRIAL, VALIDATION, Objective, name_on_test
 
@@ -94,13 +95,18 @@ def in_words(comparison: Comparison, objective: Objective) -> str:
     if not comparison.is_decided:
         return (
             f"{_start(comparison.first)} and {comparison.second} cannot be told apart{place}: {name} differs by "
-            f"{show_metric(gain.mean)} ({show_metric(gain.low)} to {show_metric(gain.high)}, {seeds}, {p_value})."
+            f"{show_metric(gain.mean)} ({_between(gain)}{seeds}, {p_value})."
         )
     better, shown = ("better", gain) if gain.mean > 0 else ("worse", gain.reversed())
     return (
         f"{_start(comparison.first)} is {better} than {comparison.second}{place} by {show_metric(shown.mean)} "
-        f"({show_metric(shown.low)} to {show_metric(shown.high)}, {seeds}, {p_value})."
+        f"({_between(shown)}{seeds}, {p_value})."
     )
+
+
+def _between(gain: Difference) -> str:
+    """Where it lies; nothing where so few values allow no interval."""
+    return "" if gain.low is None or gain.high is None else f"{show_metric(gain.low)} to {show_metric(gain.high)}, "
 
 
 def _warnings(confirmation: Confirmation, earlier: Sequence[Confirmation]) -> list[str]:

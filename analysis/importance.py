@@ -5,12 +5,15 @@ parameter, drawn at random, would have got: what does not stand above that is no
 a sentence, and no number.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from analysis.axes import Axis, axes_of
 from analysis.records import SearchRecord, TrialRecord
+from analysis.wording import in_units
 from spaces.objectives import Objective
 
 if TYPE_CHECKING:
@@ -26,12 +29,12 @@ _MAX_TRIALS = 1000
 """More teach a forest little, and cost time: a sample of them is taken."""
 _MAX_FOR_PAIRS = 6
 """Parameters, by importance, of which all pairs are looked at."""
-_ENOUGH = 50
+_ENOUGH = 200
 """Finished trials that are enough, however many were stopped."""
 _EXPLAINS = 0.1
 """Explained variance of unseen trials below which the model says nothing of the search."""
 _TOP = 0.1
-_TOP_DRAWS = 20
+_TOP_DRAWS, _TOP_TRIALS = 12, 400
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,7 +144,7 @@ class Compared:
         """How many trials, at which point."""
         if self.at is None:
             return f"{len(self.trials):,} finished trials"
-        return f"{len(self.trials):,} trials after {self.at:,} {record.unit}"
+        return f"{len(self.trials):,} trials after {in_units(self.at, record.unit)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -168,6 +171,7 @@ class _Latest:
     """What was found last, for whom: many figures of one search ask the same. One only, so that nothing piles up."""
 
     def __init__(self) -> None:
+        self.lock = RLock()  # a report may be written while W&B is told of figures
         self._of: tuple[SearchRecord, int] | None = None
         self.fitted: FittedSearch | str = ""
         self.told: Importances | None = None
@@ -184,9 +188,10 @@ _latest = _Latest()
 
 def fit(record: SearchRecord, *, objective: int = 0) -> FittedSearch | str:
     """The model of `record`, or why there is none, in a sentence."""
-    if not _latest.is_of(record, objective):
-        _latest.keep(record, objective, _fit(record, objective, seed=0))
-    return _latest.fitted
+    with _latest.lock:
+        if not _latest.is_of(record, objective):
+            _latest.keep(record, objective, _fit(record, objective, seed=0))
+        return _latest.fitted
 
 
 def _fit(record: SearchRecord, objective: int, *, seed: int) -> FittedSearch | str:
@@ -231,10 +236,11 @@ def _fit(record: SearchRecord, objective: int, *, seed: int) -> FittedSearch | s
 
 def importances(record: SearchRecord, *, objective: int = 0) -> Importances:
     """What mattered for the objective with index `objective`."""
-    fitted = fit(record, objective=objective)
-    if _latest.told is None:
-        _latest.told = _importances(record, objective, fitted)
-    return _latest.told
+    with _latest.lock:
+        fitted = fit(record, objective=objective)
+        if _latest.told is None:
+            _latest.told = _importances(record, objective, fitted)
+        return _latest.told
 
 
 def _importances(record: SearchRecord, objective: int, fitted: FittedSearch | str) -> Importances:
@@ -326,21 +332,21 @@ def _shares(fitted: FittedSearch, to_be_best: dict[str, Sequence[float]]) -> tup
 def _interactions(fitted: FittedSearch, found: Sequence[Importance]) -> tuple[Interaction, ...]:
     model, made_up_column = fitted.surrogate, len(fitted.axes)
     by_share = sorted(range(len(found)), key=lambda column: -found[column].share)[:_MAX_FOR_PAIRS]
-    floor = max(between(model.interaction(column, made_up_column), confidence=0.9)[1] for column in by_share)
-    pairs = []
-    for place, first in enumerate(by_share):
-        for second in by_share[place + 1 :]:
-            shares = model.interaction(first, second)
-            pairs.append(
-                Interaction(
-                    paths=(found[first].path, found[second].path),
-                    names=(found[first].name, found[second].name),
-                    share=_mean(shares),
-                    interval=between(shares),
-                    matters=_mean(shares) > floor,
-                )
-            )
-    return tuple(sorted(pairs, key=lambda pair: -pair.share))
+    pairs = list(itertools.combinations(by_share, 2))
+    with_made_up = [(column, made_up_column) for column in by_share]
+    shares = model.interactions([*pairs, *with_made_up])
+    floor = max(between(column, confidence=0.9)[1] for column in shares[:, len(pairs) :].T)
+    found_pairs = [
+        Interaction(
+            paths=(found[first].path, found[second].path),
+            names=(found[first].name, found[second].name),
+            share=float(column.mean()),
+            interval=between(column),
+            matters=bool(column.mean() > floor),
+        )
+        for (first, second), column in zip(pairs, shares.T, strict=False)
+    ]
+    return tuple(sorted(found_pairs, key=lambda pair: -pair.share))
 
 
 def _to_be_best(fitted: FittedSearch) -> dict[str, Sequence[float]]:
@@ -352,13 +358,24 @@ def _to_be_best(fitted: FittedSearch) -> dict[str, Sequence[float]]:
 
     if len(fitted.trials) < MIN_FOR_THE_TOP:
         return {}
-    bounds = optuna.distributions.FloatDistribution(0.0, 1.0)
+    # Cells of a choice have no distances; numbers are told their place, in which the scale is already.
+    bounds = {
+        axis.path: optuna.distributions.CategoricalDistribution(range(len(axis.choices)))
+        if axis.is_choice
+        else optuna.distributions.FloatDistribution(0.0, 1.0)
+        for axis in fitted.axes
+    }
     sign = 1.0 if fitted.mode == "min" else -1.0
     trials = [
         optuna.trial.create_trial(
             value=sign * float(value),
-            params={axis.path: float(place) for axis, place in zip(fitted.axes, row[:-1], strict=True)},
-            distributions={axis.path: bounds for axis in fitted.axes},
+            params={
+                axis.path: min(int(place * len(axis.choices)), len(axis.choices) - 1)
+                if axis.is_choice
+                else float(place)
+                for axis, place in zip(fitted.axes, row[:-1], strict=True)
+            },
+            distributions=bounds,
         )
         for row, value in zip(fitted.points, fitted.values, strict=True)
     ]
@@ -368,17 +385,24 @@ def _to_be_best(fitted: FittedSearch) -> dict[str, Sequence[float]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # Five trials at least make the best tenth: a density of fewer is chance.
-        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=max(_TOP, 5 / len(trials)))
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(
+            target_quantile=max(_TOP, 5 / min(len(trials), _TOP_TRIALS))
+        )
         for _ in range(_TOP_DRAWS):
             study = optuna.create_study()
-            study.add_trials([trials[index] for index in rng.integers(0, len(trials), len(trials))])
+            drawn_trials = rng.integers(0, len(trials), min(len(trials), _TOP_TRIALS))
+            study.add_trials([trials[index] for index in drawn_trials])
             found = optuna.importance.get_param_importances(study, evaluator=evaluator)
             for path in drawn:
                 drawn[path].append(float(found.get(path, 0.0)))
     return {path: shares for path, shares in drawn.items() if sum(shares) > 0}
 
 
-def between(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
+def _drawn(axis: Axis, place: float) -> float:
+    return min(int(place * len(axis.choices)), len(axis.choices) - 1) if axis.is_choice else float(place)
+
+
+def between(values: "Sequence[float] | np.ndarray", *, confidence: float = 0.95) -> tuple[float, float]:
     """Where the middle of `values` lies."""
     import numpy as np
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_BLOCK_BYTES = 32768
-_HEADER = struct.Struct("<4sHB")
-_MAGIC = (b":W&B", 0xBEE1, 0)
-_CHUNK = struct.Struct("<IHB")
-_FULL, _FIRST, _MIDDLE, _LAST = 1, 2, 3, 4
+BLOCK_BYTES = 32768
+HEADER = struct.Struct("<4sHB")
+MAGIC = (b":W&B", 0xBEE1, 0)
+CHUNK = struct.Struct("<IHB")
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 
 class NotAWandbFile(ValueError):
@@ -87,6 +87,11 @@ def read_history(file: Path) -> Iterator[dict[str, Any]]:
             yield {"_step": record.history.step.num, **row}
 
 
+def read_payloads(file: Path) -> Iterator[bytes]:
+    """The whole records as they stand in the file."""
+    yield from _payloads(file.read_bytes(), file)
+
+
 def _records(file: Path) -> Iterator[tuple[str, Any]]:
     """Kind and content of each whole record."""
     from wandb.proto import wandb_internal_pb2 as protocol
@@ -97,21 +102,21 @@ def _records(file: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _payloads(data: bytes, file: Path) -> Iterator[bytes]:
-    if len(data) < _HEADER.size or _HEADER.unpack_from(data) != _MAGIC:
+    if len(data) < HEADER.size or HEADER.unpack_from(data) != MAGIC:
         raise NotAWandbFile(f"`{file}` is no .wandb file, or of a version that is not known.")
-    position, begun = _HEADER.size, b""
-    while position + _CHUNK.size <= len(data):
-        left = _BLOCK_BYTES - position % _BLOCK_BYTES
-        _, length, kind = _CHUNK.unpack_from(data, position)
-        if left < _CHUNK.size or (kind == 0 and length == 0):  # padding up to the next block
+    position, begun = HEADER.size, b""
+    while position + CHUNK.size <= len(data):
+        left = BLOCK_BYTES - position % BLOCK_BYTES
+        _, length, kind = CHUNK.unpack_from(data, position)
+        if left < CHUNK.size or (kind == 0 and length == 0):  # padding up to the next block
             position += left
             continue
-        chunk = data[position + _CHUNK.size : position + _CHUNK.size + length]
-        position += _CHUNK.size + length
+        chunk = data[position + CHUNK.size : position + CHUNK.size + length]
+        position += CHUNK.size + length
         if len(chunk) < length:  # a torn tail: the process was killed, or still writes
             return
-        begun = chunk if kind in (_FULL, _FIRST) else begun + chunk
-        if kind in (_FULL, _LAST):
+        begun = chunk if kind in (FULL, FIRST) else begun + chunk
+        if kind in (FULL, LAST):
             yield begun
 
 

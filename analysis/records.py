@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -102,6 +103,16 @@ class SearchFiles:
     def leaderboard(self) -> Path:
         """leaderboard.csv, written when the search ends."""
         return self.path / "leaderboard.csv"
+
+    @property
+    def data_card(self) -> Path:
+        """data_card.json: what is in the prepared data, in numbers."""
+        return self.path / "data_card.json"
+
+    @property
+    def report(self) -> Path:
+        """report.html, written when the search ends."""
+        return self.path / "report.html"
 
     @property
     def lock(self) -> Path:
@@ -206,9 +217,9 @@ class ParameterRange:
     """Whether it was one of listed values, which may be numbers."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchRecord:
-    """A search as it was recorded."""
+    """A search as it was recorded. What follows from its trials is found once: reports ask often."""
 
     name: str
     """Its name."""
@@ -261,7 +272,7 @@ class SearchRecord:
     history_of: Callable[[int], Sequence[Row]] = lambda number: ()
     """Reads the rows of a trial's history by its number, when they are asked for; empty where none were kept."""
 
-    @property
+    @cached_property
     def current(self) -> list[TrialRecord]:
         """The trials for which no later one stands."""
         return [trial for trial in self.trials if trial.superseded_by is None]
@@ -273,7 +284,7 @@ class SearchRecord:
             for trial in self.current
         )
 
-    @property
+    @cached_property
     def best(self) -> TrialRecord | None:
         """The best COMPLETE trial by the first objective, of equals by the next; the earlier one of equals in all."""
         done = [trial for trial in self.current if trial.state == "COMPLETE" and trial.value is not None]

@@ -37,6 +37,8 @@ def read_search(directory: Path) -> SearchRecord:
         SpecError: `directory` holds no search.
     """
     files = SearchFiles(directory)
+    if not directory.exists():
+        raise SpecError(f"`{directory}` is no search: there is no such folder.{_near(directory)}")
     place = study_place(files)
     if place is None:
         raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.{_nearby(directory)}")

@@ -59,15 +59,15 @@ def read_study(connection: "Connection", name: str) -> StoredStudy:
         user[trial][key] = json.loads(text)
     params: dict[int, dict[str, Any]] = {number: {} for number in trials}
     draws = _draws(tables)
-    for trial, name, _, value in draws:
-        params[trial][name] = value
+    for trial, path, _, value in draws:
+        params[trial][path] = value
     given = {number: user[number].get("assignment", params[number]) for number in trials}
     return StoredStudy(
         name=name,
         modes=tables.modes(),
         metrics=tuple(tables.of_study("study_system_attributes").get(_METRIC_NAMES, ())),
         attributes=attributes,
-        space=widest((name, distribution, value, given[trial].get(name)) for trial, name, distribution, value in draws),
+        space=widest((path, distribution, value, given[trial].get(path)) for trial, path, distribution, value in draws),
         trials=[
             StoredTrial(
                 number=row.number,

@@ -1,6 +1,4 @@
-"""A search's record as W&B tables and native charts. Knows neither runs nor servers; what is no native chart of W&B's
-(parallel coordinates) is a panel of the saved workspace, see `wandb_workspace.py`.
-"""
+"""A search's record as W&B tables and charts: native ones where W&B has them. Knows neither runs nor servers."""
 
 import json
 import logging
@@ -123,10 +121,38 @@ def _front(record: SearchRecord, entries: list[Entry]) -> Any:
     return wandb.plot.scatter(table_of(rows[:MOST_ROWS]), x=x, y=y, title=f"{x} against {y}") if rows else None
 
 
+def _importance(record: SearchRecord, entries: list[Entry]) -> Any:
+    """What each parameter had of the variance of the objective."""
+    import wandb
+
+    from analysis.importance import importances
+
+    found = sorted(importances(record).parameters, key=lambda each: -each.share)
+    if not found:
+        return None
+    rows = [{"parameter": each.name, "importance": each.share} for each in found]
+    return wandb.plot.bar(table_of(rows), "parameter", "importance", title=f"importance for {record.metric}")
+
+
+def _parallel(record: SearchRecord, entries: list[Entry]) -> Any:
+    """Parallel coordinates, of which W&B has a panel but no chart that a run could log."""
+    import wandb
+
+    from analysis.plots import PLOTS
+    from analysis.plotting.style import NothingToPlot
+
+    try:
+        return wandb.Plotly(PLOTS["parallel"](record))
+    except NothingToPlot:
+        return None
+
+
 CHARTS: dict[str, Callable[[SearchRecord, list[Entry]], Any]] = {
     "leaderboard": _leaderboard,
     "charts/curves": _curves,
     "charts/incumbent": _incumbent,
+    "charts/importance": _importance,
+    "charts/parallel": _parallel,
     "charts/folds": _folds,
     "charts/front": _front,
 }

@@ -5,6 +5,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "unfinished"}
+"""What the states of a trial are called."""
+
 _MIN_HEADER_WIDTH = 8
 
 
@@ -68,3 +71,18 @@ def folded(name: str) -> str:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)
+
+
+def in_units(count: int, unit: str) -> str:
+    """`1 epoch`, `200 steps`: `unit` is a plural."""
+    return f"{count:,} {unit.removesuffix('s') if count == 1 else unit}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else "".join(parts)
+
+
+def few(names: Sequence[str], *, most: int = 6) -> list[str]:
+    """`names`, the last of many counted together."""
+    return list(names) if len(names) <= most else [*names[: most - 1], f"{len(names) - most + 1} others"]

@@ -24,14 +24,14 @@ EVALUATIONS = 20
 TUNESMITH = str(Path(sysconfig.get_path("scripts")) / "tunesmith")
 _FILLED = ("trials", "trial_params", "trial_values", "trial_intermediate_values", "trial_user_attributes")
 _MEASURED = """
-import resource, runpy, sys, time
-began = time.perf_counter()
+import resource, runpy, sys
 sys.argv = sys.argv[1:]
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
 except SystemExit as end:
     assert not end.code, f"exit code {end.code}"
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, file=sys.stderr)
 """
 _OPTUNA = """
 import optuna, sys
@@ -54,7 +54,7 @@ def main() -> None:
     commands = options.command or ["leaderboard {search} --top 10"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
-        print(f"{'trials':>7} {'command':<40} {'seconds':>8} {'MB':>6}")
+        print(f"{'trials':>7} {'command':<40} {'seconds':>8} {'CPU':>8} {'MB':>6}")
         for count in options.trials or TRIALS:
             search = folder / f"search-{count}"
             if not search.exists():
@@ -68,19 +68,20 @@ def main() -> None:
             show(count, "Optuna: study.trials_dataframe()", *measure(str(script), f"sqlite:///{search / 'study.db'}"))
 
 
-def show(count: int, name: str, seconds: float, megabytes: float) -> None:
+def show(count: int, name: str, seconds: float, cpu_seconds: float, megabytes: float) -> None:
     """One line of the table."""
-    print(f"{count:>7} {name:<40} {seconds:>8.2f} {megabytes:>6.0f}", flush=True)
+    print(f"{count:>7} {name:<40} {seconds:>8.2f} {cpu_seconds:>8.2f} {megabytes:>6.0f}", flush=True)
 
 
-def measure(*command: str) -> tuple[float, float]:
-    """Seconds from the start of a fresh process to its end, and its peak memory in MB."""
+def measure(*command: str) -> tuple[float, float, float]:
+    """Of a fresh process: seconds to its end, CPU time (which a busy machine does not stretch), peak memory in MB."""
     began = time.perf_counter()
     ended = subprocess.run([sys.executable, "-c", _MEASURED, *command], capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - began
     if ended.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{ended.stderr[-2000:]}")
-    return seconds, float(ended.stderr.split()[-1])
+    cpu_seconds, megabytes = map(float, ended.stderr.split()[-2:])
+    return seconds, cpu_seconds, megabytes
 
 
 def write_search(directory: Path, *, trials: int, evaluations: int) -> None:

@@ -120,7 +120,9 @@ def _used(record: SearchRecord) -> list[str]:
 
 def _places(outcome: SearchOutcome, directory: str) -> list[str]:
     record, place = outcome.record, study_place(outcome.files)
-    lines = [
+    has_report = outcome.files.report.is_file()
+    lines = [f"Report       {directory}/{outcome.files.report.name}  (open it in a browser)"] if has_report else []
+    lines += [
         f"Leaderboard  {directory}/{outcome.files.leaderboard.name}",
         f"Study        {place if place and place.is_shared else f'{directory}/{outcome.files.study.name}'}"
         "  (optuna-dashboard opens it)",

@@ -177,7 +177,7 @@ def _add(baseline: ConfirmedConfiguration | None, configurations: list[Confirmed
         return []
     same = next((each for each in configurations if each.document == baseline.document), None)
     if same is not None:
-        return [f"the {baseline.name} is the very configuration of {same.name}: it is not trained twice"]
+        return [f"the baseline ({baseline.name}) is the very configuration of {same.name}: it is not trained twice"]
     configurations.append(baseline)
     return []
 

@@ -23,8 +23,10 @@ from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
 from analysis.study_place import study_place, write_place
 from analysis.study_source import stored_study
+from cluster.capacity import Capacity
 from cluster.connect import connected, set_environment
-from cluster.resources import concurrent_trials
+from cluster.joining import check_address
+from cluster.resources import concurrent_trials, waits_for
 from cluster.storage import check_nodes_can_write
 from search.algorithms import AlgorithmConfig
 from search.best_model import best_model
@@ -42,6 +44,7 @@ from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
 from search.provenance import provenance
 from search.recorder import Recorder
+from search.reporting import report_at_end
 from search.revisions import read_revisions
 from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
@@ -90,6 +93,8 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
         SpecError: its folder exists already, or its data cannot be read.
         ClusterError: Ray cannot be reached.
     """
+    if address is not None:
+        check_address(address)
     files = plan.files
     url = f"{plan.spec.storage.path}/{plan.spec.name}"
     if is_store(url):
@@ -132,6 +137,8 @@ def resume_search(
         SpecError: `directory` is no search, or another process conducts it.
         ClusterError: Ray cannot be reached.
     """
+    if address is not None:
+        check_address(address)
     files = SearchFiles(brought_here(directory).expanduser().resolve())
     if not files.spec.is_file():
         raise SpecError(f"`{directory}` is no search: it has no {files.spec.name}.")
@@ -200,9 +207,9 @@ def _conduct(
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
-            if address is not None:
-                check_nodes_can_write(store.url if (store := store_of(files.path)) is not None else files.path)
-            card = prepared.result()
+            _look_at_cluster(plan, capacity, address, progress)
+            if (card := prepared.result()) is not None:
+                replace_text(files.data_card, card.to_json())
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
@@ -211,7 +218,7 @@ def _conduct(
             scheduler = scheduler_of(plan, before, study, recorder, progress)
             searcher = _searcher(plan, recorder, scheduler, num_concurrent, desk)
             progress.say("starting the first trials")
-            is_done = tune_trials(searcher, scheduler, resources=spec.resources)
+            is_done = tune_trials(searcher, scheduler, resources=spec.resources, may_grow=bool(capacity.may_bring))
             recorder.end_session()
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
@@ -229,6 +236,20 @@ def _conduct(
         unsynced_runs=tracker.pending(),
         sync_command=tracker.sync_command,
     )
+
+
+def _look_at_cluster(plan: Plan, capacity: Capacity, address: str | None, progress: SearchProgress) -> None:
+    if address is None:
+        return
+    from cluster.nodes import check_nodes
+
+    if (store := store_of(plan.files.path)) is not None:
+        check_nodes_can_write(store.url)
+    else:
+        for words in check_nodes(plan.files.path):
+            progress.note(words)
+    if (waiting := waits_for(plan.spec.resources, capacity)) is not None:
+        progress.say(waiting)
 
 
 def _searcher(
@@ -260,6 +281,7 @@ def _searcher(
         make_order=make_order,
         num_concurrent=num_concurrent,
         desk=desk,
+        max_restarts=resources.max_restarts,
     )
 
 
@@ -389,8 +411,17 @@ def _run_facts(spec: SearchSpec) -> RunFacts:
 def _summarise(plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool) -> SearchRecord:
     files = plan.files
     record = read_records(files.path)
-    entries = leaderboard(record)
-    replace_text(files.leaderboard, to_csv(entries))
+    replace_text(files.leaderboard, to_csv(leaderboard(record)))
+    # Beside W&B, for whose service one waits anyway.
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="report") as pool:
+        pool.submit(report_at_end, record, files)
+        _end_tracking(record, plan, study, tracker, was_interrupted=was_interrupted)
+    return record
+
+
+def _end_tracking(
+    record: SearchRecord, plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interrupted: bool
+) -> None:
     best = record.best
     summary: dict[str, Any] = {
         f"trials/{state.lower()}": record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL")
@@ -399,10 +430,9 @@ def _summarise(plan: Plan, study: optuna.Study, tracker: Tracker, *, was_interru
         summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
     tracker.end_search(record, summary | _recorded_study(study))
     wants_model = plan.spec.tracking.wandb.log_model == "best" and not was_interrupted
-    if wants_model and (model := best_model(record, files, study)) is not None:
+    if wants_model and (model := best_model(record, plan.files, study)) is not None:
         tracker.log_model(model)
     tracker.close(interrupted=was_interrupted)
-    return record
 
 
 def _write_spec(plan: Plan) -> SearchIdentity:

@@ -1,7 +1,7 @@
 """Sends a search's offline runs to W&B by `wandb sync`: trials first, the search's own run last, each exactly once.
 
-What was sent is marked beside each run, as `wandb sync` does itself; so a sync that was killed goes on where it was.
-Knows no rows: `wandb sync` puts each at its place in the run.
+What was sent is marked beside each run, as `wandb sync` does itself; so a sync that was killed goes on where it was. Of
+a run that the server has in part, only the rest is sent (`wandb_log.py`).
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from analysis.records import SearchFiles
 from search.control import is_conducted
 from search.spec import WandbConfig
 from search.wandb_folders import LocalRun, local_runs
-from search.wandb_server import num_doubled_rows, require_server
+from search.wandb_log import restore, shortened
+from search.wandb_server import last_steps, require_server
 from search.yaml_text import parse_yaml
 from spaces.errors import SpecError
 
@@ -72,6 +74,8 @@ def sync_search(directory: Path, *, on_progress: OnProgress = lambda done, total
             stack.enter_context(_sending(folder))
         found = {folder: local_runs(folder / "wandb") for folder in folders}
         pending = {folder: [run for run in runs if not run.is_sent] for folder, runs in found.items()}
+        for run in chain.from_iterable(pending.values()):
+            restore(run)
         total = sum(map(len, pending.values()))
         outcome.already_sent = sum(map(len, found.values())) - total
         if total:
@@ -137,20 +141,22 @@ def _batches(runs: Sequence[LocalRun]) -> Iterator[list[LocalRun]]:
 def _send_all(
     batch: Sequence[LocalRun], outcome: SyncOutcome, search: Path, on_progress: Callable[[int], None]
 ) -> None:
-    interrupted = {run.id for run in batch if run.begun.exists()}
-    reason = _send(batch, on_progress)
-    for run in batch:
-        if not run.is_sent and len(batch) > 1:  # alone, so that the reason is its own
-            reason = _send([run], lambda count: None)
-        if not run.is_sent:
-            outcome.failed[run.id] = reason
-        elif run.id in interrupted and (doubled := num_doubled_rows(_tracking(search), run.id)):
-            outcome.failed[run.id] = (
-                f"W&B has {doubled} of its rows twice since a sync was killed: delete the run there, remove "
-                f"`{run.marker}`, and sync again"
-            )
-        else:
-            outcome.sent.append(run.id)
+    # What the server has of them was sent by a sync that was killed, or by a session that was online.
+    known = {
+        run_id: step for run_id, step in last_steps(_tracking(search), [run.id for run in batch]).items() if step >= 0
+    }
+    with contextlib.ExitStack() as stack:
+        for run in batch:
+            if run.id in known:
+                stack.enter_context(shortened(run, after_step=known[run.id]))
+        reason = _send(batch, on_progress)
+        for run in batch:
+            if not run.is_sent and len(batch) > 1:  # alone, so that the reason is its own
+                reason = _send([run], lambda count: None)
+            if run.is_sent:
+                outcome.sent.append(run.id)
+            else:
+                outcome.failed[run.id] = reason
 
 
 def _send(batch: Sequence[LocalRun], on_progress: Callable[[int], None]) -> str:
@@ -158,11 +164,14 @@ def _send(batch: Sequence[LocalRun], on_progress: Callable[[int], None]) -> str:
     options = ["--include-online", "-n", str(_AT_ONCE)]
     if batch[0].has_other_id:
         options += ["--id", batch[0].id]
-    for run in batch:
-        run.begun.touch()
     process = subprocess.Popen(
         [sys.executable, "-m", "wandb", "sync", *options, *(str(run.directory) for run in batch)],
-        env={name: value for name, value in os.environ.items() if name not in _NOT_FOR_SYNC},
+        env={
+            **{name: value for name, value in os.environ.items() if name not in _NOT_FOR_SYNC},
+            "WANDB_DIR": str(
+                batch[0].directory.resolve().parents[1]
+            ),  # its log lies with the runs, not where one stands
+        },
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -171,15 +180,11 @@ def _send(batch: Sequence[LocalRun], on_progress: Callable[[int], None]) -> str:
         errors="replace",
     )
     try:
-        said = _watched(process, batch, on_progress)
+        return _watched(process, batch, on_progress)
     except BaseException:
         process.terminate()
         process.wait()
         raise
-    for run in batch:
-        if run.is_sent:
-            run.begun.unlink(missing_ok=True)
-    return said
 
 
 def _watched(process: "subprocess.Popen[str]", batch: Sequence[LocalRun], on_progress: Callable[[int], None]) -> str:

@@ -12,7 +12,6 @@ OFF = "-off"
 """Ends the id of an offline run whose own id wandb refused."""
 SEARCH = "-search"
 """Ends the id of a search's own run."""
-_BEGUN = ".begun"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,9 +49,9 @@ class LocalRun:
         return self.marker.exists()
 
     @property
-    def begun(self) -> Path:
-        """There while it is being sent, and after a sync that was killed."""
-        return self.log.with_name(f"{self.log.name}{_BEGUN}")
+    def whole_log(self) -> Path:
+        """Where the log lies while a shorter one is sent in its place."""
+        return self.log.with_name(f"{self.log.name}.whole")
 
     @property
     def _own_id(self) -> str:

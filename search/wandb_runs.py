@@ -114,7 +114,8 @@ class SearchRuns:
         """What the search has shown, in its own run."""
         run = self._live[None].run
         if shown := results(record):
-            run.log(shown)
+            # As many steps as trials: what a resumed search adds comes behind what was there.
+            run.log(shown, step=max(run.starting_step, len(record.trials)))
         run.summary.update(_without_none(summary))
 
     def log_model(self, model: TrainedModel) -> None:
@@ -132,7 +133,7 @@ class SearchRuns:
             )
             return
         self.start(model.number, model.document, model.history)
-        if model.samples:
+        if model.samples and not self._live[model.number].run.resumed:
             self.log_table(model.number, "samples", model.samples)
         artifact = model_artifact(self._identity.name, model)
         self._live[model.number].run.log_artifact(artifact, aliases=["best", f"trial-{model.number}"])

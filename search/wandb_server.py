@@ -1,6 +1,6 @@
 """Whether W&B can be asked, and what it says of a run. Writes nothing."""
 
-from collections import Counter
+from collections.abc import Sequence
 
 from search.spec import WandbConfig
 from search.tracking import has_credentials
@@ -23,11 +23,14 @@ def require_server() -> None:
         raise SpecError("W&B does not take the API key: run `wandb login --relogin`, or set WANDB_API_KEY.")
 
 
-def num_doubled_rows(tracking: WandbConfig, run_id: str) -> int:
-    """How many rows of a run W&B has more than once. Each has a step of its own."""
+def last_steps(tracking: WandbConfig, run_ids: Sequence[str]) -> dict[str, int]:
+    """Of those of the runs that W&B knows, the last step that it has; -1 of a run without rows."""
     import wandb
 
     api = wandb.Api(timeout=_TIMEOUT_SECONDS)
-    run = api.run(f"{tracking.entity or api.default_entity}/{tracking.project}/{run_id}")
-    steps = Counter(row["_step"] for row in run.scan_history(keys=["_step"]))
-    return sum(count - 1 for count in steps.values())
+    project = f"{tracking.entity or api.default_entity}/{tracking.project}"
+    try:
+        found = list(api.runs(project, filters={"name": {"$in": list(run_ids)}}, per_page=len(run_ids), lazy=True))
+    except ValueError:  # the project is made by the first run
+        return {}
+    return {run.id: run.lastHistoryStep for run in found}

@@ -120,7 +120,7 @@ class StoredRun:
             "historyKeys": {"lastStep": last_step, "keys": keys, "sets": []},
             # `t` tells the client that the run had been started, hence that it can be resumed
             "wandbConfig": json.dumps({"t": 1} if "_wandb" in self.config else {}),
-            "project": {"id": "1", "name": self.project, "entity": {"id": "e", "name": self.entity}},
+            "project": {"id": "1", "internalId": "1", "name": self.project, "entity": {"id": "e", "name": self.entity}},
             "fileCount": len(self.files),
         }
 
@@ -274,6 +274,8 @@ class StoredArtifact:
     run_name: str | None
     state: str = "PENDING"
     aliases: set[str] = field(default_factory=set)
+    used_by: set[str] = field(default_factory=set)
+    """Ids of runs that have it as input."""
     files: dict[str, bytes] = field(default_factory=dict)
     manifest: bytes = b"{}"
 
@@ -383,6 +385,39 @@ class ArtifactStore:
         return artifact
 
 
+# --- views: workspaces and reports -----------------------------------------------------------------------
+
+
+@dataclass
+class StoredView:
+    """A saved workspace or report."""
+
+    id: str
+    entity: str
+    project: str
+    type: str
+    """`project-view` is a workspace, `runs` a report."""
+    name: str
+    display_name: str
+    description: str
+    spec: str
+    """JSON."""
+
+    def to_graphql(self) -> Json:
+        return {
+            "id": self.id,
+            "type": self.type,
+            "name": self.name,
+            "displayName": self.display_name,
+            "description": self.description,
+            "spec": self.spec,
+            "project": {"id": "1", "name": self.project, "entityName": self.entity},
+            "user": {"username": ENTITY, "photoUrl": None, "email": "tester@example.invalid"},
+            "createdAt": _now(),
+            "updatedAt": _now(),
+        }
+
+
 # --- operations ------------------------------------------------------------------------------------------
 
 
@@ -392,6 +427,8 @@ class Operations:
     def __init__(self, runs: RunStore, artifacts: ArtifactStore) -> None:
         self._runs = runs
         self._artifacts = artifacts
+        self.views: dict[str, StoredView] = {}
+        """Saved workspaces and reports by id."""
         self.asked: list[str] = []
         """Names of the operations so far."""
         self.sweeps: dict[str, Json] = {}
@@ -540,6 +577,49 @@ class Operations:
 
     get_run_files = run_upload_urls = run_files
 
+    # views
+
+    def upsert_view(self, values: Json) -> Json:
+        """With an id that view, without one a new one: a name alone does not find it again."""
+        is_new = not values.get("id")
+        view_id = values.get("id") or base64.b64encode(f"View:{len(self.views)}".encode()).decode()
+        entity, project = values["entityName"], values["projectName"]
+        assert is_new or view_id in self.views, f"there is no view {view_id}"
+        view = StoredView(
+            view_id,
+            entity,
+            project,
+            type=values["type"],
+            name=values["name"],
+            display_name=values["displayName"],
+            description=values.get("description") or "",
+            spec=values["spec"],
+        )
+        self.views[view_id] = view
+        return {"upsertView": {"view": view.to_graphql(), "inserted": is_new}}
+
+    upsert_view2 = upsert_view
+
+    def delete_view(self, values: Json) -> Json:
+        gone = self.views.pop(values["id"], None)
+        return {"deleteView": {"success": gone is not None, "pendingDrafts": []}}
+
+    def project_views(self, values: Json) -> Json:
+        entity, project = values.get("entityName") or values.get("entity"), values.get("project") or values.get("name")
+        kind, name = values.get("viewType") or "runs", values.get("viewName")
+        nodes = [
+            view.to_graphql()
+            for view in self.views.values()
+            if (view.entity, view.project, view.type) == (entity, project, kind) and name in (None, view.name)
+        ]
+        return {"project": {"allViews": _connection(nodes)}}
+
+    view = project_views
+
+    def specific_report(self, values: Json) -> Json:
+        found = self.views.get(values["reportId"])
+        return {"view": found.to_graphql() if found else None}
+
     # artifacts
 
     def create_artifact(self, values: Json) -> Json:
@@ -580,12 +660,24 @@ class Operations:
         found = self._artifacts.find(entity, project, values["name"])
         return {"project": {"artifactCollectionMembership": found.membership() if found else None}}
 
+    def artifact_used_by(self, values: Json) -> Json:
+        found = self._artifacts.by_id[values["id"]]
+        runs = [run.to_graphql() for run in self._runs.all() if run.name in found.used_by]
+        return {"artifact": {"usedBy": _connection(runs)}}
+
+    def artifact_created_by(self, values: Json) -> Json:
+        found = self._artifacts.by_id[values["id"]]
+        (run,) = [run for run in self._runs.all() if run.name == found.run_name]
+        return {"artifact": {"createdBy": {"__typename": "Run", **run.to_graphql()}}}
+
     def artifact_by_id(self, values: Json) -> Json:
         found = self._artifacts.by_id.get(values["id"])
         return {"artifact": found.to_graphql() if found else None}
 
     def use_artifact(self, values: Json) -> Json:
-        return {"useArtifact": {"artifact": self._artifacts.by_id[values["artifactID"]].to_graphql()}}
+        artifact = self._artifacts.by_id[values["artifactID"]]
+        artifact.used_by.add(values["runName"])
+        return {"useArtifact": {"artifact": artifact.to_graphql()}}
 
     def fetch_artifact_manifest(self, values: Json) -> Json:
         artifact_id = values.get("id") or values.get("artifact_id")

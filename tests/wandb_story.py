@@ -17,7 +17,7 @@ TRIAL_ID = f"{PREFIX}-0000"
 FAILED_ID = f"{PREFIX}-0001"
 PROJECT = "demo"
 DOCUMENT = {"training": {"learning_rate": 0.001}, "model": {"config": {"hidden_size": 64}}}
-FACTS = RunFacts(provenance={"git_commit": "c" * 40, "seed": 7}, modes={"eval/loss": "min"})
+FACTS = RunFacts(provenance={"git": {"commit": "c" * 40}, "seed": 7}, modes={"eval/loss": "min"})
 RECORD = SearchRecord(
     name="my-search",
     directory=None,

@@ -69,7 +69,7 @@ def adapter_facts(folder: Path) -> dict[str, Any]:
 def _converter(place: str) -> Callable[[Path, Path], None] | None:
     if is_gguf(place):
         return _convert_gguf
-    return _merge_adapter if is_adapter(Path(place)) else None
+    return merge_adapter if is_adapter(Path(place)) else None
 
 
 def _is_made(folder: Path) -> bool:
@@ -98,7 +98,8 @@ def _convert_gguf(file: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _merge_adapter(source: Path, folder: Path) -> None:
+def merge_adapter(source: Path, folder: Path) -> None:
+    """Write the weights below the adapter in `source`, with the adapter added to them, to `folder`."""
     from peft import PeftModel
     from transformers import AutoTokenizer
 

@@ -18,7 +18,6 @@ from analysis.plotting.style import (
     RED,
     STATE_COLORS,
     STATE_SYMBOLS,
-    STATE_WORDS,
     NothingToPlot,
     about,
     figure,
@@ -28,6 +27,7 @@ from analysis.plotting.style import (
     value_axis,
 )
 from analysis.records import SearchRecord, TrialRecord
+from analysis.wording import STATE_WORDS
 
 T = TypeVar("T")
 
@@ -172,7 +172,7 @@ def rungs_of(record: SearchRecord) -> list[Rung]:
     by_number = {trial.number: trial for trial in record.current}
     places = sorted({end for number, end in ends.items() if by_number[number].state in ("COMPLETE", "PRUNED")})
     found = []
-    for place, following in zip(places, [*places[1:], float("inf")], strict=True):
+    for place, following in zip(places, [*places, float("inf")][1:], strict=True):
         at_end = [by_number[number] for number, end in ends.items() if place <= end < following]
         found.append(
             Rung(
@@ -222,7 +222,7 @@ def _add_lines(
         y += [*(value for _, value in points), None]
         text += [*(f"trial {trial.number}" for _ in points), None]
     made.add_scatter(
-        x=x, y=y, text=text, mode="lines", name=name, legendgroup=name, opacity=0.9 if width > 2 else 0.55,
+        x=x, y=y, text=text, mode="lines", name=name, legendgroup=name, opacity=0.95 if width > 2 else 0.7,
         line={"color": color, "width": width}, hovertemplate="%{text}: %{y:.4g} at %{x}<extra></extra>",
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from analysis.axes import Axis, axes_of
-from analysis.importance import Importances, finished, fit, importances
+from analysis.importance import Importances, compared_trials, finished, fit, importances
 from analysis.plotting.style import (
     BLUE,
     FAINT,
@@ -18,7 +18,6 @@ from analysis.plotting.style import (
     RED,
     SCALE,
     STATE_SYMBOLS,
-    STATE_WORDS,
     NothingToPlot,
     about,
     along,
@@ -29,10 +28,11 @@ from analysis.plotting.style import (
     value_axis,
 )
 from analysis.records import SearchRecord, TrialRecord
+from analysis.wording import STATE_WORDS
 
 _MAX_SLICES, _MAX_PAIRS, _MAX_DIMENSIONS = 9, 3, 10
 _COLUMNS = 3
-_MAX_POINTS = 1500
+_MAX_POINTS = 1000
 
 
 def slices(record: SearchRecord) -> go.Figure:
@@ -81,8 +81,10 @@ def slices(record: SearchRecord) -> go.Figure:
     for row in range(2, rows + 1):
         made.update_yaxes(title=escape(record.metric), row=row, col=1)
     made.update_yaxes(title=escape(record.metric), row=1, col=1)
+    if any(trial.state == "PRUNED" for trial in trials):
+        note(made, "Trials that were stopped show their last value, after less training than finished ones.")
     if left_out:
-        note(made, f"The best and a sample of the others; {left_out:,} trials are left out.")
+        note(made, f"A sample: {left_out:,} trials are left out.")
     return made
 
 
@@ -176,15 +178,16 @@ def _dimension(axis: Axis, trials: Sequence[TrialRecord]) -> dict[str, Any]:
 
 
 def rank(record: SearchRecord) -> go.Figure:
-    """Finished trials over pairs of parameters, coloured by rank: where the best ones crowd."""
-    trials = finished(record)[:_MAX_POINTS]
+    """Trials over pairs of parameters, coloured by rank among all that trained as long: where the best ones crowd."""
+    compared = compared_trials(record)
+    trials = list(zip(compared.values, compared.trials, strict=True))[:_MAX_POINTS]
     axes = _by_importance(record)[:_MAX_PAIRS]
     if len(trials) < 3 or len(axes) < 2:
-        raise NothingToPlot("it takes three finished trials and two parameters.")
+        raise NothingToPlot("it takes three trials that compare, and two parameters.")
     pairs = list(itertools.combinations(axes, 2))
-    made = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.09)
+    made = make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.12)
     styled(made, height=360)
-    ordered = sorted(trials, key=lambda trial: float(trial.value or 0.0), reverse=record.mode == "max")
+    ordered = [trial for _, trial in sorted(trials, key=lambda each: each[0], reverse=record.mode == "max")]
     place = {trial.number: index / max(len(ordered) - 1, 1) for index, trial in enumerate(ordered)}
     for index, (x, y) in enumerate(pairs):
         # The best on top.
@@ -205,6 +208,7 @@ def rank(record: SearchRecord) -> go.Figure:
         )  # fmt: skip
         made.update_xaxes(**axis_layout(x), row=1, col=index + 1)
         made.update_yaxes(**axis_layout(y), row=1, col=index + 1)
+    note(made, f"{compared.words(record)}.")
     return made
 
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from analysis.axes import Axis
 from analysis.records import SearchRecord, TrialRecord
-from analysis.wording import short_names, show_metric, show_value
+from analysis.wording import STATE_WORDS, short_names, show_metric, show_value
 from spaces.errors import SpecError
 
 TEXT = "#757b85"
@@ -20,10 +20,11 @@ TEXT = "#757b85"
 GRID = "rgba(128,128,128,0.22)"
 FAINT = "rgba(128,128,128,0.45)"
 BLUE, ORANGE, RED, GREEN, SKY, PURPLE = "#2b83c6", "#d28a10", "#d0532c", "#0f9a72", "#4aa6dc", "#b0649b"
+NOTE_HEIGHT = 20
+"""What a sentence above a figure takes, in pixels."""
 SCALE = [[0.0, "#d28a10"], [0.5, "#8a8f98"], [1.0, "#2b83c6"]]
 """From bad to good."""
 STATE_COLORS = {"COMPLETE": BLUE, "PRUNED": ORANGE, "FAIL": RED, "RUNNING": SKY}
-STATE_WORDS = {"COMPLETE": "finished", "PRUNED": "stopped early", "FAIL": "failed", "RUNNING": "unfinished"}
 STATE_SYMBOLS = {"COMPLETE": "circle", "PRUNED": "circle-open", "FAIL": "x-thin", "RUNNING": "diamond-open"}
 _MAX_IN_HOVER = 12
 
@@ -50,6 +51,8 @@ def styled(made: go.Figure, *, height: int = 380, **layout: Any) -> go.Figure:
         margin={"l": 64, "r": 20, "t": 20, "b": 52},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "bgcolor": "rgba(0,0,0,0)"},
         hoverlabel={"align": "left", "font": {"size": 12}},
+        uniformtext={"minsize": 10, "mode": "hide"},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": FAINT, "activecolor": TEXT},
         colorway=[BLUE, ORANGE, GREEN, PURPLE, SKY, RED],
         **layout,
     )
@@ -63,12 +66,16 @@ def styled(made: go.Figure, *, height: int = 380, **layout: Any) -> go.Figure:
 
 
 def note(made: go.Figure, text: str) -> None:
-    """A sentence below the figure."""
-    made.add_annotation(
-        text=escape(text), xref="paper", yref="paper", x=0, y=0, xanchor="left", yanchor="top", yshift=-50,
-        showarrow=False, align="left", font={"size": 12},
+    """A sentence above the figure, after those that stand there. A report takes them into the caption."""
+    before = made.layout.title.text
+    lines = [*([before] if before else []), escape(text)]
+    made.update_layout(
+        title={
+            "text": "<br>".join(lines), "font": {"size": 12}, "x": 0.01, "xanchor": "left",
+            "yref": "container", "y": 0.985, "yanchor": "top",
+        },
+        margin={"t": made.layout.margin.t + NOTE_HEIGHT},
     )  # fmt: skip
-    made.update_layout(margin={"b": 84}, height=(made.layout.height or 380) + 32)
 
 
 def along(axis: Axis, values: Sequence[Any]) -> list[Any]:

@@ -7,15 +7,20 @@ import typer
 
 from search.cli import (
     cache,
+    cluster,
     comparing,
     confirming,
     control,
+    exporting,
     going_on,
+    jobs,
     machine,
     presets,
     rehearsing,
+    reporting,
     results,
     running,
+    serving,
     specs,
     tracking,
 )
@@ -42,10 +47,17 @@ app.command("status")(control.status)
 app.command("stop")(control.stop)
 app.command("pause")(control.pause)
 app.command("scale")(control.scale)
+app.command("submit")(jobs.submit)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(cluster.app, name="cluster")
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
+app.command("report")(reporting.report)
 app.command("sync")(tracking.sync)
+app.command("publish")(tracking.publish)
 app.command("confirm")(confirming.confirm)
+app.command("export")(exporting.export)
+app.command("serve")(serving.serve)
 app.command("presets")(presets.presets)
 app.command("schema")(specs.schema)
 app.command("doctor")(machine.doctor)

@@ -29,7 +29,7 @@ DirectoryArgument = Annotated[
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option(help="Join the Ray cluster at this address (`auto`, `ray://host:10001`). Default: Ray here."),
+    typer.Option(help="Join the Ray cluster of this machine (`auto`) or at HOST:PORT. Default: Ray here."),
 ]
 
 _ANSWER_SECONDS = 60.0

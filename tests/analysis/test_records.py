@@ -44,3 +44,9 @@ def test_a_folder_without_a_study_is_refused_and_names_the_searches_in_it(tmp_pa
     (tmp_path / "mine" / "study.db").touch()
     with pytest.raises(SpecError, match=r"is no search.*mine"):
         read_records(tmp_path)
+
+
+def test_a_folder_that_is_not_there_is_answered_by_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / "topics").mkdir()
+    with pytest.raises(SpecError, match=r"there is no such folder\. Did you mean `topics`"):
+        read_records(tmp_path / "topic")

@@ -80,8 +80,8 @@ def test_a_study_read_by_sql_is_the_one_that_optuna_reads(described: Any, is_nam
     name = f"study {len(others)}"
     study = optuna.create_study(storage=storage, study_name=name, directions=directions)
     study.add_trials(found)
-    for name, value in attributes.items():
-        study.set_user_attr(name, value)
+    for key, value in attributes.items():
+        study.set_user_attr(key, value)
     if is_named:
         name_metrics(study, [f"metric {index}" for index in range(len(directions))])
     with storage.engine.connect() as connection:

@@ -60,7 +60,8 @@ def test_the_search_ends_well_and_says_what_a_person_needs(
 ) -> None:
     _, done = story
     assert done.returncode == 0, done.stderr
-    for words in ("Best: trial", "majority class", "searches/story/leaderboard.csv", "wandb sync", "Next: tunesmith"):
+    told = ("Best: trial", "majority class", "searches/story/leaderboard.csv", "searches/story/report.html")
+    for words in (*told, "tunesmith sync", "Next: tunesmith"):
         assert words in done.stdout
     assert done.stderr == ""
 
@@ -70,6 +71,8 @@ def test_the_folder_holds_the_documented_files(story: tuple[Path, subprocess.Com
     assert files.spec.is_file()
     assert files.study.is_file()
     assert files.leaderboard.is_file()
+    assert "majority class" in files.report.read_text("utf-8")
+    assert json.loads(files.data_card.read_text("utf-8"))["labels"] == ["fruit", "tool"]
     record = read_records(files.path)
     assert [trial.number for trial in record.trials] == list(range(8))
     for trial in record.trials:
@@ -147,9 +150,10 @@ def test_the_leaderboard_has_the_documented_fields_best_first(
     )
     entries = json.loads(shown.stdout)
     assert set(entries[0]) == {
-        "number", "rank", "state", "value", "interval", "fold_values", "params", "steps", "epochs", "tokens",
-        "seconds", "gpu_hours", "energy_wh", "energy_is_estimate", "cost", "peak_memory_bytes", "tokens_per_second",
-        "mfu", "checkpoint", "error", "failure", "stopped_because", "lineage", "values", "origin", "superseded_by",
+        "number", "rank", "state", "value", "interval", "tied", "p_value", "fold_values", "params", "steps", "epochs",
+        "tokens", "seconds", "gpu_hours", "energy_wh", "energy_is_estimate", "cost", "peak_memory_bytes",
+        "tokens_per_second", "mfu", "checkpoint", "error", "failure", "stopped_because", "lineage", "values", "origin",
+        "superseded_by",
     }  # fmt: skip
     finished = [entry["value"] for entry in entries if entry["state"] == "COMPLETE"]
     assert finished == sorted(finished, reverse=True)
