@@ -95,6 +95,11 @@ class SearchFiles:
         return self.path / "study.db"
 
     @property
+    def study_pointer(self) -> Path:
+        """study.json: where the study is, of a search that keeps it in a database elsewhere."""
+        return self.path / "study.json"
+
+    @property
     def leaderboard(self) -> Path:
         """leaderboard.csv, written when the search ends."""
         return self.path / "leaderboard.csv"

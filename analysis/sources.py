@@ -5,11 +5,14 @@ Imports nothing that a source of another kind needs: neither W&B nor pandas for 
 
 from pathlib import Path
 
+from analysis.kept import brought_here
 from analysis.records import SearchFiles, SearchRecord
+from analysis.study_place import study_place
 from analysis.study_source import is_storage, read_search, read_storage
 from analysis.table_files import TABLE_ENDINGS
 from spaces.errors import SpecError
 from spaces.objectives import Mode
+from spaces.store import is_store
 
 WANDB = "wandb:"
 """How the name of a source begins that W&B has."""
@@ -46,19 +49,21 @@ def read_records(source: Path | str, *, metric: str | None = None, mode: Mode | 
 def is_folder(source: Path | str) -> bool:
     """Whether `source` names a folder of ours, or nothing that is known."""
     text, path = str(source), Path(source).expanduser()
+    if is_store(text):
+        return True  # that of this machine which stands for it
     if text.startswith(WANDB) or (isinstance(source, str) and is_storage(text)):
         return False
     if not path.is_dir():
         return path.suffix not in TABLE_ENDINGS and Path(text.partition("#")[0]).suffix not in _DATABASES
     from analysis.offline_runs import has_offline_runs
 
-    return SearchFiles(path).study.is_file() or not has_offline_runs(path)
+    return study_place(SearchFiles(path)) is not None or not has_offline_runs(path)
 
 
 def _read(source: Path | str, *, metric: str | None, mode: Mode | None) -> SearchRecord:
     text, path = str(source), Path(source).expanduser()
     if is_folder(source):
-        return read_search(path)
+        return read_search(brought_here(path))
     if text.startswith(WANDB):
         from analysis.wandb_source import read_wandb
 

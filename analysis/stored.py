@@ -16,6 +16,7 @@ from analysis.records import ParameterRange, SearchRecord, TrialRecord, TrialSta
 from spaces.folds import fold_values
 from spaces.objectives import Mode, Objective
 from spaces.reports import Row
+from spaces.store import is_store
 from spaces.usage import TrialUsage
 
 NUM_TRIALS = "num_trials"
@@ -200,7 +201,7 @@ def _trial_record(trial: StoredTrial, *, metric: str, gpus: float) -> TrialRecor
         metrics=metrics,
         fold_values=tuple(fold_values(metrics, metric)[: result.get("folds_ended", 0)]),
         clock=result.get("clock", {}),
-        checkpoint=checkpoint if checkpoint and Path(checkpoint).is_dir() else None,
+        checkpoint=checkpoint if checkpoint and (is_store(checkpoint) or Path(checkpoint).is_dir()) else None,
         error=result.get("error"),
         failure=result.get("failure"),
         stopped_by=result.get("stopped_by"),

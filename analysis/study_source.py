@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis.distributions import ranges_of
+from analysis.kept import with_local_checkpoints
 from analysis.records import SearchFiles, SearchRecord
 from analysis.stored import StoredStudy, StoredTrial, record_of, record_of_foreign_study
+from analysis.study_place import engine_url, study_place
 from analysis.study_tables import is_known_schema, read_study, study_names
 from spaces.errors import SpecError, did_you_mean
 from spaces.objectives import Mode
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 _JOURNAL = "journal:"
 _DRIVERS = {
-    "postgresql": "psycopg2-binary",
     "mysql": "mysqlclient",
 }
 """What SQLAlchemy reads a database with, where its URL names no driver."""
@@ -38,14 +39,16 @@ def read_search(directory: Path) -> SearchRecord:
     files = SearchFiles(directory)
     if not directory.exists():
         raise SpecError(f"`{directory}` is no search: there is no such folder.{_near(directory)}")
-    if not files.study.is_file():
+    place = study_place(files)
+    if place is None:
         raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.{_nearby(directory)}")
-    study = _read_database(f"sqlite:///{files.study}", name=None)
-    return record_of(
-        study,
+    study = _read_database(place.url, name=place.study)
+    record = record_of(
+        replace(study, name=place.search or study.name),
         directory=directory,
         history_of=lambda number: files.trial(number).read_history(),
     )
+    return with_local_checkpoints(record)
 
 
 def is_storage(source: str) -> bool:
@@ -105,7 +108,7 @@ def _read_database(url: str, *, name: str | None) -> StoredStudy:
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
     try:
-        place = make_url(url)
+        place = make_url(engine_url(url))
         is_file = place.get_backend_name() == "sqlite"
         engine = create_engine(place, connect_args={"timeout": 60} if is_file else {})
     except (ArgumentError, NoSuchModuleError) as error:

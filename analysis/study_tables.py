@@ -98,20 +98,22 @@ class _Tables:
 
     def trials(self) -> dict[int, Any]:
         """Rows of trials that have begun, by their key in the database, ordered by number."""
-        from sqlalchemy import DateTime, column, select, table
+        from sqlalchemy import DateTime, String, cast, column, select, table
 
         dates = [column(name, DateTime()) for name in ("datetime_start", "datetime_complete")]
         trials = table("trials", *map(column, ("trial_id", "number", "study_id", "state")), *dates)
-        query = select(trials).where(trials.c.study_id == self._study, trials.c.state.in_(_STATES))
+        query = select(trials).where(trials.c.study_id == self._study, cast(trials.c.state, String).in_(_STATES))
         return {row.trial_id: row for row in self._connection.execute(query.order_by(trials.c.number))}
 
     def of_trials(self, name: str, *columns: str) -> Iterator[Any]:
         """`trial_id` and `columns` of all rows that belong to those trials."""
-        from sqlalchemy import column, select, table
+        from sqlalchemy import String, cast, column, select, table
 
         rows = table(name, *map(column, ("trial_id", *columns)))
         trials = table("trials", *map(column, ("trial_id", "study_id", "state")))
-        begun = select(trials.c.trial_id).where(trials.c.study_id == self._study, trials.c.state.in_(_STATES))
+        # PostgreSQL compares its enumerations with nothing but themselves.
+        has_begun = cast(trials.c.state, String).in_(_STATES)
+        begun = select(trials.c.trial_id).where(trials.c.study_id == self._study, has_begun)
         return iter(self._connection.execute(select(rows).where(rows.c.trial_id.in_(begun))))
 
     def of_study(self, name: str) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """The best trial of a search that is over, as W&B wants it with its model. Knows no W&B."""
 
-from pathlib import Path
-
 import optuna
 
+from analysis.kept import local_checkpoint
 from analysis.own_runs import trial_summary
 from analysis.records import SearchFiles, SearchRecord
 from analysis.study_source import stored
@@ -24,7 +23,7 @@ def best_model(record: SearchRecord, files: SearchFiles, study: optuna.Study) ->
         document=written["document"],
         history=record.history_of(best.number),
         summary=summary_of(trial.user_attrs["result"]) | trial_summary(stored(trial)),
-        checkpoint=Path(best.checkpoint),
+        checkpoint=local_checkpoint(best.checkpoint),
         facts={
             "search": record.name,
             "objective": record.metric,

@@ -8,6 +8,7 @@ from rich.text import Text
 from analysis.leaderboard import leaderboard
 from analysis.leaderboard_text import marks, to_table
 from analysis.records import SearchRecord, TrialState
+from analysis.study_place import study_place
 from analysis.wording import show_metric, show_value
 from search.run import SearchOutcome, shortest
 from search.status import DiskUse
@@ -118,12 +119,13 @@ def _used(record: SearchRecord) -> list[str]:
 
 
 def _places(outcome: SearchOutcome, directory: str) -> list[str]:
-    record = outcome.record
+    record, place = outcome.record, study_place(outcome.files)
     has_report = outcome.files.report.is_file()
     lines = [f"Report       {directory}/{outcome.files.report.name}  (open it in a browser)"] if has_report else []
     lines += [
         f"Leaderboard  {directory}/{outcome.files.leaderboard.name}",
-        f"Study        {directory}/{outcome.files.study.name}  (optuna-dashboard opens it)",
+        f"Study        {place if place and place.is_shared else f'{directory}/{outcome.files.study.name}'}"
+        "  (optuna-dashboard opens it)",
     ]
     if record.best is not None and record.best.checkpoint:
         lines.append(f"Best model   {shortest_text(record.best.checkpoint)}")

@@ -8,6 +8,7 @@ from search.confirmation_sections import ConfirmationConfig, ConfirmedConfigurat
 from search.load import validate
 from search.run import resolved_spec
 from search.spec import SearchSpec
+from search.storage import moved
 from spaces.documents import get_path, set_path
 
 
@@ -21,7 +22,7 @@ def confirmation_spec(spec: SearchSpec, config: ConfirmationConfig, *, name: str
     metric, mode = spec.search.metric, spec.search.mode
     raw |= {
         "name": name,
-        "storage": str(storage),
+        "storage": moved(raw.get("storage"), storage),
         "search": {
             "algorithm": "grid",
             "metric": list(metric) if isinstance(metric, tuple) else metric,

@@ -15,6 +15,7 @@ from typing import Protocol
 import filelock
 
 from analysis.records import SearchFiles, replace_text
+from search.lease import is_leased
 from spaces.errors import SpecError
 
 _LOOK_EVERY_SECONDS = 0.3
@@ -152,7 +153,11 @@ def _ask(files: SearchFiles, name: str, *, timeout_seconds: float) -> bool:
 
 
 def is_conducted(files: SearchFiles) -> bool:
-    """Whether a process conducts the search now."""
+    """Whether a process conducts the search now, here or elsewhere."""
+    return _is_locked(files) or is_leased(files)
+
+
+def _is_locked(files: SearchFiles) -> bool:
     if not files.lock.exists():
         return False
     lock = filelock.FileLock(files.lock)

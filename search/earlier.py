@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.kept import brought_here
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import is_folder, read_records
 from search.load import LoadedSpec, load_spec, validate
@@ -80,7 +81,7 @@ def open_earlier(source: str, *, metric: str, mode: Mode) -> EarlierSearch:
         SpecError: it cannot be read.
     """
     if is_folder(source):
-        directory = Path(source).expanduser().resolve()
+        directory = brought_here(source).expanduser().resolve()
         return EarlierSearch(source=str(directory), record=read_records(directory), plan=_plan_of(directory))
     record = read_records(source, metric=metric, mode=mode)
     spec = record.spec_of()

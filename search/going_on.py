@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from analysis.kept import kept_in
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
 from search.load import RECORDED, load_spec
@@ -103,7 +104,7 @@ def extend(files: SearchFiles, extension: Extension, *, say: Callable[[str], obj
     """
     content, _ = parse_yaml(files.spec.read_text("utf-8"))
     content.pop(RECORDED, None)
-    parent = json.dumps(str(files.path.parent))
+    parent = json.dumps(kept_in(files))
     plan = make_plan(load_spec(files.spec, overrides=[f"storage={parent}", *extension.overrides]))
     resolved = resolved_spec(plan.spec) | {"storage": content.get("storage", "./searches")}
     changes = _changes(content, resolved)

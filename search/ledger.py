@@ -4,7 +4,6 @@ One Optuna study in `study.db`. Early-stopped trials are PRUNED with all their v
 reason. Knows no ray, no folders of trials and no W&B.
 """
 
-import contextlib
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +15,18 @@ import optuna
 from optuna.trial import Trial, TrialState, create_trial
 
 from analysis.lineage import LENGTHENED_AT, Lineage, Origin, lineage
+from analysis.records import SearchFiles
 from analysis.stored import StoredTrial
+from analysis.study_place import study_place
 from analysis.study_source import stored
 from search.algorithms import AlgorithmConfig
 from search.drafts import Draft
+from search.lease import Lease
 from search.lessons import EndState, Lessons
 from search.proposers import Proposer
 from search.samplers import make_proposer
 from search.spec import SearchSpec
+from search.study_storage import Patience, open_storage
 from spaces.errors import SpecError
 from spaces.reports import Progress, TrialReport
 from spaces.space import Assignment, Space
@@ -199,10 +202,20 @@ def _notes(study: optuna.Study) -> dict[str, Any]:
     return {name: note for name, note in notes.items() if not name.startswith("study:")}
 
 
-def create_study(directory: Path, spec: SearchSpec, *, attributes: Mapping[str, Any]) -> optuna.Study:
-    """A new study in `directory`."""
+def create_study(
+    directory: Path,
+    spec: SearchSpec,
+    *,
+    attributes: Mapping[str, Any],
+    patience: Patience | None = None,
+    lease: Lease | None = None,
+) -> optuna.Study:
+    """The study of the new search in `directory`."""
     directions = ["minimize" if objective.mode == "min" else "maximize" for objective in spec.objectives]
-    study = optuna.create_study(storage=_storage(directory), study_name=spec.name, directions=directions)
+    files = SearchFiles(directory)
+    storage, place = open_storage(files, patience=patience, lease=lease), study_place(files)
+    name = (place.study if place else None) or spec.name
+    study = optuna.create_study(storage=storage, study_name=name, directions=directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(
@@ -213,19 +226,24 @@ def create_study(directory: Path, spec: SearchSpec, *, attributes: Mapping[str, 
     return study
 
 
-def open_study(directory: Path) -> optuna.Study:
+def open_study(directory: Path, *, patience: Patience | None = None, lease: Lease | None = None) -> optuna.Study:
     """The study of an existing search.
 
     Raises:
-        SpecError: there is none in `directory`.
+        SpecError: there is none in `directory`, or it cannot be reached.
     """
-    if not (directory / STUDY_FILE).is_file():
+    files = SearchFiles(directory)
+    place = study_place(files)
+    if place is None:
         raise SpecError(f"`{directory}` is no search: it has no {STUDY_FILE}.")
-    storage = _storage(directory)
-    names = optuna.get_all_study_names(storage)
+    storage = open_storage(files, patience=patience, lease=lease)
+    names = [place.study] if place.study else optuna.get_all_study_names(storage)
     if len(names) != 1:
         raise SpecError(f"`{directory / STUDY_FILE}` holds {len(names)} studies, but a search has exactly one.")
-    return optuna.load_study(study_name=names[0], storage=storage)
+    try:
+        return optuna.load_study(study_name=names[0], storage=storage)
+    except KeyError:
+        raise SpecError(f"{place.url} holds no study `{names[0]}` (any more), which `{directory}` needs.") from None
 
 
 def open_ledger(
@@ -241,21 +259,3 @@ def open_ledger(
     points = (*start_from, *study.user_attrs.get(WARM_POINTS, ()))
     proposer = make_proposer(space, algorithm, seed=spec.search.seed, start_from=points)
     return Ledger(study, proposer=proposer, metric=spec.metric, step_of=step_of)
-
-
-def _storage(directory: Path) -> optuna.storages.RDBStorage:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{directory / STUDY_FILE}", engine_kwargs={"connect_args": {"timeout": 60}}
-    )
-    with contextlib.suppress(ImportError):
-        from sqlalchemy import event
-
-        # A kill of the process loses nothing either way; only a power cut could lose the last commit, and waiting
-        # for the disk at each report would cost more than a small trial takes.
-        @event.listens_for(storage.engine, "connect")
-        def _relax(connection: Any, _: Any) -> None:
-            connection.execute("PRAGMA synchronous=NORMAL")
-
-        storage.engine.dispose()
-    return storage

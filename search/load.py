@@ -113,6 +113,10 @@ def _apply_override(raw: dict[str, Any], override: str, lines: Lines) -> None:
     except SpecError as error:
         raise SpecError(f"the value of `--set {override}` is no valid YAML: {error.message}", path=path) from None
     section, _, rest = path.partition(".")
+    if path == "storage" and isinstance(value, str) and isinstance(raw.get("storage"), Mapping):
+        path = "storage.path"  # a text is short for that, and its database stays
+    elif section == "storage" and rest and isinstance(raw.get("storage"), str):
+        raw["storage"] = {"path": raw["storage"]}
     if section in ("space", "derive") and rest:
         # their keys are dotted paths themselves
         if raw.get(section) is None:

@@ -20,6 +20,7 @@ from search.plan import Plan
 from search.run import resolved_spec, shortest
 from search.spec import SearchSpec
 from search.stages import plan_of, run_stage
+from search.storage import moved
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import set_path
 from spaces.errors import SpecError
@@ -112,7 +113,7 @@ def resume_nested(directory: Path, *, address: str | None = None, console: Conso
     """Go on with an interrupted one: what is done stays."""
     directory = directory.expanduser().resolve()
     content, _ = parse_yaml((directory / SPEC_FILE).read_text("utf-8"))
-    spec = validate(content | {"storage": str(directory.parent)})
+    spec = validate(content | {"storage": moved(content.get("storage"), directory.parent)})
     return _conduct(spec, directory, address=address, console=console)
 
 
@@ -160,7 +161,7 @@ def final_spec(inner: SearchSpec, best: TrialRecord) -> SearchSpec:
     """One training of the winner on all that its search could see, measured on what it could not."""
     plan = plan_of(inner)
     document = plan.space.apply(best.params)
-    raw = _raw(inner, name=f"{inner.name}-winner", storage=Path(inner.storage))
+    raw = _raw(inner, name=f"{inner.name}-winner", storage=Path(inner.storage.path))
     raw |= {section: document[section] for section in document if section != "folds"}
     for section in ("space", "constraints", "derive"):
         raw.pop(section, None)
@@ -176,4 +177,5 @@ def final_spec(inner: SearchSpec, best: TrialRecord) -> SearchSpec:
 
 
 def _raw(spec: SearchSpec, *, name: str, storage: Path) -> dict[str, Any]:
-    return json.loads(json.dumps(resolved_spec(spec))) | {"name": name, "storage": str(storage)}
+    raw: dict[str, Any] = json.loads(json.dumps(resolved_spec(spec)))
+    return raw | {"name": name, "storage": moved(raw.get("storage"), storage)}

@@ -5,7 +5,6 @@ import random
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import NoneType
 from typing import Any
 
@@ -27,6 +26,7 @@ from search.priors import check_priors
 from search.scheduler_checks import check_scheduler
 from search.spec import DEFAULT_TRIALS, SearchSpec
 from search.start_points import check_start_points
+from search.storage_checks import check_storage
 from search.yaml_text import Lines
 from spaces.distributions import Choice, Distribution
 from spaces.documents import get_path, has_path, overlap, set_path
@@ -161,6 +161,7 @@ def make_plan(loaded: LoadedSpec) -> Plan:
     if spec.confirmation is not None:
         return _plan_confirmation(spec, spec.confirmation)
     try:
+        check_storage(spec)
         _check_base(spec)
         _check_paths(spec)
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
@@ -210,7 +211,7 @@ def _plan_confirmation(spec: SearchSpec, confirmation: ConfirmationConfig) -> Pl
 
 def files_of(spec: SearchSpec) -> SearchFiles:
     """Where a search lies."""
-    return SearchFiles(Path(spec.storage).expanduser().resolve() / spec.name)
+    return spec.storage.files(spec.name)
 
 
 def base_document(spec: SearchSpec) -> dict[str, Any]:

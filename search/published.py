@@ -17,6 +17,7 @@ from search.plan import Plan, base_document
 from search.run import resolved_spec
 from search.spec import SearchSpec
 from search.stages import run_stage
+from search.storage import moved
 from search.yaml_text import parse_yaml
 from spaces.documents import set_path
 from spaces.errors import SpecError
@@ -105,7 +106,7 @@ def published_spec(plan: Plan, points: list[dict[str, Any]]) -> SearchSpec:
     raw = json.loads(json.dumps(resolved_spec(spec)))
     raw |= {
         "name": f"{spec.name}-published"[-100:],
-        "storage": str(plan.files.path),
+        "storage": moved(raw.get("storage"), plan.files.path),
         "space": {path: {"choice": found} for path, found in values.items()},
         "search": {
             "metric": list(spec.search.metric) if isinstance(spec.search.metric, tuple) else spec.search.metric,

@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.kept import public_checkpoint
 from analysis.own_runs import trial_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from search.budget import Verdict
 from search.ledger import EndState, Ledger, Proposal
+from search.mirror import Mirror
 from search.progress import SearchProgress
 from search.retention import Retention
 from search.rules import HandOver
@@ -63,15 +65,18 @@ class Recorder:
         spending: Spending | None = None,
         max_checkpoint_bytes: float | None = None,
         values_change: bool = False,
+        mirror: Mirror | None = None,
     ) -> None:
+        self._mirror = mirror
         self._files = files
         self._ledger = ledger
         self._tracker = tracker
         self._progress = progress
         self._spending = spending
         self._retention = Retention(
-            files, keep=keep_checkpoints, mode=objectives[0].mode, record=record, max_bytes=max_checkpoint_bytes
-        )
+            files, keep=keep_checkpoints, mode=objectives[0].mode, record=record, max_bytes=max_checkpoint_bytes,
+            on_free=mirror.freed if mirror else None,
+        )  # fmt: skip
         self._retention.clean_up(record)
         self._stopped_by: dict[int, str] = {}
         self._is_at_end = is_at_end
@@ -250,7 +255,7 @@ class Recorder:
         is_kept = self._retention.ended(
             number, state, value=value, failure=failure.kind if failure else None, has_checkpoint=checkpoint is not None
         )
-        checkpoint = checkpoint if is_kept else None
+        checkpoint = public_checkpoint(self._files, number, checkpoint) if checkpoint and is_kept else None
         result = _result_of(last) | {"checkpoint": checkpoint, "error": error}
         if number in self._stopped_by:
             result["stopped_by"] = self._stopped_by.pop(number)
@@ -275,6 +280,8 @@ class Recorder:
                 result |= {"error": error, "failure": "error"}
         self._ledger.finish(number, state=state, values=values, result=result)
         self._retention.sweep()
+        if self._mirror is not None:
+            self._mirror.ended(number)
         if self._spending:
             self._spending.ended(number, state, value=value, result=result)
         if last and last.samples:

@@ -6,6 +6,7 @@ that is removed here is ever missed. Knows no study and no trial that runs but b
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from analysis.records import SearchFiles, SearchRecord, TrialState
@@ -21,9 +22,11 @@ class Retention:
     """Keeps the books of all checkpoints of one search, and removes files."""
 
     def __init__(
-        self, files: SearchFiles, *, keep: int, mode: Mode, record: SearchRecord, max_bytes: float | None = None
-    ) -> None:
+        self, files: SearchFiles, *, keep: int, mode: Mode, record: SearchRecord, max_bytes: float | None = None,
+        on_free: Callable[[int], None] | None = None,
+    ) -> None:  # fmt: skip
         self._files = files
+        self._on_free = on_free
         self._keep = keep
         self._sign = 1.0 if mode == "min" else -1.0
         self._max_bytes = max_bytes
@@ -118,6 +121,8 @@ class Retention:
         if is_pinned(self._files.trial(number).path):
             return  # it counts no longer as this search's, but another one still starts from it
         shutil.rmtree(self._files.trial(number).checkpoints, ignore_errors=True)
+        if self._on_free is not None:
+            self._on_free(number)
 
 
 def size_of(folder: Path) -> int:

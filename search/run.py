@@ -15,24 +15,30 @@ import filelock
 import optuna
 from rich.console import Console
 
+from analysis.kept import brought_here, kept_in
 from analysis.leaderboard import leaderboard
 from analysis.leaderboard_text import to_csv
 from analysis.own_runs import search_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
+from analysis.study_place import study_place, write_place
 from analysis.study_source import stored_study
 from cluster.capacity import Capacity
 from cluster.connect import connected, set_environment
 from cluster.joining import check_address
 from cluster.resources import concurrent_trials, waits_for
+from cluster.storage import check_nodes_can_write
 from search.algorithms import AlgorithmConfig
 from search.best_model import best_model
 from search.continuations import carry_out
 from search.control import ControlDesk
 from search.data_cards import data_card_of
+from search.databases import reach
 from search.inheritance import find_inheritance, is_whole, write_inheritance
+from search.lease import Lease
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
+from search.mirror import Mirror, begin_store, mirrored
 from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown
@@ -42,11 +48,13 @@ from search.reporting import report_at_end
 from search.revisions import read_revisions
 from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
+from search.study_storage import Patience, leased
 from search.tracker import RunFacts, SearchIdentity, Tracker
 from search.tracking import make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
+from spaces.store import is_store, store_of
 from trainables.data.card import DataCard
 from trainables.metrics import MODES
 
@@ -88,7 +96,10 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
     if address is not None:
         check_address(address)
     files = plan.files
-    if files.path.exists() and any(files.path.iterdir()):
+    url = f"{plan.spec.storage.path}/{plan.spec.name}"
+    if is_store(url):
+        begin_store(files, url)
+    elif files.path.exists() and any(files.path.iterdir()):
         raise SpecError(
             f"`{files.path}` exists already. Go on with it by `tunesmith resume {shortest(files.path)}`, or give the "
             "search another name (`--set name=...`).",
@@ -97,13 +108,19 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
     inheritance = find_inheritance(plan)
     for words in inheritance.words:
         console.print(f"learning from {words}", highlight=False, soft_wrap=True)
+    database = plan.spec.storage.database
+    if database is not None:
+        reach(database).dispose()
     files.path.mkdir(parents=True, exist_ok=True)
     with conducting(files):
         identity = _write_spec(plan)
         pin_checkpoints(resolved_spec(plan.spec), files)
-        study = create_study(files.path, plan.spec, attributes=_study_attributes(plan))
-        write_inheritance(inheritance, study, plan.space, files)
-        return _conduct(plan, identity, address=address, console=console)
+        if database is not None:
+            write_place(files, database=database, search=plan.spec.name, fingerprint=identity.fingerprint)
+        with leased(files, say=console.print) as lease, mirrored(files, say=console.print) as mirror:
+            study = create_study(files.path, plan.spec, attributes=_study_attributes(plan), lease=lease)
+            write_inheritance(inheritance, study, plan.space, files)
+            return _conduct(plan, identity, address=address, console=console, lease=lease, mirror=mirror)
 
 
 def resume_search(
@@ -122,11 +139,12 @@ def resume_search(
     """
     if address is not None:
         check_address(address)
-    files = SearchFiles(directory.expanduser().resolve())
+    files = SearchFiles(brought_here(directory).expanduser().resolve())
     if not files.spec.is_file():
         raise SpecError(f"`{directory}` is no search: it has no {files.spec.name}.")
-    with conducting(files):
-        if not files.study.is_file():
+    say = console.print
+    with conducting(files), leased(files, say=say) as lease, mirrored(files, say=say) as mirror:
+        if study_place(files) is None:
             raise SpecError(f"`{directory}` was interrupted before it began: remove it and run it anew.")
         if revise is not None:
             revise(files)
@@ -136,12 +154,12 @@ def resume_search(
                 f"`{directory}` was interrupted before it had taken over what other searches know: remove it and run "
                 "it anew."
             )
-        return _conduct(plan, identity, address=address, console=console)
+        return _conduct(plan, identity, address=address, console=console, lease=lease, mirror=mirror)
 
 
 def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
     """The plan of an existing search and its identity, wherever its folder lies now."""
-    loaded = load_spec(files.spec, overrides=[f"storage={json.dumps(str(files.path.parent))}"])
+    loaded = load_spec(files.spec, overrides=[f"storage={json.dumps(kept_in(files))}"])
     recorded = parse_yaml(files.spec.read_text("utf-8"))[0][RECORDED]
     plan = make_plan(loaded)
     if plan.files.path != files.path:
@@ -159,20 +177,32 @@ def _identity(plan: Plan, fingerprint: str) -> SearchIdentity:
     )
 
 
-def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, console: Console) -> SearchOutcome:
+def _conduct(
+    plan: Plan,
+    identity: SearchIdentity,
+    *,
+    address: str | None,
+    console: Console,
+    lease: Lease | None,
+    mirror: Mirror | None,
+) -> SearchOutcome:
     # ray is imported from here on only: what can fail without it has failed before
     set_environment()
     from search.conducting import scheduler_of
     from search.tuner import tune_trials
 
     spec, files = plan.spec, plan.files
-    study = open_study(files.path)
+    patience = Patience(spec.storage.max_outage)
+    study = open_study(files.path, patience=patience, lease=lease)
     study.set_user_attr("num_trials", plan.num_trials)
     study.set_user_attr(ENDED_BY, None)
     carry_out(read_revisions(files), study, files, step_of=plan.step_of)
     desk = ControlDesk(files)
     before = read_records(files.path)
     progress = _progress(plan, before, console)
+    patience.say = progress.say
+    if mirror is not None:
+        mirror.say = progress.say
     tracker = make_tracker(spec.tracking.wandb, identity, _run_facts(spec))
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
@@ -184,7 +214,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
             algorithm = _settled_algorithm(plan, study, num_concurrent)
-            recorder = _recorder(plan, study, algorithm, tracker, progress, before)
+            recorder = _recorder(plan, study, algorithm, tracker, progress, before, mirror)
             scheduler = scheduler_of(plan, before, study, recorder, progress)
             searcher = _searcher(plan, recorder, scheduler, num_concurrent, desk)
             progress.say("starting the first trials")
@@ -193,6 +223,10 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
             record = _summarise(plan, study, tracker, was_interrupted=not is_done)
+    except Exception as error:
+        if patience.broken is not None and error is not patience.broken:
+            raise patience.broken from error  # Tune says it in words of its own
+        raise
     finally:
         tracker.close(interrupted=True)  # after an error; when all went well it is closed already
     return SearchOutcome(
@@ -209,8 +243,11 @@ def _look_at_cluster(plan: Plan, capacity: Capacity, address: str | None, progre
         return
     from cluster.nodes import check_nodes
 
-    for words in check_nodes(plan.files.path):
-        progress.note(words)
+    if (store := store_of(plan.files.path)) is not None:
+        check_nodes_can_write(store.url)
+    else:
+        for words in check_nodes(plan.files.path):
+            progress.note(words)
     if (waiting := waits_for(plan.spec.resources, capacity)) is not None:
         progress.say(waiting)
 
@@ -227,7 +264,7 @@ def _searcher(
         return TrialOrder(
             number=number,
             document=document,
-            directory=str(plan.files.trial(number).path),
+            directory=_place_of(plan.files, number),
             num_threads=resources.cpus_per_worker,
             save_checkpoints=plan.spec.checkpoints.save,
             metric=plan.spec.metric,
@@ -246,6 +283,12 @@ def _searcher(
         desk=desk,
         max_restarts=resources.max_restarts,
     )
+
+
+def _place_of(files: SearchFiles, number: int) -> str:
+    """The folder of a trial, as any node finds it."""
+    store = store_of(files.path)
+    return str(files.trial(number).path) if store is None else f"{store.url}/trials/{number}"
 
 
 def _settled_algorithm(plan: Plan, study: optuna.Study, num_concurrent: int) -> AlgorithmConfig:
@@ -273,6 +316,7 @@ def _recorder(
     tracker: Tracker,
     progress: SearchProgress,
     before: SearchRecord,
+    mirror: Mirror | None,
 ) -> Recorder:
     spec = plan.spec
 
@@ -309,6 +353,7 @@ def _recorder(
         ),
         max_checkpoint_bytes=spec.checkpoints.max_disk,
         values_change=spec.search.scheduler.is_population,
+        mirror=mirror,
     )
 
 
@@ -460,7 +505,9 @@ def conducting(files: SearchFiles) -> Iterator[None]:
 
 
 def shortest(path: Path) -> str:
-    """`path` relative to the current folder where that is shorter."""
+    """`path` relative to the current folder where that is shorter; the URL where it only stands for one."""
+    if (store := store_of(path)) is not None:
+        return store.url
     with contextlib.suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.kept import brought_here
 from analysis.records import SearchFiles
 from analysis.wording import show_metric
 from cluster.connect import local_cpus, quiet_ray, set_environment
@@ -33,6 +34,7 @@ def run_single(source: Path, *, overrides: Sequence[str], number: int | None, co
     Raises:
         SpecError: there is no such spec or trial.
     """
+    source = brought_here(source)
     document, num_threads, num_workers, metric = (
         _recorded(source, number, overrides) if source.is_dir() else _from_spec(source, number, overrides)
     )

@@ -10,6 +10,7 @@ from search.budget import BudgetConfig
 from search.confirmation_sections import ConfirmationConfig
 from search.fold_sections import Repetition
 from search.stopping import SchedulerConfig, SchedulerName
+from search.storage import Storage, StorageConfig
 from search.units import Bytes
 from search.warm_start import WarmStartConfig, as_warm_start
 from spaces.errors import SpecError
@@ -153,8 +154,8 @@ class SearchSpec(Section):
     """What is kept of the trained models."""
     tracking: TrackingConfig = TrackingConfig()
     """Where runs are logged."""
-    storage: str = "./searches"
-    """Folder that holds the search's folder."""
+    storage: Storage = StorageConfig()
+    """Where the search is kept: a folder that holds its folder, or a mapping."""
 
     @model_validator(mode="after")
     def _task_or_trainable(self) -> "SearchSpec":

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from analysis.records import SearchRecord
 from analysis.sources import read_records
+from analysis.study_place import study_place
 from search.load import LoadedSpec
 from search.plan import Plan, make_plan
 from search.run import SearchOutcome, conducting, resolved_spec, resume_search, start_search
@@ -19,7 +20,7 @@ from search.spec import SearchSpec
 def run_stage(spec: SearchSpec, *, address: str | None, console: Console) -> SearchOutcome:
     """Bring the search of `spec` to its end, from wherever it is."""
     plan = plan_of(spec)
-    if plan.files.path.exists() and not plan.files.study.is_file():
+    if plan.files.path.exists() and study_place(plan.files) is None:
         _clear_away(plan)
     if not plan.files.path.exists():
         return start_search(plan, address=address, console=console)

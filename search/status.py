@@ -9,8 +9,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from analysis.kept import brought_here
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
+from analysis.study_place import study_place
 from analysis.wording import show_metric
 from search.control import (
     Lanes,
@@ -107,7 +109,7 @@ def read_status(directory: Path) -> Status:
     Raises:
         SpecError: it is no search.
     """
-    files = SearchFiles(directory.expanduser().resolve())
+    files = SearchFiles(brought_here(directory).expanduser().resolve())
     record = read_records(files.path)
     return Status(record=record, is_running=is_conducted(files), disk=DiskUse.of(files), lanes=shown_lanes(files))
 
@@ -190,8 +192,8 @@ def scale_search(directory: Path, num_concurrent: int, *, answer_seconds: float)
 
 
 def _files(directory: Path) -> SearchFiles:
-    files = SearchFiles(directory.expanduser().resolve())
-    if not files.study.is_file():
+    files = SearchFiles(brought_here(directory).expanduser().resolve())
+    if study_place(files) is None:
         raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.")
     return files
 

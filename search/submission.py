@@ -88,12 +88,12 @@ def prepare_submission(
     if checks and not resumes:
         make_plan(loaded)
     spec, root = loaded.spec, Path.cwd()
-    check_storage(spec.storage)
+    check_storage(spec.storage.path)
     travels, expected = _places(loaded, root)
     bundle = make_bundle(
         root, [*([] if is_folder else [place]), *travels, *include], most_megabytes=most_megabytes
     )  # fmt: skip
-    directory = f"{spec.storage.rstrip('/')}/{spec.name}"
+    directory = f"{spec.storage.path.rstrip('/')}/{spec.name}"
     settings = _named(environment, option="--env")
     for name in settings:
         if is_secret_name(name):
@@ -112,7 +112,7 @@ def prepare_submission(
         name=spec.name,
         directory=directory,
         bundle=bundle,
-        shelf=f"{spec.storage.rstrip('/')}/{SHELF}/{spec.name}-{bundle.fingerprint()}",
+        shelf=f"{spec.storage.path.rstrip('/')}/{SHELF}/{spec.name}-{bundle.fingerprint()}",
         command=(*command, "--address", "auto"),
         expected=tuple(expected),
         environment=settings,

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from analysis.kept import local_checkpoint
 from analysis.records import SearchRecord, TrialRecord
 from analysis.sources import read_records
 from spaces.errors import SpecError
+from spaces.store import is_store
 
 _PREFIX = "search:"
 _BEST = "best"
@@ -38,7 +40,7 @@ def checkpoint_of(place: str) -> Path:
     folder, _, wanted = place.removeprefix(_PREFIX).partition("#")
     if not folder:
         raise SpecError(f"expected `search:FOLDER#best` or `search:FOLDER#NUMBER`, but got `{place}`.")
-    record = read_records(Path(folder).expanduser().absolute())
+    record = read_records(folder if is_store(folder) else Path(folder).expanduser().absolute())
     trial = _trial(record, wanted or _BEST, place=place)
     if trial.checkpoint is None:
         kept = [str(one.number) for one in record.trials if one.checkpoint]
@@ -46,7 +48,7 @@ def checkpoint_of(place: str) -> Path:
             f"the checkpoint of trial {trial.number} was not kept (`checkpoints.keep`). "
             f"Trials with one: {', '.join(kept) or 'none'}."
         )
-    return Path(trial.checkpoint).absolute()
+    return local_checkpoint(trial.checkpoint).absolute()
 
 
 def _trial(record: SearchRecord, wanted: str, *, place: str) -> TrialRecord:

@@ -27,6 +27,11 @@ class SpecError(ValueError):
         return SpecError(self.message, path=joined, line=line if line is not None else self.line)
 
 
+class OutOfReach(RuntimeError):
+    """Something that a search needs while it runs does not answer any more. The record is whole, the search can be
+    resumed, and the command line exits with code 4."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean `x`?` for the known name nearest to `name`, or an empty string when none is near."""
     near = get_close_matches(name, list(known), n=1, cutoff=0.6)

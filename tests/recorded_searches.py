@@ -1,6 +1,7 @@
 """Searches recorded without training: the real plan, study, recorder and checkpoints; only reports are made by hand."""
 
 import io
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from rich.console import Console
 
 from analysis.records import SearchRecord
 from analysis.sources import read_records
+from analysis.study_place import write_place
 from search.continuations import carry_out
 from search.ledger import create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
+from search.mirror import Mirror
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress
 from search.recorder import Recorder
@@ -52,11 +55,13 @@ def planned(folder: Path, **sections: Any) -> Plan:
 class Session:
     """One session of a search: begins it, or goes on with it as `resume` does."""
 
-    def __init__(self, plan: Plan, *, tracker: Tracker | None = None) -> None:
+    def __init__(self, plan: Plan, *, tracker: Tracker | None = None, mirror: Mirror | None = None) -> None:
         files = plan.files
         if not files.spec.is_file():
-            files.path.mkdir(parents=True)
+            files.path.mkdir(parents=True, exist_ok=True)
             files.spec.write_text(to_yaml({**resolved_spec(plan.spec), RECORDED: {"fingerprint": "f"}}))
+            if (database := plan.spec.storage.database) is not None:
+                write_place(files, database=database, search=plan.spec.name, fingerprint=secrets.token_hex(6))
             facts = {"num_trials": plan.num_trials, "step_unit": plan.step_unit}
             create_study(files.path, plan.spec, attributes=facts)
         else:
@@ -82,6 +87,7 @@ class Session:
             record=before,
             spending=make_spending(spec, before, seconds_before=before.seconds, note=lambda seconds: None),
             max_checkpoint_bytes=spec.checkpoints.max_disk,
+            mirror=mirror,
         )  # fmt: skip
 
     @property

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spaces.reports import TrialReport, TrialStopped
+from trainables.remote_checkpoints import POINTER as _POINTER
+from trainables.remote_checkpoints import fetch, note_attempt, push, recorded_attempt
 
 _ATTEMPT = "attempt"
-_POINTER = "last.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +60,8 @@ class TrialDirectory:
 
     def reached(self) -> list[tuple["TrialDirectory", Checkpoint]]:
         """The last checkpoint, or that of each fold that has one, in order, and where it lies."""
-        found = [(place, place.latest()) for place in (self, *self.folds())]
+        fetch(self.path)
+        found = [(place, place._latest_here()) for place in (self, *self.folds())]
         return [(place, checkpoint) for place, checkpoint in found if checkpoint is not None]
 
     def begin_attempt(self) -> int:
@@ -67,10 +69,15 @@ class TrialDirectory:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.attempt = self._recorded_attempt() + 1
         _replace_text(self.path / _ATTEMPT, str(self.attempt))
+        note_attempt(self.path, self.attempt)
         return self.attempt
 
     def latest(self) -> Checkpoint | None:
         """The last checkpoint that was committed and still exists."""
+        fetch(self.path)
+        return self._latest_here()
+
+    def _latest_here(self) -> Checkpoint | None:
         try:
             pointer = json.loads((self.checkpoints / _POINTER).read_text("utf-8"))
         except FileNotFoundError:
@@ -94,6 +101,7 @@ class TrialDirectory:
         for other in self.checkpoints.iterdir():
             if other.is_dir() and other != final:
                 shutil.rmtree(other, ignore_errors=True)
+        push(self.path, self.checkpoints)
         return final
 
     def adopt(self, checkpoint: Checkpoint, *, goes_on: bool) -> Path:
@@ -112,13 +120,15 @@ class TrialDirectory:
         if goes_on:
             report = replace(report, progress=replace(report.progress, is_final=False))
         _replace_text(self.checkpoints / _POINTER, json.dumps({"folder": folder.name, "report": report.to_json()}))
+        push(self.path, self.checkpoints)
         return folder
 
     def _recorded_attempt(self) -> int:
         try:
-            return int((self.path / _ATTEMPT).read_text("utf-8"))
+            here = int((self.path / _ATTEMPT).read_text("utf-8"))
         except FileNotFoundError:
-            return 0
+            here = 0
+        return max(here, recorded_attempt(self.path))
 
 
 def _link(source: str, target: str) -> None:

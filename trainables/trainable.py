@@ -24,8 +24,10 @@ from ray.tune.result import (
 )
 
 from spaces.reports import TrialReport, TrialStopped
+from spaces.store import entered
 from trainables.checkpoints import TrialDirectory
 from trainables.ranks import DEFAULT_COLLECTIVE_TIMEOUT_SECONDS
+from trainables.remote_checkpoints import leave
 from trainables.trial import TrialOutcome, classify, parse_document, run_trial
 
 # Names in a Tune result.
@@ -48,7 +50,7 @@ class TrialOrder:
     document: dict[str, Any]
     """The trial document."""
     directory: str
-    """The trial's folder."""
+    """The trial's folder, or its URL in an object store."""
     num_threads: int
     """CPU threads to train with."""
     save_checkpoints: bool
@@ -92,7 +94,7 @@ class WarmTrainable(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Forget the trial that ran here and take the next order."""
-        self._end()
+        self._leave()
         self._order = TrialOrder.from_config(new_config)
         return True
 
@@ -106,10 +108,14 @@ class WarmTrainable(tune.Trainable):
 
     def cleanup(self) -> None:
         """Stop the loop before the process ends."""
-        self._end()
+        self._leave()
 
     def _start(self, order: TrialOrder) -> "Run":
         return _RunInThread(order)
+
+    def _leave(self) -> None:
+        self._end()
+        leave(entered(self._order.directory, search_levels=2))
 
     def _end(self) -> None:
         run, self._run = self._run, None
@@ -185,7 +191,7 @@ class _RunInThread(Run):
 
     def _train(self) -> None:
         try:
-            directory = TrialDirectory(Path(self._order.directory))
+            directory = TrialDirectory(entered(self._order.directory, search_levels=2))
             directory.begin_attempt()
             outcome = run_trial(
                 parse_document(self._order.document),

@@ -13,7 +13,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -29,6 +28,7 @@ from ray.util.placement_group import PlacementGroup, get_current_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from spaces.reports import TrialReport
+from spaces.store import entered
 from trainables.checkpoints import TrialDirectory
 from trainables.mailbox import Mailbox, TrialEnded, WorkerOrder
 from trainables.memory import Batches
@@ -236,7 +236,7 @@ class GroupRun(Run):
         return event.outcome
 
     def _begin_attempt(self, *, batches: Batches | None) -> None:
-        attempt = TrialDirectory(Path(self._order.directory)).begin_attempt()
+        attempt = TrialDirectory(entered(self._order.directory, search_levels=2)).begin_attempt()
         order = WorkerOrder(order=self._order.to_config()["order"], attempt=attempt, batches=batches)
         self._group.post(order)
 

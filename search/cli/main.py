@@ -24,7 +24,7 @@ from search.cli import (
     specs,
     tracking,
 )
-from spaces.errors import SpecError
+from spaces.errors import OutOfReach, SpecError
 
 app = typer.Typer(
     name="tunesmith",
@@ -85,7 +85,7 @@ def main() -> None:
     except RuntimeError as error:
         from cluster.connect import ClusterError
 
-        if not isinstance(error, ClusterError):
+        if not isinstance(error, ClusterError | OutOfReach):
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(EXIT_NO_CLUSTER)

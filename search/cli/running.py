@@ -16,7 +16,17 @@ if TYPE_CHECKING:
     from search.nested import NestedOutcome
     from search.run import SearchOutcome
 
-DirectoryArgument = Annotated[Path, typer.Argument(help="The search's folder.", show_default=False)]
+
+def _brought_here(directory: Path) -> Path:
+    """A search in an object store is worked on in a folder of this machine."""
+    from analysis.kept import brought_here
+
+    return brought_here(directory)
+
+
+DirectoryArgument = Annotated[
+    Path, typer.Argument(help="The search's folder, or its URL.", show_default=False, callback=_brought_here)
+]
 AddressOption = Annotated[
     str | None,
     typer.Option(help="Join the Ray cluster of this machine (`auto`) or at HOST:PORT. Default: Ray here."),

@@ -60,6 +60,10 @@ def check(
     spec: SpecArgument,
     set_: SetOption = None,
     as_json: JsonOption = False,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Also join this Ray cluster, and ask all its nodes whether they can write to the storage."),
+    ] = None,
     probe: Annotated[
         bool, typer.Option("--probe", help="Also train a few real steps: what fits into memory, how long it takes.")
     ] = False,
@@ -71,8 +75,11 @@ def check(
 
     plan = make_plan(load_spec(spec, overrides=set_ or ()))
     learned = _learned(plan)
+    num_nodes = None if address is None else _nodes_that_write(plan, address)
     if as_json:
         facts = plan_facts(plan) | {"warm_start": learned}
+        if num_nodes is not None:
+            facts["nodes"] = num_nodes
         if probe:
             facts["probe"] = (found := _probe(plan)).to_json()
             facts["probe"]["affordable_trials"] = _affordable(plan, found)
@@ -83,6 +90,10 @@ def check(
     screen().print(plan_text(plan), highlight=False, soft_wrap=True)
     for words in learned:
         screen().print(f"learns from {words}", highlight=False, soft_wrap=True)
+    if num_nodes is not None:
+        nodes = "1 node" if num_nodes == 1 else f"all {num_nodes} nodes"
+        words = f"{nodes} at {address} can write to {plan.spec.storage.path}"
+        screen().print(words, highlight=False, soft_wrap=True)
     if probe:
         from search.budget_text import affordable_text
         from search.probe_text import probe_text
@@ -105,6 +116,20 @@ def _learned(plan: "Plan") -> list[str]:
     from search.inheritance import find_inheritance
 
     return list(find_inheritance(plan).words)
+
+
+def _nodes_that_write(plan: "Plan", address: str) -> int:
+    """How many nodes the cluster has; raises SpecError for one that cannot write to the storage, or a database that
+    does not answer here."""
+    from cluster.connect import connected
+    from cluster.storage import check_nodes_can_write
+    from search.databases import reach
+
+    storage = plan.spec.storage
+    if storage.database is not None:
+        reach(storage.database).dispose()
+    with connected(address):
+        return check_nodes_can_write(storage.path)
 
 
 def _affordable(plan: "Plan", probe: "Probe") -> "Mapping[Limit, int]":

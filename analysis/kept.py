@@ -1,0 +1,182 @@
+"""A search that is kept in an object store, brought to this machine: its study, spec and histories at once, its
+checkpoints when they are asked for. Knows no ray and no mirror.
+"""
+
+import json
+import re
+import secrets
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from analysis.records import SearchFiles, SearchRecord, TrialFiles, replace_text
+from spaces.errors import SpecError
+from spaces.reports import TrialReport
+from spaces.store import COPY, REPORTS, Store, entered, is_store, store_of, store_url, why, working_folder
+
+NOTES = "mirror.json"
+"""In the store: which machine's copy it was made from, and whether that still runs."""
+_OWN = re.compile(
+    r"(^|/)\.|^control/|^study\.db|^mirror\.json$|^trials/\d+/(checkpoints/|reports/|attempt$|needed-by/)"
+)
+"""What the mirror leaves alone: hidden and passing files, and what trials and the study see to themselves."""
+
+
+def is_mirrored(name: str) -> bool:
+    """Whether a file of a search's folder, or a folder in it (with a slash at its end), is copied as it is."""
+    return _OWN.search(name) is None
+
+
+def brought_here(place: Path | str) -> Path:
+    """The folder of a search on this machine. One in an object store is fetched, unless this machine's copy is what
+    the store was made from, and so at least as new.
+
+    Raises:
+        SpecError: there is no search at that URL, or the store does not answer.
+    """
+    if not is_store(place):
+        return Path(place)
+    store = Store.at(place)
+    files = SearchFiles(working_folder(place))
+    try:
+        notes = read_notes(store)
+        if notes is None:
+            raise SpecError(f"`{store.url}` is no search: it has no {NOTES}.{_nearby(store)}")
+        if notes["copy"] != copy_id(files):
+            _fetch(store, files)
+    except (SpecError, filelock.Timeout):
+        raise
+    except Exception as error:
+        if copy_id(files) is None:
+            raise SpecError(f"cannot read `{store.url}`: {why(error)}.") from None
+    return files.path
+
+
+def read_notes(store: Store) -> dict[str, Any] | None:
+    """What the mirror has noted in the store; None where there is no search."""
+    text = store.read(NOTES)
+    return None if text is None else json.loads(text)
+
+
+def copy_id(files: SearchFiles) -> str | None:
+    """Which copy of a search the working folder holds."""
+    try:
+        return (files.path / COPY).read_text("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def new_copy(files: SearchFiles) -> None:
+    """This machine has made or fetched a copy of its own."""
+    replace_text(files.path / COPY, secrets.token_hex(8))
+
+
+def _fetch(store: Store, files: SearchFiles) -> None:
+    """Replace what is here, as far as a search is written by its driver."""
+    entered(store.url)
+    lock = filelock.FileLock(files.lock)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return  # a driver here is at work on it, and its copy counts
+    try:
+        found = store.names()
+        for name in sorted(found):
+            if is_mirrored(name) or name == files.study.name:
+                store.get(name, files.path / name)
+        trials = {name.split("/")[1] for name in found if name.startswith("trials/")}
+        for trial in trials:
+            if any(name.startswith(f"trials/{trial}/checkpoints/") for name in found):
+                (files.path / "trials" / trial / "checkpoints").mkdir(parents=True, exist_ok=True)
+            if any(name.startswith(f"trials/{trial}/{REPORTS}/") for name in found):
+                _complete_history(store, files.trial(int(trial)), f"trials/{trial}")
+        _forget_others(files, set(found))
+        new_copy(files)
+    finally:
+        lock.release()
+
+
+def _complete_history(store: Store, trial: TrialFiles, name: str) -> None:
+    """Rows that the trial reported when the driver could not store them any more."""
+    reports = _reports(store, name)
+    rows = trial.read_history()
+    ends = [index for index, row in enumerate(rows) if "evaluation" in row]
+    done = int(rows[ends[-1]]["evaluation"] or 0) if ends else 0
+    if not any(report.progress.evaluation > done for report in reports):
+        return
+    rows = rows[: ends[-1] + 1] if ends else []
+    for report in reports:
+        if report.progress.evaluation == done + 1:
+            rows += report.rows
+            done += 1
+    trial.path.mkdir(parents=True, exist_ok=True)
+    trial.rewrite_history(rows)
+
+
+def _reports(store: Store, trial: str) -> list[TrialReport]:
+    """What a trial has reported, and its search may not have stored, in order."""
+    names = sorted(store.names(f"{trial}/{REPORTS}"))
+    return [TrialReport.from_json(text) for name in names if (text := store.read(name)) is not None]
+
+
+def _forget_others(files: SearchFiles, found: set[str]) -> None:
+    """Files of an older copy that the search has no more."""
+    for path in files.path.rglob("*"):
+        name = path.relative_to(files.path).as_posix()
+        if path.is_file() and is_mirrored(name) and name not in found and not name.endswith("history.jsonl"):
+            path.unlink(missing_ok=True)
+
+
+def kept_in(files: SearchFiles) -> str:
+    """What `storage` is for the search in this folder: the folder above it, or that in its object store."""
+    store = store_of(files.path)
+    return str(files.path.parent) if store is None else store.url.rpartition("/")[0]
+
+
+def public_checkpoint(files: SearchFiles, number: int, checkpoint: str) -> str:
+    """Where others find a checkpoint that a trial has reported, on whatever machine it ran."""
+    store = store_of(files.path)
+    _, separator, inside = checkpoint.rpartition("/checkpoints/")
+    return f"{store.url}/trials/{number}/checkpoints/{inside}" if store and separator else checkpoint
+
+
+def local_checkpoint(checkpoint: str) -> Path:
+    """The folder of a recorded checkpoint on this machine; one that is only in an object store is fetched.
+
+    Raises:
+        SpecError: the store does not have it, or does not answer.
+    """
+    folder = working_folder(checkpoint)
+    if is_store(checkpoint) and not folder.is_dir():
+        above, _, name = store_url(checkpoint).rpartition("/")
+        store = Store.at(above)
+        try:
+            if not store.names(name):
+                raise SpecError(f"there is no checkpoint `{checkpoint}` (any more).")
+            store.get_folder(name, folder)
+        except SpecError:
+            raise
+        except Exception as error:
+            raise SpecError(f"cannot read `{checkpoint}`: {why(error)}.") from None
+    return folder
+
+
+def with_local_checkpoints(record: SearchRecord) -> SearchRecord:
+    """The record with the folders of checkpoints that this machine has, instead of their URLs."""
+
+    def here(checkpoint: str | None) -> str | None:
+        if checkpoint is None or not is_store(checkpoint):
+            return checkpoint
+        folder = working_folder(checkpoint)
+        return str(folder) if folder.is_dir() else checkpoint
+
+    if not any(trial.checkpoint and is_store(trial.checkpoint) for trial in record.trials):
+        return record
+    return replace(record, trials=[replace(trial, checkpoint=here(trial.checkpoint)) for trial in record.trials])
+
+
+def _nearby(store: Store) -> str:
+    found = sorted(name.removesuffix(f"/{NOTES}") for name in store.names() if name.endswith(f"/{NOTES}"))
+    return f" Searches in there: {', '.join(f'{store.url}/{name}' for name in found[:5])}." if found else ""

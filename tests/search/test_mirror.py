@@ -1,0 +1,306 @@
+"""What lies in an object store while a search runs, and after it was lost: a real S3 server on this machine."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from recorded_searches import Session, planned
+from s3_server import S3Server
+
+from analysis.kept import NOTES, brought_here
+from analysis.leaderboard import leaderboard
+from analysis.records import SearchFiles
+from analysis.sources import read_records
+from search.mirror import Mirror, begin_store, mirrored, wait_for_turn
+from search.plan import Plan
+from search.transfer import checkpoint_of
+from spaces.errors import SpecError
+from spaces.reports import Progress, TrialReport, TrialStopped
+from spaces.store import Store, check_writable, entered
+from trainables.checkpoints import TrialDirectory
+from trainables.remote_checkpoints import leave
+
+Move = Callable[[], None]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3") / "log")
+    server.make_bucket("bucket")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def plan(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+    """A search that is kept in the store, begun."""
+    import s3fs
+
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    plan = planned(tmp_path, storage=f"s3://bucket/{uuid.uuid4().hex}", checkpoints={"keep": 1})
+    begin_store(plan.files, _url(plan))
+    return plan
+
+
+@pytest.fixture
+def other_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Move:
+    """Moves to a machine that has nothing of the search."""
+    return lambda: monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "other-cache"))
+
+
+def _url(plan: Plan) -> str:
+    return f"{plan.spec.storage.path}/{plan.spec.name}"
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come"
+        time.sleep(0.1)
+
+
+def test_another_machine_reads_the_search_as_the_first_one_has_it(plan: Plan, other_machine: Move) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        session = Session(plan, mirror=mirror)
+        session.complete(0.5)
+        session.complete(0.2)
+        session.prune(3.0)
+        session.fail("error")
+        here = [entry.to_json() | {"checkpoint": None} for entry in leaderboard(session.record)]
+    other_machine()
+    record = read_records(_url(plan))
+    assert [entry.to_json() | {"checkpoint": None} for entry in leaderboard(record)] == here
+    assert list(record.history_of(1)) == list(session.record.history_of(1))
+    assert record.best is not None
+    assert record.best.checkpoint is not None
+    assert record.best.checkpoint.startswith(f"{_url(plan)}/trials/1/checkpoints/")
+
+
+def test_checkpoints_come_when_they_are_asked_for(plan: Plan, other_machine: Move) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        Session(plan, mirror=mirror).complete(0.5, num_bytes=77)
+    other_machine()
+    files = SearchFiles(brought_here(_url(plan)))
+    assert not list(files.trial(0).checkpoints.iterdir())
+    latest = TrialDirectory(files.trial(0).path).latest()
+    assert latest is not None
+    assert (latest.path / "weights").stat().st_size == 77
+
+
+def test_another_search_starts_from_a_checkpoint_in_a_store(plan: Plan, other_machine: Move) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        Session(plan, mirror=mirror).complete(0.5, num_bytes=77)
+    other_machine()
+    folder = checkpoint_of(f"search:{_url(plan)}#best")
+    assert (folder / "weights").stat().st_size == 77
+    assert read_records(_url(plan)).trials[0].checkpoint == str(folder)
+
+
+def test_what_retention_removes_is_removed_from_the_store(plan: Plan) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        session = Session(plan, mirror=mirror)
+        session.complete(0.5)
+        session.complete(0.2)
+        session.prune(3.0)
+    names = Store.at(_url(plan)).names()
+    assert {name.split("/")[1] for name in names if "/checkpoints/" in name} == {"1"}
+    assert not [name for name in names if "/reports/" in name]
+
+
+def test_evaluations_that_the_driver_could_not_store_are_told_again_by_the_trial(
+    plan: Plan, other_machine: Move
+) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        session = Session(plan, mirror=mirror)
+        number = session.start()
+        session.report(number, 1, 5.0)
+    for evaluation in (2, 3):  # the driver's last words are not stored; the trial's checkpoints are
+        session.report(number, evaluation, 5.0 - evaluation)
+    other_machine()
+    files = SearchFiles(brought_here(_url(plan)))
+    assert [row["evaluation"] for row in files.trial(number).read_history()] == [1, 2, 3]
+    again = Session(_plan_on(files, plan))
+    assert again.go_on() == [number]
+    assert again.record.trials[number].last_value == 2.0
+    assert list(again.record.trials[number].intermediate.values()) == [5.0, 3.0, 2.0]
+
+
+def _plan_on(files: SearchFiles, plan: Plan) -> Plan:
+    """The plan, with the working folder of another machine."""
+    return replace(plan, files=files)
+
+
+def test_an_older_attempt_elsewhere_can_commit_nothing_any_more(plan: Plan, other_machine: Move) -> None:
+    here = TrialDirectory(plan.files.trial(0).path)
+    here.begin_attempt()
+    other_machine()
+    elsewhere = TrialDirectory(_entered(plan))
+    assert elsewhere.begin_attempt() == 2
+    folder = here.checkpoints / ".incoming"
+    folder.mkdir()
+    report = TrialReport(progress=Progress(step=1, epoch=1.0, tokens=0, evaluation=1), metrics={}, rows=[], seconds=1.0)
+    with pytest.raises(TrialStopped):
+        here.commit(folder, report)
+
+
+def _entered(plan: Plan) -> Path:
+    return entered(f"{_url(plan)}/trials/0", search_levels=2)
+
+
+def test_a_node_keeps_no_checkpoint_of_a_trial_that_left_it_and_gets_it_back(plan: Plan, other_machine: Move) -> None:
+    other_machine()
+    on_node = _trained(_entered(plan))
+    leave(on_node.path)
+    assert not on_node.checkpoints.exists()
+    latest = on_node.latest()
+    assert latest is not None
+    assert (latest.path / "weights").read_bytes() == b"w"
+
+
+def test_a_node_keeps_what_it_could_not_store_and_the_driver_keeps_all(
+    plan: Plan, server: S3Server, other_machine: Move
+) -> None:
+    of_driver = _trained(plan.files.trial(1).path)
+    leave(of_driver.path)
+    assert of_driver.checkpoints.exists()
+    other_machine()
+    server.cut_off()
+    try:
+        on_node = _trained(_entered(plan))
+        leave(on_node.path)
+        assert on_node.checkpoints.exists()
+    finally:
+        server.let_go_on()
+
+
+def _trained(trial: Path) -> TrialDirectory:
+    """A trial with one checkpoint."""
+    directory = TrialDirectory(trial)
+    directory.begin_attempt()
+    folder = directory.checkpoints / ".incoming"
+    folder.mkdir()
+    (folder / "weights").write_bytes(b"w")
+    progress = Progress(step=1, epoch=1.0, tokens=0, evaluation=1)
+    directory.commit(folder, TrialReport(progress=progress, metrics={}, rows=[], seconds=1.0))
+    return directory
+
+
+def test_a_store_that_is_away_stops_nothing_and_gets_all_of_it_later(plan: Plan, server: S3Server) -> None:
+    said: list[str] = []
+    with mirrored(plan.files, say=said.append) as mirror:
+        session = Session(plan, mirror=mirror)
+        session.complete(0.5)
+        _until(lambda: "study.db" in Store.at(_url(plan)).names())
+        server.cut_off()
+        try:
+            session.complete(0.4)
+            _until(lambda: len(said) == 1)
+        finally:
+            server.let_go_on()
+        _until(lambda: len(said) == 2)
+    assert "does not answer" in said[0]
+    assert "the search goes on" in said[0]
+    assert "answers again" in said[1]
+    stored = Store.at(_url(plan)).names()
+    assert {f"trials/{number}/history.jsonl" for number in (0, 1)} <= set(stored)
+
+
+def test_the_end_of_a_search_waits_a_bounded_time_and_says_what_is_not_stored(
+    plan: Plan, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.mirror._CLOSE_SECONDS", 2.0)
+    said: list[str] = []
+    try:
+        with mirrored(plan.files, say=said.append) as mirror:
+            Session(plan, mirror=mirror)
+            server.cut_off()
+            (plan.files.path / "leaderboard.csv").write_text("number\n")
+            began = time.monotonic()
+        assert time.monotonic() - began < 40
+    finally:
+        server.let_go_on()
+    assert "not stored in s3://" in said[-1]
+    assert "leaderboard.csv" in said[-1]
+    assert str(plan.files.path) in said[-1]
+
+
+def test_this_machines_copy_is_not_replaced_by_what_it_has_stored_itself(plan: Plan) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        session = Session(plan, mirror=mirror)
+        session.complete(0.5)
+    session.complete(0.1)  # killed before this was stored
+    assert len(read_records(_url(plan)).trials) == 2
+
+
+def test_a_copy_that_another_machine_went_on_from_is_replaced(
+    plan: Plan, other_machine: Move, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        Session(plan, mirror=mirror).complete(0.5)
+    other_machine()
+    files = SearchFiles(brought_here(_url(plan)))
+    with mirrored(files, say=print) as mirror:
+        Session(_plan_on(files, plan), mirror=mirror).complete(0.1)
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    assert len(read_records(_url(plan)).trials) == 2
+
+
+def test_a_search_that_runs_elsewhere_is_not_run_here(plan: Plan, other_machine: Move) -> None:
+    with mirrored(plan.files, say=print):
+        other_machine()
+        files = SearchFiles(brought_here(_url(plan)))
+        with pytest.raises(SpecError, match=r"is being run by another machine at this moment: .*, process"):
+            wait_for_turn(files, Store.at(_url(plan)), say=print)
+
+
+def test_a_driver_whose_search_was_taken_over_stops_and_stores_nothing_more(plan: Plan) -> None:
+    said: list[str] = []
+    store = Store.at(_url(plan))
+    with mirrored(plan.files, say=said.append) as mirror:
+        assert mirror is not None
+        _until(lambda: store.read(NOTES) is not None)
+        notes = json.loads(store.read(NOTES) or "") | {"copy": "of another machine", "host": "10.0.0.9"}
+        _until(lambda: _stays(store, json.dumps(notes), mirror))
+        (plan.files.path / "late.txt").write_text("late")
+    assert "10.0.0.9 has taken this search over" in said[0]
+    assert (plan.files.control / "stop").exists()
+    assert "late.txt" not in store.names()
+
+
+def _stays(store: Store, text: str, mirror: Mirror) -> bool:
+    store.write(NOTES, text)
+    return mirror.is_taken_over
+
+
+def test_a_search_is_not_begun_where_there_is_one(plan: Plan) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        Session(plan, mirror=mirror)
+    with pytest.raises(SpecError, match=r"exists already. Go on with it by `tunesmith resume s3://"):
+        begin_store(plan.files, _url(plan))
+
+
+def test_what_is_no_search_is_named_with_the_searches_there(plan: Plan, other_machine: Move) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        Session(plan, mirror=mirror)
+    other_machine()
+    with pytest.raises(SpecError, match=r"is no search.* Searches in there: .*/walk"):
+        brought_here(plan.spec.storage.path)
+
+
+def test_no_bucket_and_no_server_are_told_apart(plan: Plan, server: S3Server) -> None:
+    with pytest.raises(SpecError, match="there is no bucket `missing`"):
+        check_writable(Store.at("s3://missing/searches"))
+    server.cut_off()
+    try:
+        with pytest.raises(SpecError, match=r"storage.path: cannot write to `s3://bucket/searches`"):
+            check_writable(Store.at("s3://bucket/searches"))
+    finally:
+        server.let_go_on()
