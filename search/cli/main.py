@@ -5,7 +5,7 @@ import sys
 
 import typer
 
-from search.cli import cache, comparing, control, going_on, machine, presets, rehearsing, results, running, specs
+from search.cli import cache, comparing, control, going_on, jobs, machine, presets, rehearsing, results, running, specs
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -29,6 +29,8 @@ app.command("status")(control.status)
 app.command("stop")(control.stop)
 app.command("pause")(control.pause)
 app.command("scale")(control.scale)
+app.command("submit")(jobs.submit)
+app.add_typer(jobs.app, name="jobs")
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
 app.command("presets")(presets.presets)
