@@ -53,6 +53,15 @@ class NumberedScheduler(FIFOScheduler):
         """Told what a person should know."""
         self.on_hand_overs: Callable[[Sequence[HandOver]], None] = lambda hand_overs: None
         """Told which trials go on from others' checkpoints, before any of them does. May be told again."""
+        self.may_begin: Callable[[], bool] = lambda: True
+        """Whether another trial may begin when one ends."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The trial that Tune starts next."""
+        # Tune keeps the process of the last trial for the next one, and its GPUs with it. Where no other may begin,
+        # somebody else waits for them. Tune has no switch for it, so we reach into it; its version is pinned.
+        tune_controller._tune_controller._actor_cache._may_keep_one = self.may_begin()
+        return super().choose_trial_to_run(tune_controller)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial starts, or goes on after an interruption."""

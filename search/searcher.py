@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from search.control import ControlDesk, Lanes
+from search.control import ControlDesk, Lanes, first_lanes
 from search.ledger import Proposal
 from search.numbered_scheduler import NumberedScheduler
 from search.recorder import Recorder
@@ -38,8 +38,10 @@ class AskTellSearcher(Searcher):
         self._make_order = make_order
         self._num_trials = num_trials
         self._desk = desk
-        self.lanes = Lanes(num_concurrent=num_concurrent)
-        """How many trials may run. Tune would hold a number of its own, which cannot be changed while it runs."""
+        # Tune would hold a number of its own, which cannot be changed while it runs.
+        self._lanes = first_lanes(num_concurrent)
+        self._is_running_out = False
+        scheduler.may_begin = lambda: self.has_free_lane
         waiting = set(scheduler.paused)
         self._unfinished = deque(each for each in recorder.unfinished() if each.number not in waiting)
         self._numbers: dict[str, int] = {}
@@ -56,7 +58,7 @@ class AskTellSearcher(Searcher):
         self.listen()
         if self.is_closing:
             return None if self._numbers else str(Searcher.FINISHED)
-        if self.lanes.is_paused or len(self._numbers) >= self.lanes.num_concurrent:
+        if not self.has_free_lane:
             return None
         if self._unfinished and (reason := self._recorder.exhausted()) is not None:
             self.ended_by = reason
@@ -69,10 +71,21 @@ class AskTellSearcher(Searcher):
             for number in self._scheduler.paused:
                 self._recorder.finish(number, is_complete=False, reason="it waited to go on until the search ended")
                 self._scheduler.end(number)
+            self._is_running_out = True
             return str(Searcher.FINISHED)
         self._numbers[trial_id] = proposal.number
         document = self._recorder.start(proposal)
         return self._make_order(proposal.number, document).to_config()
+
+    @property
+    def lanes(self) -> Lanes:
+        """How many trials may run, and do."""
+        return replace(self._lanes, num_running=len(self._numbers), is_running_out=self._is_running_out)
+
+    @property
+    def has_free_lane(self) -> bool:
+        """Whether another trial may begin now."""
+        return not self._lanes.is_paused and len(self._numbers) < self._lanes.num_concurrent
 
     def listen(self) -> None:
         """Do what was asked for from outside."""
@@ -85,17 +98,17 @@ class AskTellSearcher(Searcher):
 
     def pause(self) -> None:
         """Begin no new trials; those that run go on to their ends."""
-        self.lanes = replace(self.lanes, is_paused=True)
+        self._lanes = replace(self._lanes, is_paused=True)
         self._recorder.say("paused: trials that run go on, no new ones begin")
 
     def go_on(self) -> None:
         """Begin new trials again."""
-        self.lanes = replace(self.lanes, is_paused=False)
+        self._lanes = replace(self._lanes, is_paused=False)
         self._recorder.say("going on")
 
     def scale(self, num_concurrent: int) -> None:
         """From now on so many trials at once. More than fit wait until there is room."""
-        self.lanes = replace(self.lanes, num_concurrent=num_concurrent)
+        self._lanes = replace(self._lanes, num_concurrent=num_concurrent)
         self._recorder.say(f"from now on {num_concurrent} trials at once")
 
     def end_if_exhausted(self) -> None:
