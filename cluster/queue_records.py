@@ -111,6 +111,20 @@ class QueuedSearch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StartOrder:
+    """A search that is to be started."""
+
+    queued: QueuedSearch
+    """Which one, with its submission id."""
+    package: Package
+    """Its files."""
+    command: tuple[str, ...]
+    """Arguments of `tunesmith`."""
+    environment: Mapping[str, str]
+    """Environment variables of all its processes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class QueueEvent:
     """Something that happened to a search."""
 

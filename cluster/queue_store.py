@@ -1,13 +1,13 @@
-"""The queue in a database: SQLite by default, PostgreSQL by its URL. Every change is one transaction and is made from the
-state it expects, so it can be repeated after a kill and is done once. Knows no ray and decides nothing.
+"""The queue in a database: SQLite by default, PostgreSQL by its URL. Every change is one transaction, made from the state
+it expects: it can be repeated after a kill, and is done once. Knows no ray and decides nothing.
 """
 
+import contextlib
 import hashlib
 import io
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from cluster.queueing import Amount, Quota
 from spaces.errors import SpecError, did_you_mean
 
 _BUSY_SECONDS = 30.0
+_POSTGRES = "postgresql"
 _schema = sa.MetaData()
 _packages = sa.Table(
     "queue_packages", _schema,
@@ -56,7 +57,9 @@ _searches = sa.Table(
 )  # fmt: skip
 _is_active = _searches.c.state.in_(ACTIVE)
 # The database itself refuses a second search in a folder that one still has.
-sa.Index("queue_active_folder", _searches.c.directory, unique=True, sqlite_where=_is_active, postgresql_where=_is_active)
+sa.Index(
+    "queue_active_folder", _searches.c.directory, unique=True, sqlite_where=_is_active, postgresql_where=_is_active
+)
 _events = sa.Table(
     "queue_events", _schema,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
@@ -94,31 +97,33 @@ class QueueStore:
         Raises:
             SpecError: one in the same folder waits or runs already.
         """
-        content = _packed(package)
-        fingerprint = hashlib.sha256(content).hexdigest()
-        facts = asdict(new)
+        fingerprint = self._keep(_packed(package))
+        row = {
+            "name": new.name, "user": new.user, "priority": new.priority, "directory": new.directory,
+            "submission": asdict(new), "package": fingerprint, "state": "QUEUED", "submitted_at": time.time(),
+        }  # fmt: skip
         try:
             with self._engine.begin() as db:
-                known = db.scalar(sa.select(_packages.c.fingerprint).where(_packages.c.fingerprint == fingerprint))
-                if known is None:
-                    db.execute(_packages.insert().values(fingerprint=fingerprint, content=content))
-                number = db.execute(
-                    _searches.insert().values(
-                        name=new.name, user=new.user, priority=new.priority, directory=new.directory, submission=facts,
-                        package=fingerprint, state="QUEUED", submitted_at=time.time(),
-                    )
-                ).inserted_primary_key[0]  # fmt: skip
+                number = int(db.execute(_searches.insert().values(**row).returning(_searches.c.number)).scalar_one())
                 _note(db, number, "QUEUED", detail=new.user)
         except sa.exc.IntegrityError:
             with self._engine.connect() as db:
-                row = db.execute(_searches.select().where(_searches.c.directory == new.directory, _is_active)).first()
-            state = f" ({row.state.lower()}, of {row.user})" if row is not None else ""
+                other = db.execute(_searches.select().where(_searches.c.directory == new.directory, _is_active)).first()
+            state = f" ({other.state.lower()}, of {other.user})" if other is not None else ""
             raise SpecError(
-                f"a search in `{new.directory}` is in the queue already{state}: look at `tunesmith queue list`, or give "
-                "this one another name (`--set name=...`).",
+                f"a search in `{new.directory}` is in the queue already{state}: look at `tunesmith queue list`, or "
+                "give this one another name (`--set name=...`).",
                 path="name",
             ) from None
         return self.get(number)
+
+    def _keep(self, content: bytes) -> str:
+        """Keep files until a search names them. Gives their fingerprint."""
+        fingerprint = hashlib.sha256(content).hexdigest()
+        # Where they are kept already, by somebody else at this very moment perhaps, they are the same.
+        with contextlib.suppress(sa.exc.IntegrityError), self._engine.begin() as db:
+            db.execute(_packages.insert().values(fingerprint=fingerprint, content=content))
+        return fingerprint
 
     def get(self, number: int) -> QueuedSearch:
         """One search."""
@@ -188,7 +193,8 @@ class QueueStore:
     def package(self, fingerprint: str) -> Package:
         """The files of a search."""
         with self._engine.connect() as db:
-            content = db.scalar(sa.select(_packages.c.content).where(_packages.c.fingerprint == fingerprint))
+            query = sa.select(_packages.c.content).where(_packages.c.fingerprint == fingerprint)
+            content: bytes = db.execute(query).scalar_one()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return Package(files={name: archive.read(name) for name in archive.namelist()})
 
@@ -279,17 +285,35 @@ def open_store(place: str) -> QueueStore:
     return QueueStore(engine)
 
 
-def _url(place: str) -> str:
+def check_place(place: str) -> None:
+    """Whether a queue could be there, as far as its name tells.
+
+    Raises:
+        SpecError: it is a relative path, another kind of database, or its URL holds a password.
+    """
     if "://" not in place:
-        path = Path(place).expanduser().absolute()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return f"sqlite:///{path}"
-    if urlsplit(place).password:
+        if not Path(place).is_absolute():
+            raise SpecError(f"the queue's database is an absolute path on the head, or a URL, but got `{place}`.")
+        return
+    parts = urlsplit(place)
+    if parts.scheme != _POSTGRES:
         raise SpecError(
-            "the URL of the queue's database is shown to everyone who may list jobs: leave the password out, and put it "
-            "into ~/.pgpass on the head."
+            f"a queue is kept in a SQLite file (`/shared/queue.db`) or in PostgreSQL (`{_POSTGRES}://USER@HOST/NAME`), "
+            f"but got `{parts.scheme}://`."
         )
-    return place.replace("postgresql://", "postgresql+psycopg://", 1)
+    if parts.password:
+        raise SpecError(
+            "the URL of the queue's database is shown to everyone who may list jobs: leave the password out, and put "
+            "it into ~/.pgpass on the head."
+        )
+
+
+def _url(place: str) -> str:
+    check_place(place)
+    if "://" in place:
+        return place.replace(_POSTGRES, f"{_POSTGRES}+psycopg", 1)
+    Path(place).parent.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{place}"
 
 
 def _take_turns(engine: sa.Engine) -> None:

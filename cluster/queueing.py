@@ -158,7 +158,9 @@ def _goals(
             account.take(claim, goals[claim.number])
     left = [claim for claim in claims if claim.waits or not claim.is_fixed]
     while left:
-        claim = min(left, key=lambda one: (-one.priority, account.share(one.user), goals.get(one.number, 0), one.number))
+        claim = min(
+            left, key=lambda one: (-one.priority, account.share(one.user), goals.get(one.number, 0), one.number)
+        )
         has = goals.get(claim.number, 0)
         if not has and (reason := account.refusal(claim)) is not None:
             reasons[claim.number] = reason

@@ -5,7 +5,20 @@ import sys
 
 import typer
 
-from search.cli import cache, comparing, control, going_on, jobs, machine, presets, rehearsing, results, running, specs
+from search.cli import (
+    cache,
+    comparing,
+    control,
+    going_on,
+    jobs,
+    machine,
+    presets,
+    queue,
+    rehearsing,
+    results,
+    running,
+    specs,
+)
 from spaces.errors import SpecError
 
 app = typer.Typer(
@@ -31,6 +44,7 @@ app.command("pause")(control.pause)
 app.command("scale")(control.scale)
 app.command("submit")(jobs.submit)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(queue.app, name="queue")
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
 app.command("presets")(presets.presets)

@@ -15,9 +15,9 @@ from search.control import FIRST_LANES, first_lanes, shown_lanes
 SPEC = """
 name: sharing
 trainable: sleeping:train
-config: {x: 1.0, seconds: 0.4}
+config: {x: 1.0}
 space: {config.x: {uniform: [0, 1]}}
-search: {algorithm: random, metric: loss, trials: 400}
+search: {algorithm: random, metric: loss, trials: 1000}
 resources: {concurrent_trials: 2}
 tracking: {wandb: {mode: disabled}}
 storage: searches
@@ -27,7 +27,9 @@ import os, pathlib, time
 
 def train(config, report):
     pathlib.Path("pids", str(os.getpid())).touch()
-    time.sleep(config["seconds"])
+    while not pathlib.Path("hurry").exists():
+        time.sleep(0.1)
+    time.sleep(0.3)
     report({"loss": config["x"]}, step=1, is_final=True)
 """
 _SECONDS = 150.0
@@ -67,10 +69,11 @@ def test_a_search_that_is_told_to_run_fewer_ends_the_process_of_the_lane_it_give
         tunesmith("scale", "searches/sharing", "2")
         _wait_until(lambda: alive() == 2, "a second process trains, too")
         tunesmith("scale", "searches/sharing", "1")
+        (tmp_path / "hurry").touch()
         _wait_until(lambda: alive() == 1, "the second process has ended")
         lanes = shown_lanes(files)
         assert lanes is not None
-        assert lanes.num_running <= 1
+        assert lanes.num_running <= 1, "the other one goes on alone"
         assert search.poll() is None, (tmp_path / "log").read_text()
     finally:
         search.terminate()
