@@ -1,4 +1,4 @@
-"""The queue in a database: SQLite by default, PostgreSQL by its URL. Every change is one transaction, made from the state
+"""The queue in a database: SQLite by default, PostgreSQL by its URL. Every change is one transaction, from the state that
 it expects: it can be repeated after a kill, and is done once. Knows no ray and decides nothing.
 """
 

@@ -5,6 +5,7 @@ Changes nothing itself but the queue's database; the keeper acts on it. Knows no
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -133,7 +134,12 @@ def make_app(store: QueueStore, doorkeeper: Doorkeeper, *, pulse: Pulse, most_by
         behind = time.monotonic() - pulse.beat
         if is_late := behind > _LATE_SECONDS:
             response.status_code = 503
-        return {"status": "late" if is_late else "ok", "seconds_behind": round(behind, 1), "trouble": pulse.trouble}
+        return {
+            "status": "late" if is_late else "ok",
+            "seconds_behind": round(behind, 1),
+            "trouble": pulse.trouble,
+            "process": os.getpid(),
+        }
 
     @app.post("/searches", status_code=201, tags=["searches"])
     def hand_in(body: SearchRequest, visitor: known) -> dict[str, Any]:
