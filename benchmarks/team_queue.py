@@ -198,7 +198,9 @@ def _check(
     assert most <= CPUS, "overcommitted"
     assert most_of_user["ann"] <= QUOTAS["ann"]["cpus"], "the quota of ann did not hold"
     assert set(starts.values()) == {1}, f"started more than once: {starts}"
-    assert all(len(set(trials[wish.name])) == len(trials[wish.name]) == wish.trials for wish in WISHES), "a trial ran twice"
+    assert all(len(set(trials[wish.name])) == len(trials[wish.name]) == wish.trials for wish in WISHES), (
+        "a trial ran twice"
+    )
     print("held: no overcommitment, the quota of ann, every search started once, every trial run once, all ended")
 
 

@@ -108,14 +108,16 @@ def dashboard_address() -> str:
     Raises:
         ClusterError: it has none.
     """
-    from ray._private.worker import get_dashboard_url
+    from ray._private import ray_constants
+    from ray.experimental.internal_kv import _internal_kv_get
 
-    url = get_dashboard_url()
-    if not url:
+    # As Ray's own client finds it. `get_dashboard_url` gives a worker the default port, whatever the true one is.
+    found = _internal_kv_get(ray_constants.DASHBOARD_ADDRESS, namespace=ray_constants.KV_NAMESPACE_DASHBOARD)
+    if not found:
         raise ClusterError(
             "the cluster has no dashboard, and searches are submitted to it: `ray start --head` has one."
         )
-    return f"http://{url}"
+    return f"http://{found.decode()}".replace("//0.0.0.0:", "//127.0.0.1:")
 
 
 def _find(name: str) -> Any:

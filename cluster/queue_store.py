@@ -1,5 +1,5 @@
-"""The queue in a database: SQLite by default, PostgreSQL by its URL. Every change is one transaction, from the state that
-it expects: it can be repeated after a kill, and is done once. Knows no ray and decides nothing.
+"""The queue in a database: SQLite by default, PostgreSQL by its URL. Every change is one transaction, from the state
+that it expects: it can be repeated after a kill, and is done once. Knows no ray and decides nothing.
 """
 
 import contextlib

@@ -27,6 +27,7 @@ DEFAULT_PORT = 8270
 _TARGET = "search.keeper_process:keep"
 _ROUND_SECONDS = 1.0
 _TROUBLE_SECONDS = 5.0
+_START_SECONDS = 120.0
 _EXIT_CODES = {SpecError: 2, ClusterError: 4}
 
 
@@ -173,16 +174,19 @@ def _wait_for_api(order: KeeperOrder) -> None:
     import requests
 
     host = "127.0.0.1" if order.host in ("0.0.0.0", "::") else order.host
-    deadline = time.monotonic() + 120
+    deadline, trouble = time.monotonic() + _START_SECONDS, "is the port taken?"
     while time.monotonic() < deadline:
         try:
-            if requests.get(f"http://{host}:{order.port}/health", timeout=2).json()["status"] in ("ok", "late"):
+            health = requests.get(f"http://{host}:{order.port}/health", timeout=2).json()
+            if health["status"] == "ok":
                 return
-        except (requests.exceptions.RequestException, ValueError, KeyError):
-            time.sleep(0.3)
+            trouble = health["trouble"] or trouble
+        except (requests.exceptions.RequestException, ValueError, KeyError, TypeError):
+            pass
+        time.sleep(0.3)
     raise ClusterError(
-        f"the queue's API does not answer at {host}:{order.port}: is the port taken? Look at the log of the actor "
-        f"`{order.actor}` in Ray's dashboard."
+        f"the keeper does not come up at {host}:{order.port} ({trouble}): look at the log of the actor `{order.actor}` "
+        "in Ray's dashboard."
     )
 
 

@@ -8,7 +8,7 @@ import contextlib
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,8 +39,8 @@ _LATE_SECONDS = 60.0
 class Pulse:
     """When the keeper last looked at the queue."""
 
-    beat: float = field(default_factory=time.monotonic)
-    """On the monotonic clock."""
+    beat: float | None = None
+    """On the monotonic clock. None: it has not looked yet."""
     trouble: str = ""
     """What keeps it from looking now."""
 
@@ -131,12 +131,13 @@ def make_app(store: QueueStore, doorkeeper: Doorkeeper, *, pulse: Pulse, most_by
     @app.get("/health", tags=["service"])
     def health(response: Response) -> dict[str, Any]:
         """Whether the keeper looks after the queue. Needs no token."""
-        behind = time.monotonic() - pulse.beat
-        if is_late := behind > _LATE_SECONDS:
+        behind = None if pulse.beat is None else time.monotonic() - pulse.beat
+        status = "starting" if behind is None else "late" if behind > _LATE_SECONDS else "ok"
+        if status != "ok":
             response.status_code = 503
         return {
-            "status": "late" if is_late else "ok",
-            "seconds_behind": round(behind, 1),
+            "status": status,
+            "seconds_behind": None if behind is None else round(behind, 1),
             "trouble": pulse.trouble,
             "process": os.getpid(),
         }

@@ -1,5 +1,6 @@
 """The queue in a database: the same claims for SQLite and for a real PostgreSQL."""
 
+import contextlib
 import multiprocessing
 import threading
 import time
@@ -68,10 +69,8 @@ def test_of_many_who_hand_in_the_same_search_at_once_one_does(store: QueueStore)
     taken: list[int] = []
 
     def add() -> None:
-        try:
+        with contextlib.suppress(SpecError):
             taken.append(store.add(new_search(), PACKAGE).number)
-        except SpecError:
-            pass
 
     threads = [threading.Thread(target=add) for _ in range(8)]
     for thread in threads:

@@ -1,5 +1,5 @@
-"""The keeper's rounds over a real database and real folders of searches; the cluster is a stand-in that can be told what
-happens to jobs, and the keeper is killed at every step that it takes.
+"""The keeper's rounds over a real database and real folders of searches. The cluster is a stand-in that can be told
+what happens to jobs, and the keeper is killed at every step that it takes.
 """
 
 import threading

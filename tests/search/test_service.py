@@ -1,6 +1,7 @@
 """The queue's HTTP API over a real database; its server is in this process."""
 
 import base64
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,9 +33,14 @@ def store(tmp_path: Path) -> QueueStore:
 
 
 @pytest.fixture
-def client(store: QueueStore) -> Iterator[TestClient]:
+def pulse() -> Pulse:
+    return Pulse()
+
+
+@pytest.fixture
+def client(store: QueueStore, pulse: Pulse) -> Iterator[TestClient]:
     doorkeeper = Doorkeeper(tokens=((None, TEAM), ("ann", ANNS)))
-    with TestClient(make_app(store, doorkeeper, pulse=Pulse(), most_bytes=100_000)) as found:
+    with TestClient(make_app(store, doorkeeper, pulse=pulse, most_bytes=100_000)) as found:
         found.headers["Authorization"] = f"Bearer {TEAM}"
         yield found
 
@@ -67,7 +73,12 @@ def test_without_a_token_or_with_a_wrong_one_nothing_is_told(client: TestClient,
     assert wrong.json()["detail"] == "this service does not know the token that was sent."
 
 
-def test_health_and_the_description_need_no_token(client: TestClient) -> None:
+def test_health_and_the_description_need_no_token(client: TestClient, pulse: Pulse) -> None:
+    pulse.beat = None
+    assert client.get("/health", headers={"Authorization": ""}).status_code == 503
+    pulse.beat = time.monotonic() - 100
+    assert client.get("/health", headers={"Authorization": ""}).json()["status"] == "late"
+    pulse.beat = time.monotonic()
     assert client.get("/health", headers={"Authorization": ""}).json()["status"] == "ok"
     described = client.get("/openapi.json", headers={"Authorization": ""}).json()
     assert set(described["paths"]["/searches/{name}"]) == {"get", "delete"}
