@@ -111,7 +111,7 @@ class Keeper:
             self._cluster.submit(order)
         except SpecError:
             log.info("%s was submitted already, as job %s", each.search.name, each.submission_id)
-        except ClusterError as error:
+        except (ClusterError, OSError) as error:
             if self._has_waited_long("submit", each):
                 self._term.end(each, "FAILED", str(error))
             else:
