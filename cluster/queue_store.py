@@ -274,7 +274,10 @@ def open_store(place: str) -> QueueStore:
     """
     url = _url(place)
     is_sqlite = url.startswith("sqlite")
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS} if is_sqlite else {}, pool_pre_ping=True)
+    try:
+        engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS} if is_sqlite else {}, pool_pre_ping=True)
+    except ImportError:
+        raise SpecError("a queue in PostgreSQL needs psycopg: install `tunesmith[postgres]`.") from None
     if is_sqlite:
         _take_turns(engine)
     try:
