@@ -5,8 +5,11 @@ import logging
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from cluster.capacity import Capacity as Capacity
+from cluster.errors import ClusterError as ClusterError
+from cluster.joining import check_address, join
 
 # Ray prints boxes, hints and warnings of its own; tunesmith has its own progress.
 _ENVIRONMENT = {
@@ -20,20 +23,6 @@ _ENVIRONMENT = {
 }
 # Trials pass small messages only: data is memory-mapped from disk, weights stay where they were written.
 _OBJECT_STORE_BYTES = 128 * 1024**2
-
-
-class ClusterError(RuntimeError):
-    """The cluster cannot be reached or started. The command line exits with code 4."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Capacity:
-    """What a cluster has in all."""
-
-    cpus: float
-    """Logical CPUs."""
-    gpus: float
-    """GPUs."""
 
 
 def local_cpus() -> int:
@@ -53,34 +42,40 @@ def connected(address: str | None = None) -> Iterator[Capacity]:
     """Ray for the time of the block: started here when `address` is None, joined otherwise.
 
     Raises:
+        SpecError: `address` is of a kind that cannot be joined.
         ClusterError: nothing answers at `address`, or Ray does not start here.
     """
     set_environment()
+    if address is not None:
+        check_address(address)
     import ray
 
     quiet_ray()
-    try:
-        if address is None:
-            ray.init(
-                address="local",
-                num_cpus=local_cpus(),
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=_OBJECT_STORE_BYTES,
-            )
-            _hide_token()
-        else:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except Exception as error:  # ray raises many types here; all mean the same to the user
-        where = f"at `{address}`" if address else "on this machine"
-        raise ClusterError(f"cannot reach Ray {where}: {str(error).strip().splitlines()[0]}") from error
+    capacity = _start() if address is None else join(address)
     quiet_ray()
     try:
-        total = ray.cluster_resources()
-        yield Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+        yield capacity
     finally:
         ray.shutdown()
+
+
+def _start() -> Capacity:
+    import ray
+
+    try:
+        ray.init(
+            address="local",
+            num_cpus=local_cpus(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=_OBJECT_STORE_BYTES,
+        )
+    except Exception as error:  # ray raises many types here; all mean the same to the user
+        raise ClusterError(f"cannot reach Ray on this machine: {str(error).strip().splitlines()[0]}") from error
+    _hide_token()
+    total = ray.cluster_resources()
+    return Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
 
 
 def quiet_ray() -> None:

@@ -11,7 +11,8 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.connect import ClusterError
+from cluster.errors import ClusterError
+from cluster.joining import capacity_now
 from cluster.queueing import Amount
 
 log = logging.getLogger(__name__)
@@ -95,11 +96,12 @@ def process_of(name: str) -> int | None:
 
 
 def cluster_amount() -> Amount:
-    """What the joined cluster has now."""
-    import ray
-
-    total = ray.cluster_resources()
-    return Amount(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+    """What the joined cluster has, with all nodes that it may bring."""
+    found = capacity_now()
+    return Amount(
+        cpus=max(found.cpus, sum(room.cpus * room.count for room in found.may_bring)),
+        gpus=max(found.gpus, sum(room.gpus * room.count for room in found.may_bring)),
+    )
 
 
 def dashboard_address() -> str:

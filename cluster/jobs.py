@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cluster.connect import ClusterError, quiet_ray, set_environment
+from cluster.connect import quiet_ray, set_environment
+from cluster.errors import ClusterError
 from cluster.job_records import SearchJob, helper_metadata, search_job
 from cluster.tokens import Token, missing_token, wrong_token
 from spaces.errors import SpecError
@@ -25,9 +26,11 @@ from spaces.errors import SpecError
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-_TIMEOUT_SECONDS = 15.0
+_TIMEOUT_SECONDS = 30.0
+_AGENT_SECONDS = 60.0
 _POLL_SECONDS = 0.5
 _HELPER_SECONDS = 300.0
+_NO_AGENT = "No available agent"
 _CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _MODULES = ("cluster.arrival", "search.cli.main")
 
@@ -90,13 +93,12 @@ class Jobs:
         if order.modules:
             runtime_env["py_modules"] = [str(module) for module in order.modules]
         try:
-            with _explained(self.address):
-                self._client.submit_job(
-                    entrypoint=order.entrypoint(),
-                    submission_id=order.submission_id,
-                    metadata=dict(order.metadata),
-                    runtime_env=runtime_env,
-                )
+            self._submit(
+                entrypoint=order.entrypoint(),
+                submission_id=order.submission_id,
+                metadata=dict(order.metadata),
+                runtime_env=runtime_env,
+            )
         except ClusterError as error:
             if order.submission_id in self.ids():
                 raise SpecError(
@@ -136,14 +138,14 @@ class Jobs:
         self, name: str, arguments: Sequence[str], *, modules: Sequence[Path], python: str
     ) -> tuple[bool, str]:
         """Run one of our modules on the cluster's head for a moment. Gives whether it went well, and what it said."""
-        helper = f"tunesmith-{name}-{int(time.time() * 1000)}"
+        helper = f"tunesmith-{name}-{time.time_ns() // 1_000_000}"
+        self._submit(
+            entrypoint=shlex.join([python, "-m", *arguments]),
+            submission_id=helper,
+            metadata={"job_name": f"tunesmith {name}"},
+            runtime_env={"py_modules": [str(module) for module in modules]} if modules else {},
+        )
         with _explained(self.address):
-            self._client.submit_job(
-                entrypoint=shlex.join([python, "-m", *arguments]),
-                submission_id=helper,
-                metadata={"job_name": f"tunesmith {name}"},
-                runtime_env={"py_modules": [str(module) for module in modules]} if modules else {},
-            )
             deadline = time.monotonic() + _HELPER_SECONDS
             while not (status := self._client.get_job_status(helper)).is_terminal():
                 if time.monotonic() > deadline:
@@ -159,22 +161,26 @@ class Jobs:
             self._client.stop_job(job.submission_id)
 
     def stop_in_order(self, job: SearchJob, *, wait_seconds: float) -> tuple[bool, str]:
-        """Have the search itself stop: trials are checkpointed, W&B runs finished, the record whole.
+        """Have the search itself stop: trials are checkpointed, W&B runs finished, the record whole. Gives whether it
+        ended in time, and what it said."""
+        deadline = time.monotonic() + wait_seconds
+        agreed, said = self.ask(job, "stop", job.directory, "--wait", f"{wait_seconds:g}", wait_seconds=wait_seconds)
+        if not agreed:
+            return not self.job(job.submission_id).is_active, said
+        return self.wait_for_end(job, timeout_seconds=max(5.0, deadline - time.monotonic())), said
 
-        Only the nodes of the cluster need to see the search's folder, so a short job asks there, as
-        `tunesmith stop` does. Gives whether the search ended in time, and what that job said.
-        """
-        helper = f"{job.submission_id}-stop-{int(time.time())}"
+    def ask(self, job: SearchJob, *command: str, wait_seconds: float) -> tuple[bool, str]:
+        """Have a `tunesmith` command run on the cluster, in a short job with all that the search's own has: only the
+        nodes need to see the search's folder. Gives whether it succeeded in time, and its last line."""
+        helper = f"{job.submission_id}-{command[0]}-{time.time_ns() // 1_000_000}"
         with _explained(self.address):
-            runtime_env = self._client.get_job_info(job.submission_id).runtime_env or {}
-            python = shlex.split(self._client.get_job_info(job.submission_id).entrypoint)[0]
-            self._client.submit_job(
-                entrypoint=shlex.join(
-                    [python, "-m", _MODULES[1], "stop", job.directory, "--wait", f"{wait_seconds:g}"]
-                ),
+            details = self._client.get_job_info(job.submission_id)
+            python = shlex.split(details.entrypoint)[0]
+            self._submit(
+                entrypoint=shlex.join([python, "-m", _MODULES[1], *command]),
                 submission_id=helper,
                 metadata=helper_metadata(job),
-                runtime_env=runtime_env,
+                runtime_env=details.runtime_env or {},
             )
             deadline = time.monotonic() + wait_seconds
             while not (status := self._client.get_job_status(helper)).is_terminal() and time.monotonic() < deadline:
@@ -182,10 +188,20 @@ class Jobs:
             said = _last_line(self._client.get_job_logs(helper))
             if status.is_terminal():
                 self._client.delete_job(helper)
-        ended = self.wait_for_end(job, timeout_seconds=max(5.0, deadline - time.monotonic())) if (
-            str(status) == "SUCCEEDED"
-        ) else not self.job(job.submission_id).is_active  # fmt: skip
-        return ended, said
+        return str(status) == "SUCCEEDED", said
+
+    def _submit(self, **job: Any) -> None:
+        """Submit to the Jobs API. A head that has just started answers before it takes jobs: that is waited for."""
+        deadline = time.monotonic() + _AGENT_SECONDS
+        while True:
+            try:
+                with _explained(self.address):
+                    self._client.submit_job(**job)
+                return
+            except ClusterError as error:
+                if _NO_AGENT not in str(error.__cause__) or time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_SECONDS)
 
     def wait_for_end(self, job: SearchJob, *, timeout_seconds: float) -> bool:
         """Wait until the job has ended. Gives whether that came in time."""
@@ -300,7 +316,7 @@ def _explained(address: str) -> Iterator[None]:
         raise
     except RuntimeError as error:
         words = _reason(error)
-        if "No available agent" in words:
+        if _NO_AGENT in words:
             words = "no node of it takes jobs now (its dashboard agent is not up: give it some seconds, or look there)"
         raise ClusterError(f"the cluster at {address} refuses: {words}.") from error
 

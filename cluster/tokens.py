@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.connect import ClusterError
+from cluster.errors import ClusterError
 
 _VALUE, _FILE = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 _DEFAULT_FILE = Path(".ray") / "auth_token"
@@ -27,6 +27,8 @@ class Token:
     """The secret."""
     source: str
     """Where it was found, for messages."""
+    file: Path | None = None
+    """The file that holds it."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -54,9 +56,11 @@ def find_token(
     return None
 
 
-def is_readable_by_others(file: Path) -> bool:
-    """Whether other users of this machine can read the token in `file`, as Ray leaves it."""
-    return bool(file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH))
+def warning_of(token: Token) -> str | None:
+    """What a person should know: Ray writes its token so that all users of the machine can read it."""
+    if token.file is None or not token.file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        return None
+    return f"other users of this machine can read the cluster's token: chmod 600 {token.file}"
 
 
 def missing_token(address: str) -> ClusterError:
@@ -80,10 +84,10 @@ def _from_file(file: Path, *, named_by: str) -> Token:
         raise ClusterError(f"cannot read the token that {named_by} names: {reason}.") from None
     if not value:
         raise ClusterError(f"the token file is empty ({named_by}). {_WHERE_TO_GET_IT}")
-    return _checked(value, source=named_by)
+    return _checked(value, source=named_by, file=file.expanduser())
 
 
-def _checked(value: str, *, source: str) -> Token:
+def _checked(value: str, *, source: str, file: Path | None = None) -> Token:
     if not value.isascii() or any(letter.isspace() for letter in value):
         raise ClusterError(f"what {source} holds is no token: a token is one line of letters and digits.")
-    return Token(value=value, source=source)
+    return Token(value=value, source=source, file=file)

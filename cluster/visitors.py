@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cluster.connect import ClusterError
+from cluster.errors import ClusterError
 
 _SCHEME = "bearer"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from analysis.records import SearchFiles
-from cluster.connect import ClusterError
+from cluster.errors import ClusterError
 from cluster.job_records import SearchJob
 from cluster.queue_records import ON_CLUSTER, QueuedSearch, QueueState, StartOrder
 from cluster.queue_store import QueueStore, Term

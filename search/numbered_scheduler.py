@@ -7,8 +7,10 @@ after an interruption all is as it was, for trials that ended and for trials tha
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from ray import cloudpickle
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.conditions import StopConditions
@@ -43,6 +45,7 @@ class NumberedScheduler(FIFOScheduler):
         self._known: set[int] = set()
         self._last: dict[int, tuple[float, Decision]] = {}
         self._reasons: dict[int, str] = {}
+        self._errors: dict[int, BaseException | None] = {}
         self.conditions = StopConditions(())
         """What ends a trial besides the rules."""
         self.race: Race | None = None
@@ -89,6 +92,7 @@ class NumberedScheduler(FIFOScheduler):
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
         """A lost trial stays in the rungs that it reached."""
+        self._errors[self._number_of(trial)] = _error_of(trial)
 
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """The same."""
@@ -108,6 +112,10 @@ class NumberedScheduler(FIFOScheduler):
             self._reasons[number] = rule.why(number)
         self._tell_news(rule)
         return decision
+
+    def take_error(self, number: int) -> BaseException | None:
+        """By what error a trial was lost, once; None where that is not known."""
+        return self._errors.pop(number, None)
 
     def why_stopped(self, number: int) -> str | None:
         """Why a trial was stopped, for a person; None when it was not."""
@@ -221,6 +229,12 @@ def replay(
     for number, history in histories:
         for resource, value in sorted(history.items()):
             scheduler.decide(number, resource=resource, value=value)
+
+
+def _error_of(trial: Any) -> BaseException | None:
+    """The error that Tune has just written down beside the trial; its own reader looks where it is copied later."""
+    file = trial.pickled_error_file
+    return cloudpickle.loads(Path(file).read_bytes()) if file and Path(file).is_file() else None
 
 
 def _turns(shares: Sequence[float]) -> list[int]:

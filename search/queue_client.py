@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cluster.connect import ClusterError
+from cluster.errors import ClusterError
 from cluster.jobs import checked_address
 from cluster.tokens import Token
 from search.submission import Submission

@@ -164,6 +164,12 @@ class Recorder:
         self._ledger.pause(number)
         self._progress.trial_paused(number)
 
+    def lost(self, number: int, *, because: str) -> None:
+        """A trial was lost and starts again, from its last checkpoint: nothing of its record changes."""
+        log.info("trial %d starts again: %s", number, because)
+        self._progress.trial_paused(number)
+        self._progress.say(f"trial {number} starts again from its last checkpoint: {because}")
+
     def hand_over(self, hand_overs: Sequence[HandOver]) -> None:
         """Trials that wait go on from others' checkpoints. What was done already is done again, which changes nothing.
 

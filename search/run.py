@@ -21,8 +21,10 @@ from analysis.leaderboard import leaderboard
 from analysis.leaderboard_text import to_csv
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
+from cluster.capacity import Capacity
 from cluster.connect import connected, set_environment
-from cluster.resources import concurrent_trials
+from cluster.joining import check_address
+from cluster.resources import concurrent_trials, waits_for
 from search.algorithms import AlgorithmConfig
 from search.continuations import carry_out
 from search.control import ControlDesk
@@ -80,6 +82,8 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
         SpecError: its folder exists already, or its data cannot be read.
         ClusterError: Ray cannot be reached.
     """
+    if address is not None:
+        check_address(address)
     files = plan.files
     if files.path.exists() and any(files.path.iterdir()):
         raise SpecError(
@@ -113,6 +117,8 @@ def resume_search(
         SpecError: `directory` is no search, or another process conducts it.
         ClusterError: Ray cannot be reached.
     """
+    if address is not None:
+        check_address(address)
     files = SearchFiles(directory.expanduser().resolve())
     if not files.spec.is_file():
         raise SpecError(f"`{directory}` is no search: it has no {files.spec.name}.")
@@ -158,6 +164,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
+            _look_at_cluster(plan, capacity, address, progress)
             card = prepared.result()
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
@@ -167,7 +174,7 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
             scheduler = scheduler_of(plan, before, study, recorder, progress)
             searcher = _searcher(plan, recorder, scheduler, num_concurrent, desk)
             progress.say("starting the first trials")
-            is_done = tune_trials(searcher, scheduler, resources=spec.resources)
+            is_done = tune_trials(searcher, scheduler, resources=spec.resources, may_grow=bool(capacity.may_bring))
             recorder.end_session()
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
@@ -181,6 +188,17 @@ def _conduct(plan: Plan, identity: SearchIdentity, *, address: str | None, conso
         unsynced_runs=tracker.pending(),
         sync_command=tracker.sync_command,
     )
+
+
+def _look_at_cluster(plan: Plan, capacity: Capacity, address: str | None, progress: SearchProgress) -> None:
+    if address is None:
+        return
+    from cluster.nodes import check_nodes
+
+    for words in check_nodes(plan.files.path):
+        progress.note(words)
+    if (waiting := waits_for(plan.spec.resources, capacity)) is not None:
+        progress.say(waiting)
 
 
 def _searcher(
@@ -212,6 +230,7 @@ def _searcher(
         make_order=make_order,
         num_concurrent=num_concurrent,
         desk=desk,
+        max_restarts=resources.max_restarts,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from cluster.faults import Attempts, Fault, decide, fault_of, fault_of_failure
 from search.control import ControlDesk, Lanes, first_lanes
 from search.ledger import Proposal
 from search.numbered_scheduler import NumberedScheduler
@@ -29,6 +30,7 @@ class AskTellSearcher(Searcher):
         *,
         make_order: Callable[[int, dict[str, Any]], TrialOrder],
         num_trials: int,
+        max_restarts: int = 0,
         num_concurrent: int,
         desk: ControlDesk | None = None,
     ) -> None:
@@ -37,11 +39,12 @@ class AskTellSearcher(Searcher):
         self._scheduler = scheduler
         self._make_order = make_order
         self._num_trials = num_trials
+        self._max_restarts = max_restarts
+        self._attempts: dict[int, Attempts] = {}
         self._desk = desk
         # Tune would hold a number of its own, which cannot be changed while it runs.
         self._lanes = first_lanes(num_concurrent)
-        self._is_running_out = False
-        scheduler.may_begin = lambda: self.has_free_lane
+        scheduler.may_begin = lambda: self.has_free_lane and not self._is_running_out
         waiting = set(scheduler.paused)
         self._unfinished = deque(each for each in recorder.unfinished() if each.number not in waiting)
         self._numbers: dict[str, int] = {}
@@ -52,6 +55,8 @@ class AskTellSearcher(Searcher):
         self._to_stop: set[int] = set()
         self._is_held_back = False
         """Whether a new trial has to wait until one that runs has ended."""
+        self._has_no_more = False
+        """Whether all trials were handed out. One that is lost comes again."""
 
     def suggest(self, trial_id: str) -> dict[str, str] | str | None:
         """The next order: first what an interrupted session left, then trials that have waited, then new ones."""
@@ -65,13 +70,12 @@ class AskTellSearcher(Searcher):
             return str(Searcher.FINISHED)
         # One that was interrupted needs less than a new trial: it has come some way.
         proposal = self._unfinished.popleft() if self._unfinished else self._next()
-        if proposal is None and (self._is_held_back or (self._numbers and self._scheduler.can_pause)):
-            return None  # one that runs may let others go on
+        if proposal is None and (self._is_held_back or self._numbers):
+            return None  # one that runs may let others go on, or may be lost and go on itself
         if proposal is None:
             for number in self._scheduler.paused:
                 self._recorder.finish(number, is_complete=False, reason="it waited to go on until the search ended")
                 self._scheduler.end(number)
-            self._is_running_out = True
             return str(Searcher.FINISHED)
         self._numbers[trial_id] = proposal.number
         document = self._recorder.start(proposal)
@@ -81,6 +85,10 @@ class AskTellSearcher(Searcher):
     def lanes(self) -> Lanes:
         """How many trials may run, and do."""
         return replace(self._lanes, num_running=len(self._numbers), is_running_out=self._is_running_out)
+
+    @property
+    def _is_running_out(self) -> bool:
+        return self._has_no_more and not self._unfinished and not self._scheduler.can_pause
 
     @property
     def has_free_lane(self) -> bool:
@@ -136,6 +144,8 @@ class AskTellSearcher(Searcher):
     def _next(self) -> Proposal | None:
         """A trial that has waited, else a new one, else whatever can still go on."""
         self._is_held_back = False
+        if self._has_no_more and not self._scheduler.can_pause:
+            return None
         waited = self._scheduler.take_next()
         if waited is None and self._recorder.num_trials < self._num_trials:
             if (fresh := self._fresh()) is not None:
@@ -147,6 +157,7 @@ class AskTellSearcher(Searcher):
             waited = self._scheduler.take_next()
         if waited is None and not self._numbers:
             waited = self._scheduler.take_next(is_last_act=True)
+        self._has_no_more = waited is None
         return self._recorder.proposal(waited) if waited is not None else None
 
     def _fresh(self) -> Proposal | None:
@@ -170,12 +181,16 @@ class AskTellSearcher(Searcher):
         if number is None or self.is_closing:
             return
         if error or result is None:
-            lost = TrialFailure(
-                kind="lost", message="its process died, more often than `resources.max_restarts` allows"
-            )
-            self._recorder.fail(number, lost, rows=[])
+            lost = self._scheduler.take_error(number)
+            fault = fault_of([kind.__name__ for kind in type(lost).__mro__], str(lost))
+            if self._goes_on(number, fault):
+                return
+            self._recorder.fail(number, self._lost(number, fault), rows=[])
         elif FAILURE in result:
-            self._recorder.fail(number, TrialFailure.from_json(result[FAILURE]), rows=json.loads(result[LAST_ROWS]))
+            failure = TrialFailure.from_json(result[FAILURE])
+            if (own := fault_of_failure(failure)) is not None and self._goes_on(number, own):
+                return
+            self._recorder.fail(number, failure, rows=json.loads(result[LAST_ROWS]))
         else:
             if REPORT in result:
                 self._recorder.report(number, TrialReport.from_json(result[REPORT]))
@@ -186,6 +201,22 @@ class AskTellSearcher(Searcher):
             reason = None if result.get(FINISHED) else self._scheduler.why_stopped(number)
             self._recorder.finish(number, is_complete=bool(result.get(FINISHED)), reason=reason)
         self._scheduler.end(number)
+
+    def _goes_on(self, number: int, fault: Fault) -> bool:
+        """Whether a trial that was lost is started again, from its last checkpoint and before all others."""
+        before = self._attempts.get(number, Attempts())
+        decision = decide(fault, before, max_restarts=self._max_restarts)
+        if decision.action == "record":
+            return False
+        self._attempts[number] = before.with_one_more(fault)
+        self._unfinished.appendleft(self._recorder.proposal(number))
+        self._recorder.lost(number, because=decision.words)
+        return True
+
+    def _lost(self, number: int, fault: Fault) -> TrialFailure:
+        attempts = self._attempts.get(number, Attempts())
+        words = decide(fault, attempts, max_restarts=self._max_restarts).words
+        return TrialFailure(kind="lost", message=words, details=fault.details)
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its parts for a restore that we never ask for."""

@@ -23,8 +23,8 @@ _ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # the study is the state; Tune's own is thrown away
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a user's function mean where tunesmith was started
-    "TUNE_MAX_PENDING_TRIALS_PG": "1",
 }
+_MOST_WAITING = 16
 
 
 class _StopRequest(Stopper):
@@ -48,9 +48,15 @@ def tune_trials(
     scheduler: tune.schedulers.TrialScheduler,
     *,
     resources: ResourcesConfig,
+    may_grow: bool = False,
 ) -> bool:
-    """Run trials until the searcher has no more. Gives False when the user interrupted it, here or from outside."""
+    """Run trials until the searcher has no more. Gives False when the user interrupted it, here or from outside.
+
+    On a cluster that grows by itself several trials wait for a place: they are what it grows for. Else only one does,
+    as a suggestion made later knows more.
+    """
     os.environ.update(_ENVIRONMENT)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(_MOST_WAITING if may_grow else 1)
     quiet_ray()
     scratch = tempfile.mkdtemp(prefix="tunesmith-tune-")
     tuner = tune.Tuner(
@@ -66,7 +72,7 @@ def tune_trials(
             storage_path=scratch,
             verbose=0,
             stop=_StopRequest(searcher),
-            failure_config=FailureConfig(max_failures=resources.max_restarts),
+            failure_config=FailureConfig(max_failures=0),  # the searcher decides (cluster/faults.py)
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
         ),
     )

@@ -1,4 +1,4 @@
-"""Commands about searches on a Ray cluster, over HTTP: submit, and jobs list, status, logs, stop."""
+"""Commands about searches on a Ray cluster, over HTTP: submit, and jobs list, status, logs, stop and others."""
 
 import json
 import os
@@ -34,6 +34,7 @@ _TokenOption = Annotated[
 ]
 _NameArgument = Annotated[str, typer.Argument(help="The search's name, or the id of its job.", show_default=False)]
 _LAST_LINES = 12
+_ASK_SECONDS = 120.0
 _WANDB_KEY = "WANDB_API_KEY"
 
 EXIT_FAILED = 3
@@ -253,11 +254,51 @@ def stop(
     typer.echo(f"ended {job.search}; its trials go on from their last checkpoint:  tunesmith submit SPEC --resume")
 
 
+@app.command("pause")
+def pause(name: _NameArgument, address: _AddressOption, token_file: _TokenOption = None) -> None:
+    """Let a submitted search begin no new trials, as `tunesmith pause` does. `jobs go-on` lets it go on."""
+    _ask(name, "pause", address=address, token_file=token_file)
+
+
+@app.command("go-on")
+def go_on(name: _NameArgument, address: _AddressOption, token_file: _TokenOption = None) -> None:
+    """Let a paused search go on."""
+    _ask(name, "resume", address=address, token_file=token_file)
+
+
+@app.command("scale")
+def scale(
+    name: _NameArgument,
+    concurrent_trials: Annotated[int, typer.Argument(min=1, help="Trials at once.", show_default=False)],
+    address: _AddressOption,
+    token_file: _TokenOption = None,
+) -> None:
+    """Let a submitted search run more or fewer trials at once, as `tunesmith scale` does."""
+    _ask(name, "scale", str(concurrent_trials), address=address, token_file=token_file)
+
+
+def _ask(name: str, command: str, *arguments: str, address: str, token_file: Path | None) -> None:
+    from cluster.job_records import find_job
+    from spaces.errors import SpecError
+
+    jobs = _open(address, token_file)
+    job = find_job(jobs.searches(), name)
+    if job.state != "running":
+        raise SpecError(f"`{job.search}` does not run: it is {job.state}{f' ({job.reason})' if job.reason else ''}.")
+    agreed, said = jobs.ask(job, command, job.directory, *arguments, wait_seconds=_ASK_SECONDS)
+    typer.echo(said, err=not agreed)
+    if not agreed:
+        raise typer.Exit(EXIT_FAILED)
+
+
 def _open(address: str, token_file: Path | None) -> "Jobs":
     from cluster.jobs import open_jobs
-    from cluster.tokens import find_token
+    from cluster.tokens import find_token, warning_of
 
-    return open_jobs(address, find_token(token_file))
+    token = find_token(token_file)
+    if token is not None and (warning := warning_of(token)) is not None:
+        typer.echo(f"warning: {warning}", err=True)
+    return open_jobs(address, token)
 
 
 def _check_address_is_given(address: str) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from search.cli import (
     cache,
+    cluster,
     comparing,
     control,
     going_on,
@@ -45,6 +46,7 @@ app.command("scale")(control.scale)
 app.command("submit")(jobs.submit)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(queue.app, name="queue")
+app.add_typer(cluster.app, name="cluster")
 app.command("leaderboard")(results.leaderboard)
 app.command("compare")(comparing.compare)
 app.command("presets")(presets.presets)

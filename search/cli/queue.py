@@ -223,7 +223,7 @@ def _client(address: str, token_file: Path | None) -> "QueueClient":
 def _on_head(
     wanted: str, order: Any, *, address: str, token_file: Path | None, installed: bool, python: str
 ) -> dict[str, Any]:  # fmt: skip
-    from cluster.connect import ClusterError
+    from cluster.errors import ClusterError
     from cluster.jobs import open_jobs
     from cluster.packaging import copy_tunesmith
     from cluster.tokens import find_token

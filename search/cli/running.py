@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DirectoryArgument = Annotated[Path, typer.Argument(help="The search's folder.", show_default=False)]
 AddressOption = Annotated[
     str | None,
-    typer.Option(help="Join the Ray cluster at this address (`auto`, `ray://host:10001`). Default: Ray here."),
+    typer.Option(help="Join the Ray cluster of this machine (`auto`) or at HOST:PORT. Default: Ray here."),
 ]
 
 _ANSWER_SECONDS = 60.0

@@ -20,12 +20,12 @@ from spaces.errors import SpecError
 SPEC = """
 name: far
 trainable: walking:train
-config: {slope: 1.0, steps: 3, seconds: 0.0}
+config: {slope: 1.0, steps: 3, slow: /nowhere}
 space: {config.slope: {choice: [0.5, 1.0, 2.0, 4.0]}}
 search: {algorithm: grid, metric: loss}
 tracking: {wandb: {mode: disabled}}
 """
-# It needs a module that lies beside it, and goes on from its checkpoints.
+# It needs a module that lies beside it, goes on from its checkpoints, and takes its time while a file is there.
 WALKING = """
 import pathlib, tempfile, time
 from steepness import loss
@@ -33,7 +33,7 @@ from steepness import loss
 def train(config, report):
     done = int((report.checkpoint / "done").read_text()) if report.checkpoint else 0
     for step in range(done + 1, config["steps"] + 1):
-        time.sleep(config["seconds"])
+        time.sleep(1.0 if pathlib.Path(config["slow"]).exists() else 0.0)
         folder = pathlib.Path(tempfile.mkdtemp())
         (folder / "done").write_text(str(step))
         report({"loss": loss(config, step)}, step=step, checkpoint=folder, is_final=step == config["steps"])
@@ -118,23 +118,29 @@ def test_no_secret_is_in_what_the_cluster_tells_of_its_jobs(submitted: object, h
 
 
 @pytest.mark.ray
-def test_a_stopped_search_ends_in_order_and_is_resumed(call: Call, folder: Path) -> None:
-    slower = ["--set", "name=slow", "--set", "config.steps=6", "--set", "config.seconds=0.7"]
+@pytest.mark.timeout(500)
+def test_a_search_is_scaled_stopped_in_order_and_resumed(call: Call, folder: Path) -> None:
+    (slow := folder / "slow").touch()
+    slower = ["--set", "name=slow", "--set", "config.steps=90", "--set", f"config.slow={slow}"]
     submit = ("submit", "spec.yaml", "--storage", str(folder / "storage"), *slower)
-    assert call(*submit).returncode == 0
+    begun = call(*submit)
+    assert begun.returncode == 0, begun.stderr
     _wait_for_a_report(folder / "storage" / "slow")
+    scaled = call("jobs", "scale", "slow", "1")
+    assert "1 trials at once" in scaled.stdout, scaled.stdout + scaled.stderr
     stopped = call("jobs", "stop", "slow")
     assert stopped.stdout.startswith("stopped slow"), stopped.stdout + stopped.stderr
     assert json.loads(call("jobs", "status", "slow", "--json").stdout)["state"] == "stopped"
     before = {trial.number: trial.steps for trial in read_records(folder / "storage" / "slow").trials}
     assert before
+    slow.unlink()
     assert call(*submit, "--resume").returncode == 0
     assert call("jobs", "logs", "slow", "--follow").returncode == 0
     record = read_records(folder / "storage" / "slow")
-    assert [(trial.state, trial.steps) for trial in record.trials] == [("COMPLETE", 6)] * 4
+    assert [(trial.state, trial.steps) for trial in record.trials] == [("COMPLETE", 90)] * 4
     for trial in record.trials:
         rows = record.history_of(trial.number)
-        assert [row["evaluation"] for row in rows if "evaluation" in row] == list(range(1, 7))
+        assert [row["evaluation"] for row in rows if "evaluation" in row] == list(range(1, 91))
 
 
 @pytest.mark.ray

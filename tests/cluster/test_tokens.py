@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cluster.connect import ClusterError
-from cluster.tokens import Token, find_token, is_readable_by_others, missing_token, wrong_token
+from cluster.tokens import Token, find_token, missing_token, warning_of, wrong_token
 
 
 @pytest.fixture
@@ -52,6 +52,9 @@ def test_no_message_and_no_text_form_shows_a_token(tmp_path: Path) -> None:
 def test_a_token_that_others_can_read_is_noticed(home: Path) -> None:
     file = home / ".ray" / "auth_token"
     file.chmod(0o644)
-    assert is_readable_by_others(file)
+    token = find_token(environment={}, home=home)
+    assert token is not None
+    assert warning_of(token) == f"other users of this machine can read the cluster's token: chmod 600 {file}"
     file.chmod(0o600)
-    assert not is_readable_by_others(file)
+    assert warning_of(token) is None
+    assert warning_of(Token(value="x", source="environment")) is None

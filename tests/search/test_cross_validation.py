@@ -170,7 +170,7 @@ def test_fold_values_stand_in_the_record_the_history_and_the_leaderboard(raced: 
     assert best.value == pytest.approx(sum(in_history) / 4)
     assert "± 95%" in done.stdout
     header = (directory / "leaderboard.csv").read_text().splitlines()[0]
-    assert "interval_low,interval_high,fold_0,fold_1,fold_2,fold_3" in header
+    assert "interval_low,interval_high,tied,p_value,fold_0,fold_1,fold_2,fold_3" in header
 
 
 @pytest.mark.ray

@@ -12,7 +12,7 @@ import filelock
 import pytest
 
 from analysis.records import SearchFiles
-from cluster.connect import ClusterError
+from cluster.errors import ClusterError
 from cluster.job_records import JobState, SearchJob
 from cluster.queue_records import NewSearch, NoLongerKeeperError, Package, StartOrder
 from cluster.queue_store import QueueStore, open_store

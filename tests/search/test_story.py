@@ -147,7 +147,7 @@ def test_the_leaderboard_has_the_documented_fields_best_first(
     )
     entries = json.loads(shown.stdout)
     assert set(entries[0]) == {
-        "number", "rank", "state", "value", "interval", "fold_values", "params", "steps", "epochs", "tokens",
+        "number", "rank", "state", "value", "interval", "tied", "p_value", "fold_values", "params", "steps", "epochs", "tokens",
         "seconds", "gpu_hours", "energy_wh", "energy_is_estimate", "cost", "peak_memory_bytes", "tokens_per_second",
         "mfu", "checkpoint", "error", "failure", "stopped_because", "lineage", "values", "origin", "superseded_by",
     }  # fmt: skip
