@@ -28,7 +28,7 @@ NAPPING = """
 import time
 
 def train(config, report):
-    time.sleep(1.0)
+    time.sleep(1.5)
     report({"loss": config["x"]}, step=1, is_final=True)
 """
 PORT = 28270
@@ -67,6 +67,7 @@ def test_two_searches_share_a_cluster_and_a_killed_keeper_comes_back_and_loses_n
     _good(call("submit", "first.yaml", "--queue", "--user", "ann", *storage))
     _wait_until(call, lambda found: found["first"]["state"] == "RUNNING")
     _good(call("submit", "second.yaml", "--queue", "--user", "bob", *storage))
+    _wait_until(call, lambda found: found["second"]["state"] == "RUNNING")
     os.kill(kept["process"], signal.SIGKILL)
     ended = _wait_until(call, lambda found: all(each["ended_at"] for each in found.values()))
     assert {name: (each["state"], each["attempt"]) for name, each in ended.items()} == {
