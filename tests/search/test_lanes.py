@@ -74,6 +74,9 @@ def test_a_search_that_is_told_to_run_fewer_ends_the_process_of_the_lane_it_give
         lanes = shown_lanes(files)
         assert lanes is not None
         assert lanes.num_running <= 1, "the other one goes on alone"
+        trained = len(list((files.path / "trials").iterdir()))
+        _wait_until(lambda: len(list((files.path / "trials").iterdir())) > trained + 5, "it goes on")
+        assert len(list((tmp_path / "pids").iterdir())) == 2, "one warm process for all trials of a lane"
         assert search.poll() is None, (tmp_path / "log").read_text()
     finally:
         search.terminate()
