@@ -49,6 +49,13 @@ class SearchJob:
     """Unix time."""
     ended_at: float | None = None
     """Unix time."""
+    exit_code: int | None = None
+    """Of its process; None where there is none, as when it was killed."""
+
+    @property
+    def was_lost(self) -> bool:
+        """Whether its process was killed, or went down with its node: nothing that it said or did ended it."""
+        return self.state == "failed" and (self.exit_code is None or self.exit_code < 0 or self.exit_code > 128)
 
     @property
     def is_active(self) -> bool:
@@ -60,9 +67,10 @@ class SearchJob:
         return asdict(self)
 
 
-def metadata_of(*, search: str, directory: str, command: str) -> dict[str, str]:
+def metadata_of(*, search: str, directory: str, command: str, user: str | None = None) -> dict[str, str]:
     """What is stored with a job. Everyone who may list jobs reads it: no secrets."""
-    return {"job_name": search, _SEARCH: search, _DIRECTORY: directory, _COMMAND: command, _USER: getpass.getuser()}
+    user = user or getpass.getuser()
+    return {"job_name": search, _SEARCH: search, _DIRECTORY: directory, _COMMAND: command, _USER: user}
 
 
 def helper_metadata(job: SearchJob) -> dict[str, str]:
@@ -88,6 +96,7 @@ def search_job(details: Mapping[str, Any]) -> SearchJob | None:
         reason=reason,
         started_at=_seconds(details.get("start_time")),
         ended_at=_seconds(details.get("end_time")),
+        exit_code=details.get("driver_exit_code"),
     )
 
 

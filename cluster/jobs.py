@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _TIMEOUT_SECONDS = 30.0
 _AGENT_SECONDS = 60.0
 _POLL_SECONDS = 0.5
+_HELPER_SECONDS = 300.0
 _NO_AGENT = "No available agent"
 _CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk")
 _MODULES = ("cluster.arrival", "search.cli.main")
@@ -132,6 +133,27 @@ class Jobs:
                 with contextlib.suppress(Exception):  # the connection may be gone; nothing is left to lose
                     loop.run_until_complete(lines.aclose())
                 loop.close()
+
+    def run_helper(
+        self, name: str, arguments: Sequence[str], *, modules: Sequence[Path], python: str
+    ) -> tuple[bool, str]:
+        """Run one of our modules on the cluster's head for a moment. Gives whether it went well, and what it said."""
+        helper = f"tunesmith-{name}-{time.time_ns() // 1_000_000}"
+        self._submit(
+            entrypoint=shlex.join([python, "-m", *arguments]),
+            submission_id=helper,
+            metadata={"job_name": f"tunesmith {name}"},
+            runtime_env={"py_modules": [str(module) for module in modules]} if modules else {},
+        )
+        with _explained(self.address):
+            deadline = time.monotonic() + _HELPER_SECONDS
+            while not (status := self._client.get_job_status(helper)).is_terminal():
+                if time.monotonic() > deadline:
+                    raise ClusterError(f"the cluster at {self.address} did not carry out `{name}` in time.")
+                time.sleep(_POLL_SECONDS)
+            said = self._client.get_job_logs(helper)
+            self._client.delete_job(helper)
+        return str(status) == "SUCCEEDED", said
 
     def stop_at_once(self, job: SearchJob) -> None:
         """End the job's processes: asked first, killed after a few seconds. Trials go on from their last checkpoint."""

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 from spaces.errors import SpecError
@@ -92,16 +93,23 @@ def code_of(module: Path) -> list[Path]:
 
 def copy_tunesmith(folder: Path) -> list[Path]:
     """Copy our own packages, and what says their version, into `folder`. Gives the copies."""
-    source = Path(__file__).resolve().parent.parent
     copies = []
     for name in PACKAGES:
-        shutil.copytree(source / name, folder / name, ignore=_LEFT_OUT)
+        shutil.copytree(_folder_of(name), folder / name, ignore=_LEFT_OUT)
         copies.append(folder / name)
     # A folder that is only importable has no version: the record of a search could not say what ran it.
     metadata = folder / f"{DISTRIBUTION}-{own_version()}.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: {own_version()}\n")
     return [*copies, metadata]
+
+
+def _folder_of(package: str) -> Path:
+    # On a cluster, where we have travelled ourselves, each package lies in a folder of its own.
+    found = find_spec(package)
+    assert found is not None, "it is one of ours"
+    assert found.origin is not None, "each has an __init__.py"
+    return Path(found.origin).resolve().parent
 
 
 def own_version() -> str:

@@ -7,8 +7,9 @@ no study.
 
 import contextlib
 import json
+import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +22,9 @@ from spaces.errors import SpecError
 _LOOK_EVERY_SECONDS = 0.3
 _ANSWER, _LANES = ".answer", "lanes"
 _STOP, _PAUSE, _GO_ON, _SCALE = "stop", "pause", "go_on", "scale"
+FIRST_LANES = "TUNESMITH_LANES"
+"""Environment variable: at most so many trials at once, until the search is told another number. Not in the spec, as
+what a search asks for stays the same wherever it runs."""
 
 
 class Conducted(Protocol):
@@ -54,6 +58,16 @@ class Lanes:
     """So many."""
     is_paused: bool = False
     """Whether new ones wait until the search goes on."""
+    num_running: int = 0
+    """Trials that run now. More than may, after the number was lowered, until some have ended."""
+    is_running_out: bool = False
+    """Whether no more trials will begin."""
+
+
+def first_lanes(num_concurrent: int) -> Lanes:
+    """How many trials may run at once when a session begins that would run `num_concurrent`."""
+    granted = os.environ.get(FIRST_LANES, "")
+    return Lanes(num_concurrent=min(num_concurrent, int(granted)) if granted.isdecimal() else num_concurrent)
 
 
 class ControlDesk:
@@ -84,8 +98,7 @@ class ControlDesk:
     def _show(self, lanes: Lanes) -> None:
         if lanes != self._shown:
             self._folder.mkdir(exist_ok=True)
-            facts = {"num_concurrent": lanes.num_concurrent, "is_paused": lanes.is_paused}
-            replace_text(self._folder / _LANES, json.dumps(facts))
+            replace_text(self._folder / _LANES, json.dumps(asdict(lanes)))
             self._shown = lanes
 
 

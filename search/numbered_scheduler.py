@@ -56,6 +56,20 @@ class NumberedScheduler(FIFOScheduler):
         """Told what a person should know."""
         self.on_hand_overs: Callable[[Sequence[HandOver]], None] = lambda hand_overs: None
         """Told which trials go on from others' checkpoints, before any of them does. May be told again."""
+        self.may_begin: Callable[[], bool] = lambda: True
+        """Whether another trial may begin when one ends."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The trial that Tune starts next."""
+        # Tune keeps the process of a trial that has ended for the next one, and its GPUs with it. Where no other may
+        # begin, somebody else waits for them. Tune has no switch for it, so we reach into it; its version is pinned.
+        controller = tune_controller._tune_controller
+        kept, chosen = controller._actor_cache, super().choose_trial_to_run(tune_controller)
+        if chosen is None and kept.num_cached_objects and not self.may_begin():
+            kept._may_keep_one = False
+            controller._cleanup_cached_actors(force_all=False)
+            kept._may_keep_one = True
+        return chosen
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial starts, or goes on after an interruption."""

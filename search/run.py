@@ -68,6 +68,8 @@ ENDED_BY = "ended_by"
 """Attribute of the study: which budget ended the search before all its trials were run."""
 _START_POINTS = "start_from"
 """Attribute of the study: the points that scaling laws gave."""
+_LOCK_SECONDS = 0.5
+"""Who asks whether the search is conducted holds its lock for an instant."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -495,7 +497,7 @@ def conducting(files: SearchFiles) -> Iterator[None]:
     """One process conducts a search. The lock goes with the process, also when it is killed."""
     lock = filelock.FileLock(files.lock)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=_LOCK_SECONDS)
     except filelock.Timeout:
         raise SpecError(f"`{files.path}` is being run by another process at this moment.") from None
     try:

@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from cluster.faults import Attempts, Fault, decide, fault_of, fault_of_failure
-from search.control import ControlDesk, Lanes
+from search.control import ControlDesk, Lanes, first_lanes
 from search.ledger import Proposal
 from search.numbered_scheduler import NumberedScheduler
 from search.recorder import Recorder
@@ -42,8 +42,9 @@ class AskTellSearcher(Searcher):
         self._max_restarts = max_restarts
         self._attempts: dict[int, Attempts] = {}
         self._desk = desk
-        self.lanes = Lanes(num_concurrent=num_concurrent)
-        """How many trials may run. Tune would hold a number of its own, which cannot be changed while it runs."""
+        # Tune would hold a number of its own, which cannot be changed while it runs.
+        self._lanes = first_lanes(num_concurrent)
+        scheduler.may_begin = lambda: self.has_free_lane and not self._is_running_out
         waiting = set(scheduler.paused)
         self._unfinished = deque(each for each in recorder.unfinished() if each.number not in waiting)
         self._numbers: dict[str, int] = {}
@@ -62,7 +63,7 @@ class AskTellSearcher(Searcher):
         self.listen()
         if self.is_closing:
             return None if self._numbers else str(Searcher.FINISHED)
-        if self.lanes.is_paused or len(self._numbers) >= self.lanes.num_concurrent:
+        if not self.has_free_lane:
             return None
         if self._unfinished and (reason := self._recorder.exhausted()) is not None:
             self.ended_by = reason
@@ -80,6 +81,20 @@ class AskTellSearcher(Searcher):
         document = self._recorder.start(proposal)
         return self._make_order(proposal.number, document).to_config()
 
+    @property
+    def lanes(self) -> Lanes:
+        """How many trials may run, and do."""
+        return replace(self._lanes, num_running=len(self._numbers), is_running_out=self._is_running_out)
+
+    @property
+    def _is_running_out(self) -> bool:
+        return self._has_no_more and not self._unfinished and not self._scheduler.can_pause
+
+    @property
+    def has_free_lane(self) -> bool:
+        """Whether another trial may begin now."""
+        return not self._lanes.is_paused and len(self._numbers) < self._lanes.num_concurrent
+
     def listen(self) -> None:
         """Do what was asked for from outside."""
         if self._desk is not None:
@@ -91,17 +106,17 @@ class AskTellSearcher(Searcher):
 
     def pause(self) -> None:
         """Begin no new trials; those that run go on to their ends."""
-        self.lanes = replace(self.lanes, is_paused=True)
+        self._lanes = replace(self._lanes, is_paused=True)
         self._recorder.say("paused: trials that run go on, no new ones begin")
 
     def go_on(self) -> None:
         """Begin new trials again."""
-        self.lanes = replace(self.lanes, is_paused=False)
+        self._lanes = replace(self._lanes, is_paused=False)
         self._recorder.say("going on")
 
     def scale(self, num_concurrent: int) -> None:
         """From now on so many trials at once. More than fit wait until there is room."""
-        self.lanes = replace(self.lanes, num_concurrent=num_concurrent)
+        self._lanes = replace(self._lanes, num_concurrent=num_concurrent)
         self._recorder.say(f"from now on {num_concurrent} trials at once")
 
     def end_if_exhausted(self) -> None:

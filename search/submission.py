@@ -14,6 +14,7 @@ from analysis.records import SearchFiles
 from cluster.packaging import MOST_MEGABYTES, Bundle, code_of, make_bundle
 from search.load import LoadedSpec, load_spec
 from search.plan import make_plan
+from search.spec import SearchSpec
 from spaces.errors import SpecError
 from spaces.redaction import is_secret_name
 from trainables.user_functions import UserFunction
@@ -46,6 +47,8 @@ class Submission:
     """Environment variables of all processes, not secret."""
     secret_files: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of the search's process, by the file on the cluster that holds their value."""
+    spec: SearchSpec
+    """What it means here."""
 
     @property
     def resumes(self) -> bool:
@@ -63,6 +66,7 @@ def prepare_submission(
     secret_files: Sequence[str] = (),
     most_megabytes: float = MOST_MEGABYTES,
     checks: bool = True,
+    root: Path | None = None,
 ) -> Submission:
     """What is submitted for the spec, or the search's folder, at `place`.
 
@@ -75,6 +79,7 @@ def prepare_submission(
         secret_files: `NAME=PATH`, a file on the cluster.
         most_megabytes: Of all files that travel.
         checks: Whether the spec is checked here as `tunesmith check` does. What only the cluster has fails here.
+        root: What names of files are relative to. Default: the folder one starts from.
 
     Raises:
         SpecError: the spec is wrong, its storage is not one that a cluster sees, or a file cannot travel.
@@ -87,7 +92,7 @@ def prepare_submission(
     loaded = load_spec(files.spec if is_folder else place, overrides=overrides)
     if checks and not resumes:
         make_plan(loaded)
-    spec, root = loaded.spec, Path.cwd()
+    spec, root = loaded.spec, root or Path.cwd()
     check_storage(spec.storage.path)
     travels, expected = _places(loaded, root)
     bundle = make_bundle(
@@ -117,6 +122,7 @@ def prepare_submission(
         expected=tuple(expected),
         environment=settings,
         secret_files=secrets,
+        spec=spec,
     )
 
 

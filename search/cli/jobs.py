@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from search.cli.queue import DEFAULT_ADDRESS, QueueAddressOption, hand_in
 from search.cli.specs import JsonOption, SetOption
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def submit(
     spec: Annotated[
         Path, typer.Argument(help="The spec; or the folder of a search, which is resumed.", show_default=False)
     ],
-    address: _AddressOption,
+    address: _AddressOption = "",
     set_: SetOption = None,
     storage: Annotated[
         str | None, typer.Option(help="Folder that holds the search's folder: an absolute path that all nodes see.")
@@ -73,6 +74,14 @@ def submit(
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Skip the check here: for paths that only the cluster has.")
     ] = False,
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Hand it to the team's queue, which starts it when it is its turn.")
+    ] = False,
+    priority: Annotated[int, typer.Option(help="In the queue: higher ones come first.")] = 0,
+    user: Annotated[
+        str | None, typer.Option(help="In the queue: whose it is. Default: you.", show_default=False)
+    ] = None,
+    queue_address: QueueAddressOption = DEFAULT_ADDRESS,
     token_file: _TokenOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -87,6 +96,14 @@ def submit(
         spec, overrides=overrides, resumes=resume, include=include or (), environment=env or (),
         secret_files=secret_file or (), most_megabytes=most_megabytes, checks=not no_check,
     )  # fmt: skip
+    if queue:
+        hand_in(
+            submission, place=spec, overrides=overrides, queue_address=queue_address, priority=priority, user=user,
+            checks=not no_check, environment=env or [], secret_files=secret_file or [], token_file=token_file,
+            as_json=as_json,
+        )  # fmt: skip
+        return
+    _check_address_is_given(address)
     environment = {**submission.environment, **(_wandb_key() if send_wandb_key else {})}
     jobs = _open(address, token_file)
     check_submission(
@@ -282,6 +299,13 @@ def _open(address: str, token_file: Path | None) -> "Jobs":
     if token is not None and (warning := warning_of(token)) is not None:
         typer.echo(f"warning: {warning}", err=True)
     return open_jobs(address, token)
+
+
+def _check_address_is_given(address: str) -> None:
+    from spaces.errors import SpecError
+
+    if not address:
+        raise SpecError("where to? `--address http://HOST:8265` is the cluster's dashboard; `--queue` a team's queue.")
 
 
 def _wandb_key() -> dict[str, str]:

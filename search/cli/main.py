@@ -16,6 +16,7 @@ from search.cli import (
     jobs,
     machine,
     presets,
+    queue,
     rehearsing,
     reporting,
     results,
@@ -49,6 +50,7 @@ app.command("pause", rich_help_panel="A search")(control.pause)
 app.command("scale", rich_help_panel="A search")(control.scale)
 app.command("submit", rich_help_panel="Clusters")(jobs.submit)
 app.add_typer(jobs.app, name="jobs", rich_help_panel="Clusters")
+app.add_typer(queue.app, name="queue", rich_help_panel="Clusters")
 app.add_typer(cluster.app, name="cluster", rich_help_panel="Clusters")
 app.command("leaderboard", rich_help_panel="Its results")(results.leaderboard)
 app.command("compare", rich_help_panel="Its results")(comparing.compare)

@@ -110,3 +110,19 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_two_searches_of_one_name_are_told_apart_by_their_jobs() -> None:
     with pytest.raises(SpecError, match=r"several searches .* tunesmith-words-1 \(/shared/words\), tunesmith-words-2"):
         find_job([job(), job(2, directory="/other/words")], "words")
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "lost"),
+    [("FAILED", -9, True), ("FAILED", 137, True), ("FAILED", None, True), ("FAILED", 3, False), ("FAILED", 130, False),
+     ("RUNNING", None, False), ("SUCCEEDED", 0, False), ("STOPPED", None, False)],
+)  # fmt: skip
+def test_a_process_that_was_killed_is_lost_and_one_that_ended_itself_is_not(
+    status: str, exit_code: int | None, lost: bool
+) -> None:
+    metadata = metadata_of(search="one", directory="/shared/one", command="run", user="ann")
+    job = search_job(
+        {"submission_id": "x", "status": status, "metadata": metadata, "driver_exit_code": exit_code}
+    )  # fmt: skip
+    assert job is not None
+    assert (job.was_lost, job.user) == (lost, "ann")

@@ -1,5 +1,6 @@
 """What travels with a submitted search."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,21 @@ def test_our_copy_runs_by_itself_and_knows_its_version(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.stdout.split() == [str(target / "search" / "cli" / "main.py"), own_version()]
     assert (target / "spaces" / "presets" / "bert-finetune.yaml").is_file()
+
+
+def test_tunesmith_travels_on_from_where_it_has_travelled_to(tmp_path: Path) -> None:
+    """On a cluster each of our packages lies in a folder of its own."""
+    (tmp_path / "first").mkdir()
+    places = []
+    for copy in copy_tunesmith(tmp_path / "first"):
+        places.append(tmp_path / f"place-{copy.name}")
+        places[-1].mkdir()
+        copy.rename(places[-1] / copy.name)
+    code = (
+        "import sys, pathlib; from cluster.packaging import copy_tunesmith; copy_tunesmith(pathlib.Path(sys.argv[1]))"
+    )
+    (tmp_path / "second").mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "second")], env=environment, check=True, cwd=tmp_path)
+    assert {path.name for path in (tmp_path / "second").iterdir()} >= set(PACKAGES)
+    assert (tmp_path / "second" / "cluster" / "packaging.py").is_file()
