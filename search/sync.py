@@ -93,9 +93,9 @@ def _tell(on_progress: OnProgress, total: int, before: int, count: int) -> None:
 
 
 def _searches(directory: Path) -> list[Path]:
-    if SearchFiles(directory).spec.is_file():
-        return [directory]
     found = sorted(path.parent for path in directory.glob("*/spec.yaml"))
+    if SearchFiles(directory).spec.is_file():
+        return [*found, directory]  # confirmations lie in the search's own folder
     if not found:
         raise SpecError(f"`{directory}` is no search: it has no spec.yaml.")
     return found

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from search.cli.sources import MetricOption, ModeOption, SourceArgument, read_source
 from spaces.errors import SpecError
 
 
 def report(
-    source: Annotated[str, typer.Argument(help="The search: its folder, or another source of its record.")],
+    source: SourceArgument,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Where to write it; `-` prints it.", show_default=False)
     ] = None,
@@ -17,12 +18,13 @@ def report(
         Literal["html", "md"], typer.Option(help="One HTML file to read, or Markdown for a pull request.")
     ] = "html",
     is_opened: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    metric: MetricOption = None,
+    mode: ModeOption = None,
 ) -> None:
     """Write what a search showed: in words, leaderboard, figures and the best configuration. Works while it runs."""
     from analysis.records import replace_text
-    from analysis.sources import read_records
 
-    record = read_records(source)
+    record = read_source(source, metric=metric, mode=mode)
     if format == "html":
         from analysis.report import report_html
 
