@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from cluster.queue_records import (
+    AlreadyQueuedError,
     NewSearch,
     NoLongerKeeperError,
     Package,
@@ -38,7 +39,7 @@ class QueueStore:
         """Hand in a search, with its files.
 
         Raises:
-            SpecError: one in the same folder waits or runs already.
+            AlreadyQueuedError: one in the same folder waits or runs already.
         """
         fingerprint = self._keep(_packed(package))
         row = {
@@ -53,7 +54,7 @@ class QueueStore:
             with self._engine.connect() as db:
                 other = db.execute(SEARCHES.select().where(SEARCHES.c.directory == new.directory, IS_ACTIVE)).first()
             state = f" ({other.state.lower()}, of {other.user})" if other is not None else ""
-            raise SpecError(
+            raise AlreadyQueuedError(
                 f"a search in `{new.directory}` is in the queue already{state}: look at `tunesmith queue list`, or "
                 "give this one another name (`--set name=...`).",
                 path="name",
