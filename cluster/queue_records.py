@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from cluster.queueing import Amount
+from spaces.errors import SpecError
 
 QueueState = Literal["QUEUED", "STARTING", "RUNNING", "ENDED", "CANCELLED", "FAILED"]
 ACTIVE: tuple[QueueState, ...] = ("QUEUED", "STARTING", "RUNNING")
@@ -15,6 +16,10 @@ ON_CLUSTER: tuple[QueueState, ...] = ("STARTING", "RUNNING")
 
 class NoLongerKeeperError(RuntimeError):
     """Another keeper has taken over the queue: this one may change nothing any more."""
+
+
+class AlreadyQueuedError(SpecError):
+    """A search in the same folder waits or runs already."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

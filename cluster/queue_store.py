@@ -9,14 +9,12 @@ import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
 from cluster.queue_records import (
-    ACTIVE,
+    AlreadyQueuedError,
     NewSearch,
     NoLongerKeeperError,
     Package,
@@ -24,63 +22,9 @@ from cluster.queue_records import (
     QueueEvent,
     QueueState,
 )
+from cluster.queue_tables import EVENTS, IS_ACTIVE, KEEPER, PACKAGES, QUOTAS, SEARCHES, open_database
 from cluster.queueing import Amount, Quota
 from spaces.errors import SpecError, did_you_mean
-
-_BUSY_SECONDS = 30.0
-_POSTGRES = "postgresql"
-_schema = sa.MetaData()
-_packages = sa.Table(
-    "queue_packages", _schema,
-    sa.Column("fingerprint", sa.String(64), primary_key=True),
-    sa.Column("content", sa.LargeBinary, nullable=False),
-)  # fmt: skip
-_searches = sa.Table(
-    "queue_searches", _schema,
-    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("name", sa.String(200), nullable=False),
-    sa.Column("user", sa.String(200), nullable=False),
-    sa.Column("priority", sa.Integer, nullable=False),
-    sa.Column("directory", sa.Text, nullable=False),
-    sa.Column("submission", sa.JSON, nullable=False),
-    sa.Column("package", sa.ForeignKey(_packages.c.fingerprint), nullable=False),
-    sa.Column("state", sa.String(20), nullable=False),
-    sa.Column("lanes", sa.Integer, nullable=False, default=0),
-    sa.Column("attempt", sa.Integer, nullable=False, default=0),
-    sa.Column("submission_id", sa.String(300), nullable=False, default=""),
-    sa.Column("stop_wanted_by", sa.String(200), nullable=False, default=""),
-    sa.Column("message", sa.Text, nullable=False, default=""),
-    sa.Column("submitted_at", sa.Float, nullable=False),
-    sa.Column("started_at", sa.Float),
-    sa.Column("ended_at", sa.Float),
-    sqlite_autoincrement=True,
-)  # fmt: skip
-_is_active = _searches.c.state.in_(ACTIVE)
-# The database itself refuses a second search in a folder that one still has.
-sa.Index(
-    "queue_active_folder", _searches.c.directory, unique=True, sqlite_where=_is_active, postgresql_where=_is_active
-)
-_events = sa.Table(
-    "queue_events", _schema,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("number", sa.ForeignKey(_searches.c.number), nullable=False, index=True),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("event", sa.String(20), nullable=False),
-    sa.Column("lanes", sa.Integer, nullable=False),
-    sa.Column("detail", sa.Text, nullable=False),
-)  # fmt: skip
-_quotas = sa.Table(
-    "queue_quotas", _schema,
-    sa.Column("user", sa.String(200), primary_key=True),
-    sa.Column("cpus", sa.Float),
-    sa.Column("gpus", sa.Float),
-    sa.Column("weight", sa.Float, nullable=False),
-)  # fmt: skip
-_keeper = sa.Table(
-    "queue_keeper", _schema,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("term", sa.Integer, nullable=False),
-)  # fmt: skip
 
 
 class QueueStore:
@@ -95,7 +39,7 @@ class QueueStore:
         """Hand in a search, with its files.
 
         Raises:
-            SpecError: one in the same folder waits or runs already.
+            AlreadyQueuedError: one in the same folder waits or runs already.
         """
         fingerprint = self._keep(_packed(package))
         row = {
@@ -104,13 +48,13 @@ class QueueStore:
         }  # fmt: skip
         try:
             with self._engine.begin() as db:
-                number = int(db.execute(_searches.insert().values(**row).returning(_searches.c.number)).scalar_one())
+                number = int(db.execute(SEARCHES.insert().values(**row).returning(SEARCHES.c.number)).scalar_one())
                 _note(db, number, "QUEUED", detail=new.user)
         except sa.exc.IntegrityError:
             with self._engine.connect() as db:
-                other = db.execute(_searches.select().where(_searches.c.directory == new.directory, _is_active)).first()
+                other = db.execute(SEARCHES.select().where(SEARCHES.c.directory == new.directory, IS_ACTIVE)).first()
             state = f" ({other.state.lower()}, of {other.user})" if other is not None else ""
-            raise SpecError(
+            raise AlreadyQueuedError(
                 f"a search in `{new.directory}` is in the queue already{state}: look at `tunesmith queue list`, or "
                 "give this one another name (`--set name=...`).",
                 path="name",
@@ -122,13 +66,13 @@ class QueueStore:
         fingerprint = hashlib.sha256(content).hexdigest()
         # Where they are kept already, by somebody else at this very moment perhaps, they are the same.
         with contextlib.suppress(sa.exc.IntegrityError), self._engine.begin() as db:
-            db.execute(_packages.insert().values(fingerprint=fingerprint, content=content))
+            db.execute(PACKAGES.insert().values(fingerprint=fingerprint, content=content))
         return fingerprint
 
     def get(self, number: int) -> QueuedSearch:
         """One search."""
         with self._engine.connect() as db:
-            return _search(db.execute(_searches.select().where(_searches.c.number == number)).one())
+            return _search(db.execute(SEARCHES.select().where(SEARCHES.c.number == number)).one())
 
     def find(self, name: str) -> QueuedSearch:
         """The search of this name or number: one that waits or runs, else the last one.
@@ -148,52 +92,52 @@ class QueueStore:
 
     def searches(self, *, only_active: bool = False) -> list[QueuedSearch]:
         """All searches by arrival."""
-        query = _searches.select().order_by(_searches.c.number)
+        query = SEARCHES.select().order_by(SEARCHES.c.number)
         with self._engine.connect() as db:
-            return [_search(row) for row in db.execute(query.where(_is_active) if only_active else query)]
+            return [_search(row) for row in db.execute(query.where(IS_ACTIVE) if only_active else query)]
 
     def set_priority(self, number: int, priority: int, *, by: str) -> None:
         """Give a search another priority."""
         with self._engine.begin() as db:
-            db.execute(_searches.update().where(_searches.c.number == number).values(priority=priority))
+            db.execute(SEARCHES.update().where(SEARCHES.c.number == number).values(priority=priority))
             _note(db, number, "PRIORITY", detail=f"{priority} by {by}")
 
     def cancel(self, number: int, *, by: str) -> QueueState:
         """Take a search out of the queue; one that runs is to be stopped by the keeper. Gives its state now."""
-        waits = (_searches.c.number == number) & (_searches.c.state == "QUEUED")
-        runs = (_searches.c.number == number) & _is_active
+        waits = (SEARCHES.c.number == number) & (SEARCHES.c.state == "QUEUED")
+        runs = (SEARCHES.c.number == number) & IS_ACTIVE
         with self._engine.begin() as db:
             values = {"state": "CANCELLED", "ended_at": time.time(), "message": f"cancelled by {by}"}
-            if db.execute(_searches.update().where(waits).values(**values)).rowcount:
+            if db.execute(SEARCHES.update().where(waits).values(**values)).rowcount:
                 _note(db, number, "CANCELLED", detail=by)
-            elif db.execute(_searches.update().where(runs).values(stop_wanted_by=by)).rowcount:
+            elif db.execute(SEARCHES.update().where(runs).values(stop_wanted_by=by)).rowcount:
                 _note(db, number, "STOP", detail=by)
         return self.get(number).state
 
     def quotas(self) -> dict[str, Quota]:
         """By user; `*` is everybody's."""
         with self._engine.connect() as db:
-            rows = db.execute(_quotas.select().order_by(_quotas.c.user)).all()
+            rows = db.execute(QUOTAS.select().order_by(QUOTAS.c.user)).all()
         return {row.user: Quota(cpus=row.cpus, gpus=row.gpus, weight=row.weight) for row in rows}
 
     def set_quota(self, user: str, quota: Quota | None) -> None:
         """Set the quota of a user, or remove it."""
         with self._engine.begin() as db:
-            db.execute(_quotas.delete().where(_quotas.c.user == user))
+            db.execute(QUOTAS.delete().where(QUOTAS.c.user == user))
             if quota is not None:
-                db.execute(_quotas.insert().values(user=user, **asdict(quota)))
+                db.execute(QUOTAS.insert().values(user=user, **asdict(quota)))
 
     def events(self, number: int | None = None) -> list[QueueEvent]:
         """What happened, in order."""
-        query = _events.select().order_by(_events.c.id)
+        query = EVENTS.select().order_by(EVENTS.c.id)
         with self._engine.connect() as db:
-            rows = db.execute(query if number is None else query.where(_events.c.number == number)).all()
+            rows = db.execute(query if number is None else query.where(EVENTS.c.number == number)).all()
         return [QueueEvent(number=r.number, at=r.at, event=r.event, lanes=r.lanes, detail=r.detail) for r in rows]
 
     def package(self, fingerprint: str) -> Package:
         """The files of a search."""
         with self._engine.connect() as db:
-            query = sa.select(_packages.c.content).where(_packages.c.fingerprint == fingerprint)
+            query = sa.select(PACKAGES.c.content).where(PACKAGES.c.fingerprint == fingerprint)
             content: bytes = db.execute(query).scalar_one()
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             return Package(files={name: archive.read(name) for name in archive.namelist()})
@@ -203,9 +147,9 @@ class QueueStore:
     def begin_term(self) -> "Term":
         """Become the keeper. The one before may change nothing any more."""
         with self._engine.begin() as db:
-            if not db.execute(_keeper.update().values(term=_keeper.c.term + 1)).rowcount:
-                db.execute(_keeper.insert().values(id=1, term=1))
-            number: int = db.execute(sa.select(_keeper.c.term)).scalar_one()
+            if not db.execute(KEEPER.update().values(term=KEEPER.c.term + 1)).rowcount:
+                db.execute(KEEPER.insert().values(id=1, term=1))
+            number: int = db.execute(sa.select(KEEPER.c.term)).scalar_one()
         return Term(self._engine, number)
 
 
@@ -251,89 +195,28 @@ class Term:
         detail: str = "", event: str | None = None,
     ) -> bool:  # fmt: skip
         expected = (
-            (_searches.c.number == each.number) & (_searches.c.state == before) & (_searches.c.attempt == each.attempt)
+            (SEARCHES.c.number == each.number) & (SEARCHES.c.state == before) & (SEARCHES.c.attempt == each.attempt)
         )
         with self._engine.begin() as db:
             self._check(db)
-            is_made = db.execute(_searches.update().where(expected).values(state=after, **values)).rowcount == 1
+            is_made = db.execute(SEARCHES.update().where(expected).values(state=after, **values)).rowcount == 1
             if is_made and event != "":
                 _note(db, each.number, event or after, lanes=values.get("lanes", each.lanes), detail=detail)
         return is_made
 
     def _check(self, db: sa.Connection) -> None:
-        now = db.execute(sa.select(_keeper.c.term).with_for_update(read=True)).scalar_one()
+        now = db.execute(sa.select(KEEPER.c.term).with_for_update(read=True)).scalar_one()
         if now != self.number:
             raise NoLongerKeeperError(f"keeper {self.number} was replaced by keeper {now}")
 
 
 def open_store(place: str) -> QueueStore:
-    """The queue in a SQLite file or a database by its URL; tables are made where there are none.
-
-    Raises:
-        SpecError: it cannot be opened, or the URL holds a password.
-    """
-    url = _url(place)
-    is_sqlite = url.startswith("sqlite")
-    try:
-        engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECONDS} if is_sqlite else {}, pool_pre_ping=True)
-    except ImportError:
-        raise SpecError("a queue in PostgreSQL needs psycopg: install `tunesmith[postgres]`.") from None
-    if is_sqlite:
-        _take_turns(engine)
-    try:
-        _schema.create_all(engine)
-    except sa.exc.SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", error)).strip().splitlines()[0]
-        raise SpecError(f"cannot open the queue's database at `{place}`: {reason}.") from None
-    return QueueStore(engine)
-
-
-def check_place(place: str) -> None:
-    """Whether a queue could be there, as far as its name tells.
-
-    Raises:
-        SpecError: it is a relative path, another kind of database, or its URL holds a password.
-    """
-    if "://" not in place:
-        if not Path(place).is_absolute():
-            raise SpecError(f"the queue's database is an absolute path on the head, or a URL, but got `{place}`.")
-        return
-    parts = urlsplit(place)
-    if parts.scheme != _POSTGRES:
-        raise SpecError(
-            f"a queue is kept in a SQLite file (`/shared/queue.db`) or in PostgreSQL (`{_POSTGRES}://USER@HOST/NAME`), "
-            f"but got `{parts.scheme}://`."
-        )
-    if parts.password:
-        raise SpecError(
-            "the URL of the queue's database is shown to everyone who may list jobs: leave the password out, and put "
-            "it into ~/.pgpass on the head."
-        )
-
-
-def _url(place: str) -> str:
-    check_place(place)
-    if "://" in place:
-        return place.replace(_POSTGRES, f"{_POSTGRES}+psycopg", 1)
-    Path(place).parent.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{place}"
-
-
-def _take_turns(engine: sa.Engine) -> None:
-    """SQLite otherwise lets two begin to read, and then refuses the second that wants to write."""
-
-    @sa.event.listens_for(engine, "connect")
-    def leave_transactions_to_us(connection: Any, record: object) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys=ON")
-
-    @sa.event.listens_for(engine, "begin")
-    def begin_as_a_writer(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    """The queue in a SQLite file, or in a database by its URL; it is empty where there was none. Raises SpecError."""
+    return QueueStore(open_database(place))
 
 
 def _note(db: sa.Connection, number: int, event: str, *, lanes: int = 0, detail: str = "") -> None:
-    db.execute(_events.insert().values(number=number, at=time.time(), event=event, lanes=lanes, detail=detail))
+    db.execute(EVENTS.insert().values(number=number, at=time.time(), event=event, lanes=lanes, detail=detail))
 
 
 def _search(row: Any) -> QueuedSearch:

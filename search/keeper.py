@@ -18,7 +18,7 @@ from cluster.job_records import SearchJob
 from cluster.queue_records import ON_CLUSTER, QueuedSearch, QueueState, StartOrder
 from cluster.queue_store import QueueStore, Term
 from cluster.queueing import Amount, Claim, Decisions, decide
-from search.control import FIRST_LANES, Lanes, ask_to_scale, ask_to_stop, shown_lanes
+from search.control import FIRST_LANES, Lanes, ask_to_scale, ask_to_stop, is_conducted, shown_lanes
 from spaces.errors import SpecError
 
 log = logging.getLogger(__name__)
@@ -101,6 +101,10 @@ class Keeper:
             self._submit(each)
 
     def _submit(self, each: QueuedSearch) -> None:
+        if each.attempt > 1 and is_conducted(SearchFiles(Path(each.search.directory))):
+            # What the cluster lost sight of may still run; in a shared database a lease outlives its holder a while.
+            self._term.explain(each, "its last process is not gone yet")
+            return
         order = StartOrder(
             queued=each,
             package=self._store.package(each.package),

@@ -21,7 +21,7 @@ from analysis.leaderboard import leaderboard
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 from cluster.packaging import own_version
-from cluster.queue_records import QueuedSearch
+from cluster.queue_records import AlreadyQueuedError, QueuedSearch
 from cluster.queue_store import QueueStore
 from cluster.queueing import Quota
 from cluster.visitors import Doorkeeper, Visitor
@@ -271,7 +271,7 @@ async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, SpecError), "registered for this one only"
     single: tuple[SpecError, ...] = getattr(error, "errors", (error,))
     detail = [{"path": each.path, "message": each.message, "line": each.line} for each in single]
-    return JSONResponse({"detail": detail}, status_code=409 if "in the queue already" in str(error) else 422)
+    return JSONResponse({"detail": detail}, status_code=409 if isinstance(error, AlreadyQueuedError) else 422)
 
 
 def _limit_bodies(app: FastAPI, most_bytes: int) -> None:

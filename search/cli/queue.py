@@ -59,7 +59,7 @@ def start(
     as_json: JsonOption = False,
 ) -> None:
     """Keep a queue on a cluster: a small process on its head, which Ray starts again when it dies."""
-    from cluster.queue_store import check_place
+    from cluster.queue_tables import check_place
     from search.keeper_process import KeeperOrder
 
     check_place(database)

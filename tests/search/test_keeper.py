@@ -251,6 +251,24 @@ def test_when_the_cluster_was_lost_its_searches_go_on_from_where_they_were(
     assert store.get(number).attempt == 2
 
 
+def test_a_search_whose_last_process_still_lives_is_not_conducted_by_a_second_one(
+    store: QueueStore, cluster: Cluster, add: Callable[..., int], conduct: Callable[[str, Lanes], Conductor]
+) -> None:
+    number = add("one")
+    keeper = Keeper(store, cluster)
+    keeper.round()
+    conductor = conduct(store.get(number).search.directory, Lanes(num_concurrent=2))
+    cluster.known.clear()
+    keeper.round()
+    keeper.round()
+    assert len(cluster.orders) == 1
+    assert store.get(number).message == "its last process is not gone yet"
+    conductor.is_over.set()
+    conductor.join()
+    keeper.round()
+    assert len(cluster.orders) == 2
+
+
 def test_a_process_that_is_lost_again_and_again_is_a_failure(
     store: QueueStore, cluster: Cluster, add: Callable[..., int]
 ) -> None:
