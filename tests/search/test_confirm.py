@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from conftest import Run, command
-from offline_wandb import read_offline_run
 from recorded_searches import Session, planned
 
 from analysis.confirmation import read_confirmations
+from analysis.offline_wandb import read_offline_run
 from analysis.sources import read_records
 from search.choosing import chosen_configurations
 from search.confirm import fresh_seeds
