@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import NonNegativeInt
 
+from analysis.wandb_address import parse_address
 from trainables.section import Section
 
 
@@ -22,5 +23,12 @@ class WarmStartConfig(Section):
 
 
 def as_warm_start(value: Any) -> Any:
-    """A source is short for `{search: SOURCE}`."""
+    """A source is short for `{search: SOURCE}`.
+
+    Raises:
+        SpecError: it names W&B, but nothing in it.
+    """
+    source = value.get("search") if isinstance(value, dict) else value
+    if isinstance(source, str) and source.startswith("wandb:"):
+        parse_address(source)
     return {"search": value} if isinstance(value, str) else value

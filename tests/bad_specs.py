@@ -263,7 +263,7 @@ VALUES = [
     _bad("no CPU", *_line("  cpus_per_worker: 1", "  cpus_per_worker: 0"), "resources.cpus_per_worker", "> 0", "got 0"),
     _bad("less than no GPU", *_line("  cpus_per_worker: 1", "  gpus_per_worker: -1"), "resources.gpus_per_worker", ">= 0"),
     _bad("one and a half GPUs", *_line("  cpus_per_worker: 1", "  gpus_per_worker: 1.5"),
-         "resources.gpus_per_worker: a trial takes a part of one GPU or whole ones, but got 1.5"),
+         "resources.gpus_per_worker: a fraction shares one GPU; several are whole, but got 1.5"),
     _bad("W&B mode", *_line("    mode: offline", "    mode: ofline"), "tracking.wandb.mode", "`offline`?"),
     _bad("constraints are a text", *_line("constraints:\n  - training.per_device_train_batch_size * training.gradient_accumulation_steps <= 64",
          "constraints: 1 < 2"),
@@ -599,7 +599,7 @@ BUDGET = [
     _bad("a plateau of none", *_line("  trials: 12", "  budget: {plateau: {trials: 0}}"), "search.budget.plateau.trials: expected a number > 0"),
     _bad("a plateau of no length", *_line("  trials: 12", "  budget: {plateau: {min_change: 0.1}}"), "search.budget.plateau", "trials"),
     _bad("disk in hours", *_line("  keep: 1", "  max_disk: 5h"), "checkpoints.max_disk: expected an amount such as `20GB`"),
-    _bad("learning from W&B", *_line("  trials: 12", "  warm_start: [wandb:me/project]"), "search.warm_start.0", "`wandb:me/project`"),
+    _bad("learning from W&B", *_line("  trials: 12", "  warm_start: ['wandb:']"), "search.warm_start.0", "`wandb:ENTITY/PROJECT"),
     _bad("learning from a number", *_line("  trials: 12", "  warm_start: [7]"), "search.warm_start.0"),
     _bad("unknown key of learning", *_line("  trials: 12", "  warm_start: [{search: ./a, point: 3}]"), "search.warm_start.0.point: unknown key", "`points`?"),
 ]  # fmt: skip
