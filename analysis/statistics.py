@@ -19,6 +19,7 @@ more than a handful of values."""
 TESTS: tuple[Test, ...] = ("t", "wilcoxon", "bootstrap")
 Method = Literal["paired t-test", "Welch's t-test", "signed ranks", "rank sums", "bootstrap"]
 _RESAMPLES = 9999
+_MOST_DEGREES, _FEWEST_DEGREES = 4.0, 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +95,19 @@ def corrected_t(differences: Sequence[float], *, test_share: float, spread: Spre
         return 0.0 if mean > 0 else 1.0
     statistic = mean / math.sqrt(variance * (1 / count + test_share))
     return float(t.sf(statistic, degrees))
+
+
+def spread_of(groups: Sequence[Sequence[float]]) -> Spread | None:
+    """How much differences vary within these groups, each around its own mean; None where too few are known. It counts
+    for no more than a few degrees of freedom: other trials need not vary as the one at hand does."""
+    squares = degrees = 0.0
+    for differences in groups:
+        if len(differences) > 1:
+            squares += _moments(differences)[1] * (len(differences) - 1)
+            degrees += len(differences) - 1
+    if degrees < _FEWEST_DEGREES:
+        return None
+    return Spread(variance=squares / degrees, degrees=min(degrees, _MOST_DEGREES))
 
 
 def paired(

@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.rank_tests import wilcoxon
-from analysis.statistics import Spread, by_division, corrected_t
+from analysis.statistics import Spread, by_division, corrected_t, spread_of
 from search.fold_sections import RacingConfig
 from spaces.folds import fold_values
 from spaces.reports import TrialReport
 from trainables.fold_sections import FoldsConfig
 from trainables.metrics import Mode
-
-# A spread that other trials had counts for no more than this against the trial's own.
-_MOST_DEGREES = 4.0
-_FEWEST_DEGREES = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,14 +98,10 @@ class Race:
 
     def _spread(self, number: int, leader: int) -> Spread | None:
         """How much such differences vary between folds in the other trials."""
-        squares = degrees = 0.0
-        for other, values in self._values.items():
-            if other in (number, leader) or len(values) < 2:
-                continue
-            differences = self._differences(other, leader)
-            mean = sum(differences) / len(differences)
-            squares += sum((each - mean) ** 2 for each in differences)
-            degrees += len(differences) - 1
-        if degrees < _FEWEST_DEGREES:
-            return None
-        return Spread(variance=squares / degrees, degrees=min(degrees, _MOST_DEGREES))
+        return spread_of(
+            [
+                self._differences(other, leader)
+                for other, values in self._values.items()
+                if other not in (number, leader) and len(values) > 1
+            ]
+        )

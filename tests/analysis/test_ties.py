@@ -85,3 +85,25 @@ def test_the_interval_of_a_difference_is_that_of_its_pairs() -> None:
     found = paired([1.0, 2.0, 3.5], [0.5, 1.0, 2.0], test_share=0.5)
     assert found is not None
     assert (found.low, found.high) == corrected_interval([0.5, 1.0, 1.5], test_share=0.5)
+
+
+def test_three_seeds_are_enough_to_tell_a_trial_of_a_third_of_the_value_when_others_show_how_values_vary() -> None:
+    generator = random.Random(4)
+    means = [0.70, 0.69, 0.68, 0.66, 0.62, 0.54, 0.49, 0.41, 0.23]
+    trials = [
+        finished(number, *(mean + generator.gauss(0, 0.04) for _ in range(3))) for number, mean in enumerate(means)
+    ]
+    entries = leaderboard(replace(search_of(*trials), test_share=0.0))
+    assert not entries[-1].is_tied
+    assert entries[1].is_tied
+
+
+def test_trials_that_vary_more_than_others_are_not_cast_out_for_it() -> None:
+    generator = random.Random(5)
+    cast_out = []
+    for _ in range(200):
+        noises = [0.01, 0.01, 0.01, 0.05]
+        trials = [finished(at, *(generator.gauss(0.8, noise) for _ in range(5))) for at, noise in enumerate(noises)]
+        entries = leaderboard(replace(search_of(*trials), test_share=0.0))
+        cast_out += [not entry.is_tied for entry in entries[1:]]
+    assert sum(cast_out) / len(cast_out) <= 0.05
