@@ -34,7 +34,8 @@ def test_the_more_trials_are_compared_the_more_it_takes_to_call_one_worse() -> N
     best = Measured(values=(1.0, 1.2, 1.1, 1.3, 1.15), divisions=5)
     other = Measured(values=(0.9, 1.12, 1.02, 1.26, 1.0), divisions=5)
     alone = adjusted_p_values(best, [other])[0]
-    among = adjusted_p_values(best, [other] * 10)[0]
+    noisy = Measured(values=(1.4, 0.9, 1.3, 0.8, 1.2), divisions=5)
+    among = adjusted_p_values(best, [other, *[noisy] * 9])[0]
     assert alone is not None
     assert alone < 0.05 < (among or 0.0)
 
@@ -106,4 +107,4 @@ def test_trials_that_vary_more_than_others_are_not_cast_out_for_it() -> None:
         trials = [finished(at, *(generator.gauss(0.8, noise) for _ in range(5))) for at, noise in enumerate(noises)]
         entries = leaderboard(replace(search_of(*trials), test_share=0.0))
         cast_out += [not entry.is_tied for entry in entries[1:]]
-    assert sum(cast_out) / len(cast_out) <= 0.05
+    assert sum(cast_out) / len(cast_out) <= 0.075  # 0.05, and what 600 draws leave to chance
