@@ -37,7 +37,9 @@ def _report(scheduler: TrialScheduler, trial: Any, resource: float, value: float
 def _trial(scheduler: TrialScheduler, number: int, *, session: str = "a") -> SimpleNamespace:
     """A trial as Tune hands it over: its id is Tune's own, its number is in the order."""
     order = TrialOrder(number=number, document={}, directory="", num_threads=1, save_checkpoints=True)
-    trial = SimpleNamespace(trial_id=f"{session}{number}", status="RUNNING", config=order.to_config())
+    trial = SimpleNamespace(
+        trial_id=f"{session}{number}", status="RUNNING", config=order.to_config(), pickled_error_file=None
+    )
     scheduler.on_trial_add(None, trial)
     return trial
 

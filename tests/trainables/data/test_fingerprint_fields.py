@@ -89,6 +89,7 @@ CHANGES = {
     "splits.time": _within("splits", "time", "written", "printed", by="time"),
     "splits.stratify": _within("splits", "stratify", True, False, task=CLASSIFY),
     "splits.seed": _within("splits", "seed", 0, 1),
+    "splits.train_on_validation": _within("splits", "train_on_validation", False, True),
     "splits.fold": _within("splits", "fold", {"index": 0, "of": 3}, {"index": 1, "of": 3}),
     "splits.test_fold": _within("splits", "test_fold", {"index": 0, "of": 3}, {"index": 1, "of": 3}),
     "tokenizer.train": _within("tokenizer", "train", "bpe", "unigram"),
