@@ -8,10 +8,16 @@ import typer
 from search.cli.sources import MetricOption, ModeOption, SourcesArgument, read_source
 from search.cli.specs import JsonOption
 
+_MOST_LINES = 100
+"""Of a table that nobody has asked more of: thousands of lines are for programs, and take their time to draw."""
+
 
 def leaderboard(
     sources: SourcesArgument,
-    top: Annotated[int | None, typer.Option(min=1, help="Only this many lines.")] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only this many lines. Default: all, but 100 in a table.", show_default=False),
+    ] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(
@@ -60,6 +66,10 @@ def leaderboard(
             console.print("no trial matches", style="dim")
             return
         chosen = [name.strip() for name in columns.split(",")] if columns else None
-        console.print(to_table(entries, records[0], width=console.width, columns=chosen), highlight=False)
+        shown = entries if top is not None else entries[:_MOST_LINES]
+        console.print(to_table(shown, records[0], width=console.width, columns=chosen), highlight=False)
+        if len(shown) < len(entries):
+            rest = f"... and {len(entries) - len(shown):,} more: `--top {len(entries)}`, `--csv` or `--json` has all"
+            console.print(rest, style="dim", highlight=False, soft_wrap=True)
         for line in remarks(entries, records):
             console.print(line, style="dim", highlight=False, soft_wrap=True, markup=False)

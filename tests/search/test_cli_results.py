@@ -95,3 +95,14 @@ def test_what_cannot_be_compared_is_refused(folders: tuple[str, str], items: lis
 def test_an_unknown_test_is_refused(folders: tuple[str, str]) -> None:
     with pytest.raises(SpecError, match="Did you mean `wilcoxon`"):
         _printed("compare", f"{folders[0]}#0", f"{folders[0]}#1", "--test", "wilcoxn")
+
+
+def test_a_table_stops_where_nobody_reads_on_and_csv_does_not(
+    folders: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.cli.results._MOST_LINES", 2)
+    text = _printed("leaderboard", folders[0])
+    assert "... and 3 more" in text
+    assert "out of memory" not in text.split("...")[0]
+    assert "... and" not in _printed("leaderboard", folders[0], "--top", "5")
+    assert len(_printed("leaderboard", folders[0], "--csv").splitlines()) == 6
