@@ -70,7 +70,8 @@ def sentences(confirmation: Confirmation, objective: Objective) -> list[str]:
     """What follows for one objective, a sentence a finding."""
     said = [in_words(each, objective) for each in confirmation.comparisons(objective)]
     winner = confirmation.summaries(objective)[0]
-    if winner.winners_curse is not None and winner.validation is not None:
+    is_cost = objective.name.startswith(OF_A_TRIAL)  # no seed changes how many parameters there are
+    if winner.winners_curse is not None and winner.validation is not None and not is_cost:
         said.append(
             f"The search measured {_number(winner.searched)} for {winner.configuration.name}; with fresh seeds it is "
             f"{_estimate(winner.validation)} on validation: {_curse(winner.winners_curse)}."
