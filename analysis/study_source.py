@@ -133,15 +133,19 @@ def _read_database(url: str, *, name: str | None) -> StoredStudy:
 def _relational(place: "URL") -> "BaseStorage":
     """Of another version of Optuna, which knows best what can be read."""
     from optuna.storages import RDBStorage
-    from sqlalchemy import create_engine, inspect
+    from sqlalchemy import create_engine, inspect, text
 
     engine = create_engine(place)
     try:
-        has_studies = inspect(engine).has_table("studies")
+        # Optuna would make what is missing: in a database of something else, or while a program is just making it.
+        has_studies = inspect(engine).has_table("studies") and inspect(engine).has_table("alembic_version")
+        if has_studies:
+            with engine.connect() as connection:
+                has_studies = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() is not None
     finally:
         engine.dispose()
-    if not has_studies:  # Optuna would make its tables in it
-        raise SpecError(f"`{_shown(place)}` holds no Optuna studies.")
+    if not has_studies:
+        raise SpecError(f"`{_shown(place)}` holds no Optuna studies, or is just being made.")
     return RDBStorage(place.render_as_string(hide_password=False))
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.storages import BaseStorage
 from optuna.trial import Trial, TrialState, create_trial
 
 from analysis.lineage import LENGTHENED_AT, Lineage, Origin, lineage
@@ -26,7 +27,7 @@ from search.lessons import EndState, Lessons
 from search.proposers import Proposer
 from search.samplers import make_proposer
 from search.spec import SearchSpec
-from search.study_storage import Patience, open_storage
+from search.study_storage import Patience, new_file, open_storage
 from spaces.errors import SpecError
 from spaces.reports import Progress, TrialReport
 from spaces.space import Assignment, Space
@@ -211,18 +212,25 @@ def create_study(
     lease: Lease | None = None,
 ) -> optuna.Study:
     """The study of the new search in `directory`."""
-    directions = ["minimize" if objective.mode == "min" else "maximize" for objective in spec.objectives]
     files = SearchFiles(directory)
-    storage, place = open_storage(files, patience=patience, lease=lease), study_place(files)
-    name = (place.study if place else None) or spec.name
+    place = study_place(files)
+    if place is None:
+        with new_file(files) as storage:
+            _fill(storage, spec.name, spec, attributes)
+        return open_study(directory)
+    return _fill(open_storage(files, patience=patience, lease=lease), place.study or spec.name, spec, attributes)
+
+
+def _fill(storage: BaseStorage, name: str, spec: SearchSpec, attributes: Mapping[str, Any]) -> optuna.Study:
+    directions = ["minimize" if objective.mode == "min" else "maximize" for objective in spec.objectives]
     study = optuna.create_study(storage=storage, study_name=name, directions=directions)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names(
             [objective.name for objective in spec.objectives]
         )  # so that optuna-dashboard names the objective
-    for name, value in attributes.items():
-        study.set_user_attr(name, value)
+    for key, value in attributes.items():
+        study.set_user_attr(key, value)
     return study
 
 

@@ -6,8 +6,10 @@ trial of ours and no search but by its folder.
 
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import optuna
@@ -189,11 +191,11 @@ def leased(files: SearchFiles, *, say: Callable[[str], object]) -> Iterator[Leas
 
 
 def open_storage(files: SearchFiles, *, patience: Patience | None = None, lease: Lease | None = None) -> RDBStorage:
-    """Where the study of a search is, or will be, written."""
+    """Where the study of a search is written."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     place = study_place(files)
     if place is None or not place.is_shared:
-        return _in_a_file(files)
+        return _in_a_file(files.study)
     engine = reach(place.url)
     try:
         # Programs that make the tables at the same moment fail.
@@ -204,10 +206,22 @@ def open_storage(files: SearchFiles, *, patience: Patience | None = None, lease:
         engine.dispose()
 
 
-def _in_a_file(files: SearchFiles) -> RDBStorage:
+@contextlib.contextmanager
+def new_file(files: SearchFiles) -> Iterator[RDBStorage]:
+    """A database to make the study of a new search in. It takes its place in the folder at the end of the block: who
+    reads a search as it begins does not meet half of a study, nor does what goes on after a kill.
+    """
+    unfinished = files.study.with_name(f".{files.study.name}-{os.getpid()}")
+    storage = _in_a_file(unfinished)
+    yield storage
+    storage.engine.dispose()
+    unfinished.replace(files.study)
+
+
+def _in_a_file(file: Path) -> RDBStorage:
     from sqlalchemy import event
 
-    storage = RDBStorage(f"sqlite:///{files.study}", engine_kwargs={"connect_args": {"timeout": 60}})
+    storage = RDBStorage(f"sqlite:///{file}", engine_kwargs={"connect_args": {"timeout": 60}})
 
     # A kill of the process loses nothing either way; only a power cut could lose the last commit, and waiting
     # for the disk at each report would cost more than a small trial takes.

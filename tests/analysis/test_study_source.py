@@ -180,17 +180,20 @@ def test_what_cannot_be_read_is_explained_and_left_as_it_was(tmp_path: Path) -> 
     sqlite3.connect(tmp_path / "other.db").execute("CREATE TABLE notes (text)").connection.commit()
     (tmp_path / "junk.db").write_bytes(b"this is no database, but it is long enough to have a header" * 9)
     foreign_study(f"sqlite:///{tmp_path}/studies.db")
-    before = (tmp_path / "other.db").read_bytes()
+    foreign_study(f"sqlite:///{tmp_path}/new.db")
+    sqlite3.connect(tmp_path / "new.db").execute("DELETE FROM alembic_version").connection.commit()
+    untouched = {name: (tmp_path / name).read_bytes() for name in ("other.db", "new.db")}
     for source, message in [
         (f"sqlite:///{tmp_path}/study.db", r"there is no database .* Did you mean `studies.db`"),
         (f"sqlite:///{tmp_path}/other.db", "holds no Optuna studies"),
+        (f"sqlite:///{tmp_path}/new.db", "is just being made"),
         (f"sqlite:///{tmp_path}/junk.db", "file is not a database"),
         (f"journal:{tmp_path}/none.log", "there is no journal"),
         ("nix://host/name", "is no database that can be read"),
     ]:
         with pytest.raises(SpecError, match=message):
             read_records(source)
-    assert (tmp_path / "other.db").read_bytes() == before
+    assert {name: (tmp_path / name).read_bytes() for name in untouched} == untouched
     assert not (tmp_path / "study.db").exists()
 
 

@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -5,6 +6,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from analysis.sources import read_records
 from search.ledger import Ledger, create_study, open_study
 from search.samplers import SAMPLERS
 from search.spec import AlgorithmConfig, SearchSpec
@@ -91,3 +93,29 @@ def test_what_an_interrupted_session_left_running_is_found_and_can_be_finished(s
 def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="is no search"):
         open_study(tmp_path)
+
+
+def test_who_reads_a_search_as_it_begins_meets_a_whole_study_or_none(tmp_path: Path) -> None:
+    met: list[object] = []
+    folders = [tmp_path / str(index) for index in range(4)]
+
+    def read() -> None:
+        for folder in folders:
+            while True:
+                try:
+                    met.append(read_records(folder).num_planned)
+                    break
+                except Exception as error:
+                    if "no study.db" not in str(error):
+                        met.append(error)
+                        break
+
+    for folder in folders:
+        folder.mkdir()
+    reader = threading.Thread(target=read)
+    reader.start()
+    for folder in folders:
+        create_study(folder, SPEC, attributes={"num_trials": 3})
+    reader.join(60)
+    assert met == [3] * len(folders)
+    assert [path.name for folder in folders for path in folder.iterdir()] == ["study.db"] * len(folders)
