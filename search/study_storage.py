@@ -211,6 +211,7 @@ def new_file(files: SearchFiles) -> Iterator[RDBStorage]:
     """A database to make the study of a new search in. It takes its place in the folder at the end of the block: who
     reads a search as it begins does not meet half of a study, nor does what goes on after a kill.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     unfinished = files.study.with_name(f".{files.study.name}-{os.getpid()}")
     storage = _in_a_file(unfinished)
     yield storage

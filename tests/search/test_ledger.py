@@ -34,6 +34,13 @@ def _report(step: int, **metrics: float) -> TrialReport:
     return TrialReport(progress=Progress(step=step, epoch=step, tokens=0, evaluation=step), metrics=metrics)
 
 
+def test_optuna_says_nothing_of_its_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    create_study(tmp_path, SPEC, attributes={})
+    open_study(tmp_path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_trial_is_in_the_database_before_it_runs(study: optuna.Study, tmp_path: Path) -> None:
     proposal = _ledger(study).ask()
     assert proposal is not None
