@@ -19,7 +19,9 @@ _ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
+    # The raylet's last words about a lost node, with a stack: Ray would print them into our standard output.
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
 }
 # Trials pass small messages only: data is memory-mapped from disk, weights stay where they were written.
 _OBJECT_STORE_BYTES = 128 * 1024**2

@@ -30,4 +30,5 @@ def _lose_a_node(*options: str) -> str:
     if "--separate does not work here" in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])
     assert "verdict: all trials complete, each evaluation recorded once" in done.stdout, done.stdout + done.stderr
+    assert "(raylet)" not in done.stdout, "what Ray says of itself does not belong into what the search says"
     return done.stdout
