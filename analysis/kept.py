@@ -2,6 +2,7 @@
 checkpoints when they are asked for. Knows no ray and no mirror.
 """
 
+import contextlib
 import json
 import re
 import secrets
@@ -19,7 +20,7 @@ from spaces.store import COPY, REPORTS, Store, entered, is_store, store_of, stor
 NOTES = "mirror.json"
 """In the store: which machine's copy it was made from, and whether that still runs."""
 _OWN = re.compile(
-    r"(^|/)\.|^control/|^study\.db|^mirror\.json$|^trials/\d+/(checkpoints/|reports/|attempt$|needed-by/)"
+    r"(^|/)\.|^control/|^study\.db|^mirror\.json$|^trials/\d+/(checkpoints/|reports/|(attempt|void)$|needed-by/)"
 )
 """What the mirror leaves alone: hidden and passing files, and what trials and the study see to themselves."""
 
@@ -86,16 +87,24 @@ def _fetch(store: Store, files: SearchFiles) -> None:
         for name in sorted(found):
             if is_mirrored(name) or name == files.study.name:
                 store.get(name, files.path / name)
-        trials = {name.split("/")[1] for name in found if name.startswith("trials/")}
-        for trial in trials:
-            if any(name.startswith(f"trials/{trial}/checkpoints/") for name in found):
-                (files.path / "trials" / trial / "checkpoints").mkdir(parents=True, exist_ok=True)
-            if any(name.startswith(f"trials/{trial}/{REPORTS}/") for name in found):
+        below = {tuple(name.split("/")[1:3]) for name in found if name.startswith("trials/")}
+        for trial in sorted({each[0] for each in below}):
+            _note_checkpoints(files.trial(int(trial)), are_some=(trial, "checkpoints") in below)
+            if (trial, REPORTS) in below:
                 _complete_history(store, files.trial(int(trial)), f"trials/{trial}")
         _forget_others(files, set(found))
         new_copy(files)
     finally:
         lock.release()
+
+
+def _note_checkpoints(trial: TrialFiles, *, are_some: bool) -> None:
+    """The folder says that a trial has checkpoints, also where it is empty: they come when they are asked for."""
+    if are_some:
+        trial.checkpoints.mkdir(parents=True, exist_ok=True)
+    elif not (trial.path / "attempt").exists():  # else the trial ran here, and maybe runs
+        with contextlib.suppress(OSError):  # not empty: then they are here
+            trial.checkpoints.rmdir()
 
 
 def _complete_history(store: Store, trial: TrialFiles, name: str) -> None:
@@ -164,17 +173,24 @@ def local_checkpoint(checkpoint: str) -> Path:
 
 
 def with_local_checkpoints(record: SearchRecord) -> SearchRecord:
-    """The record with the folders of checkpoints that this machine has, instead of their URLs."""
+    """The record with the folders of checkpoints that this machine has, instead of their URLs; and without those that
+    were kept for a while only."""
 
-    def here(checkpoint: str | None) -> str | None:
+    own = record.directory
+
+    def here(number: int, checkpoint: str | None) -> str | None:
         if checkpoint is None or not is_store(checkpoint):
             return checkpoint
         folder = working_folder(checkpoint)
-        return str(folder) if folder.is_dir() else checkpoint
+        if folder.is_dir():
+            return str(folder)
+        is_own = own is not None and folder.is_relative_to(own.resolve())
+        return None if is_own and not SearchFiles(own).trial(number).checkpoints.is_dir() else checkpoint
 
     if not any(trial.checkpoint and is_store(trial.checkpoint) for trial in record.trials):
         return record
-    return replace(record, trials=[replace(trial, checkpoint=here(trial.checkpoint)) for trial in record.trials])
+    trials = [replace(trial, checkpoint=here(trial.number, trial.checkpoint)) for trial in record.trials]
+    return replace(record, trials=trials)
 
 
 def _nearby(store: Store) -> str:

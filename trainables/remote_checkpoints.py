@@ -13,7 +13,7 @@ from spaces.reports import TrialReport
 from spaces.store import COPY, REPORTS, Store, store_of, why
 
 POINTER = "last.json"
-_ATTEMPT = "attempt"
+_ATTEMPT, _VOID = "attempt", "void"
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,10 @@ def fetch(trial: Path) -> None:
 
 
 def _fetch(store: Store, trial: Path) -> None:
+    here = list((trial / "checkpoints").rglob(POINTER))
+    if here and (last := store.read(_VOID)) is not None and any(_attempt_of(pointer) <= int(last) for pointer in here):
+        shutil.rmtree(trial / "checkpoints")  # of another trial that had this number
+        (trial / "checkpoints").mkdir()
     for name in [name for name in store.names("checkpoints") if name.endswith(f"/{POINTER}")]:
         text = store.read(name)
         here = trial / Path(name).parent
@@ -83,6 +87,16 @@ def leave(trial: Path) -> None:
         log.warning("checkpoints of %s not removed here: %s", trial, why(error))
 
 
+def void(trial: Store) -> None:
+    """Remove what the trial at this place has stored: its number goes to another one. An attempt of it that still
+    lives can commit nothing any more, and what lies of it on nodes is not gone on from. Raises what the store does."""
+    last = int(trial.read(_ATTEMPT) or 0) + 1
+    trial.write(_VOID, str(last))
+    trial.write(_ATTEMPT, str(last))
+    for below in ("checkpoints", REPORTS):
+        trial.remove(*trial.names(below))
+
+
 def recorded_attempt(trial: Path) -> int:
     """The last attempt that the store knows of; 0 when it knows none, or does not answer."""
     store = store_of(trial)
@@ -102,6 +116,10 @@ def note_attempt(trial: Path, attempt: int) -> None:
         store.write(_ATTEMPT, str(attempt))
     except Exception as error:
         log.warning("attempt of %s not noted: %s", trial, why(error))
+
+
+def _attempt_of(pointer: Path) -> int:
+    return _order(pointer.read_text("utf-8"))[0]
 
 
 def _order(pointer: str) -> tuple[int, int]:
