@@ -184,8 +184,9 @@ def with_local_checkpoints(record: SearchRecord) -> SearchRecord:
         folder = working_folder(checkpoint)
         if folder.is_dir():
             return str(folder)
-        is_own = own is not None and folder.is_relative_to(own.resolve())
-        return None if is_own and not SearchFiles(own).trial(number).checkpoints.is_dir() else checkpoint
+        if own is None or not folder.is_relative_to(own.resolve()):
+            return checkpoint
+        return checkpoint if SearchFiles(own).trial(number).checkpoints.is_dir() else None
 
     if not any(trial.checkpoint and is_store(trial.checkpoint) for trial in record.trials):
         return record

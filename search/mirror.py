@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -31,11 +32,13 @@ _EVERY_SECONDS = 3.0
 """Between two looks at what has changed; after the end of a trial there is one at once."""
 _SETTLED_SECONDS = 15.0
 """A file of W&B that did not change for so long is taken to be whole."""
+_FLUSHED_SECONDS = 1.0
 _CLOSE_SECONDS = 120.0
 """How long the end of a search may wait for its store."""
 _KNOWN_SECONDS = 20.0
 """How long a trial waits at its first evaluation until the stored study knows it."""
 _WANDB = "wandb/"
+_TRIAL_OF_RUN = re.compile(r"wandb/[^/]+-(\d{4,})(?:-off)?/")
 _TAKE_OVER_SECONDS = 4 * _EVERY_SECONDS
 
 
@@ -54,6 +57,7 @@ class Mirror:
         self._freed: set[int] = set()
         self._begun: set[int] = set()
         self._known_trials: set[int] = set()
+        self._live: set[int] = set()
         self._lock = threading.Lock()
         self._rounds = threading.Condition(self._lock)
         self._wake, self._is_closing, self._is_away = threading.Event(), False, False
@@ -75,6 +79,7 @@ class Mirror:
             if number in self._begun:
                 return
             self._begun.add(number)
+            self._live.add(number)
         self._wake.set()
 
     def wait_until_known(self, number: int) -> None:
@@ -84,9 +89,7 @@ class Mirror:
         to another one.
         """
         with self._rounds:
-            known = self._rounds.wait_for(
-                lambda: number in self._known_trials or self._is_late, timeout=_KNOWN_SECONDS
-            )
+            known = self._rounds.wait_for(lambda: number in self._known_trials or self._is_late, timeout=_KNOWN_SECONDS)
             self._is_late = self._is_late or not known
         if not known:
             log.warning("%s did not take the study within %g s: trials go on", self._store.url, _KNOWN_SECONDS)
@@ -106,6 +109,7 @@ class Mirror:
         """The study knows the end of trial `number`."""
         with self._lock:
             self._ended.add(number)
+            self._live.discard(number)
         self._wake.set()
 
     def freed(self, number: int) -> None:
@@ -126,14 +130,19 @@ class Mirror:
     def _keep_up(self) -> None:
         deadline: float | None = None
         while not self.is_taken_over:
-            self._wake.wait(_EVERY_SECONDS)
+            self._wake.wait(_FLUSHED_SECONDS if self._is_closing else _EVERY_SECONDS)
             self._wake.clear()
             is_last = self._is_closing
             deadline = deadline or (time.monotonic() + _CLOSE_SECONDS if is_last else None)
             is_stored = self._store_changes(is_last=is_last)
-            if is_last and (is_stored or time.monotonic() > (deadline or 0.0)):
+            if is_last and ((is_stored and self._is_flushed()) or time.monotonic() > (deadline or 0.0)):
                 break
         self._let_go_on()
+
+    def _is_flushed(self) -> bool:
+        """Whether W&B has written all: a run that is finished is flushed by another process a moment later."""
+        latest = time.time_ns() - int(_FLUSHED_SECONDS * 1e9)
+        return all(stamp[0] < latest for name, stamp in _files_below(self._files.path) if name.startswith(_WANDB))
 
     def _let_go_on(self) -> None:
         """Nobody waits for this store any more."""
@@ -208,9 +217,16 @@ class Mirror:
         return sorted(
             (name, stamp)
             for name, stamp in _files_below(self._files.path)
-            # W&B's files of a trial that runs grow all the time; a resumed search makes them anew from the history.
-            if self._stored.get(name) != stamp and (is_last or not name.startswith(_WANDB) or stamp[0] < settled)
+            if self._stored.get(name) != stamp
+            and (is_last or not name.startswith(_WANDB) or (stamp[0] < settled and not self._is_of_live_trial(name)))
         )
+
+    def _is_of_live_trial(self, name: str) -> bool:
+        """Whether a file of W&B grows still. One that is not there is made anew from the history, see `lost_runs.py`;
+        so what is there must be whole."""
+        found = _TRIAL_OF_RUN.match(name)
+        with self._lock:
+            return found is not None and int(found[1]) in self._live
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[tuple[Path, tuple[int, int]] | None]:

@@ -38,6 +38,7 @@ from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.lease import Lease
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
+from search.lost_runs import write_lost_runs
 from search.mirror import Mirror, begin_store, mirrored
 from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
@@ -215,6 +216,8 @@ def _conduct(
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
+            if mirror is not None and spec.tracking.wandb.mode == "offline":
+                write_lost_runs(tracker, before, study, files, identity)
             algorithm = _settled_algorithm(plan, study, num_concurrent)
             recorder = _recorder(plan, study, algorithm, tracker, progress, before, mirror)
             scheduler = scheduler_of(plan, before, study, recorder, progress)

@@ -53,8 +53,8 @@ def fetch(trial: Path) -> None:
 
 
 def _fetch(store: Store, trial: Path) -> None:
-    here = list((trial / "checkpoints").rglob(POINTER))
-    if here and (last := store.read(_VOID)) is not None and any(_attempt_of(pointer) <= int(last) for pointer in here):
+    found = [_order(pointer.read_text("utf-8")) for pointer in (trial / "checkpoints").rglob(POINTER)]
+    if found and (last := store.read(_VOID)) is not None and min(found)[0] <= int(last):
         shutil.rmtree(trial / "checkpoints")  # of another trial that had this number
         (trial / "checkpoints").mkdir()
     for name in [name for name in store.names("checkpoints") if name.endswith(f"/{POINTER}")]:
@@ -116,10 +116,6 @@ def note_attempt(trial: Path, attempt: int) -> None:
         store.write(_ATTEMPT, str(attempt))
     except Exception as error:
         log.warning("attempt of %s not noted: %s", trial, why(error))
-
-
-def _attempt_of(pointer: Path) -> int:
-    return _order(pointer.read_text("utf-8"))[0]
 
 
 def _order(pointer: str) -> tuple[int, int]:

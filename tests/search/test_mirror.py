@@ -216,6 +216,23 @@ def test_a_search_whose_trials_run_elsewhere_keeps_its_best_checkpoint_when_it_g
     assert [name for name in Store.at(_url(plan)).names() if "trials/0/checkpoints/" in name]
 
 
+def test_the_run_of_a_trial_is_stored_when_it_has_ended(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.mirror._SETTLED_SECONDS", 0.0)
+    names = [f"wandb/offline-run-20260101_000000-0123456789ab-{which}/run.wandb" for which in ("search", "0000")]
+    store = Store.at(_url(plan))
+    with mirrored(plan.files, say=print) as mirror:
+        session = Session(plan, mirror=mirror)
+        number = session.start()
+        for name in names:
+            (plan.files.path / name).parent.mkdir(parents=True)
+            (plan.files.path / name).write_text("rows")
+        _until(lambda: names[0] in store.names())
+        session.report(number, 1, 5.0)
+        assert names[1] not in store.names()
+        session.recorder.finish(number, is_complete=False)
+        _until(lambda: names[1] in store.names())
+
+
 def _plan_on(files: SearchFiles, plan: Plan) -> Plan:
     """The plan, with the working folder of another machine."""
     return replace(plan, files=files)

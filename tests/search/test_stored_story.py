@@ -113,6 +113,7 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
         assert len(trial.intermediate) == STEPS
     boards = [machine.leaderboard() for machine in (second, third)]
     assert [entry["checkpoint"] is not None for entry in boards[0]] == [True] + [False] * (NUM_TRIALS - 1)
+    assert [entry["checkpoint"] is not None for entry in boards[1]] == [True] + [False] * (NUM_TRIALS - 1)
     assert [{**entry, "checkpoint": None} for entry in boards[1]] == [
         {**entry, "checkpoint": None} for entry in boards[0]
     ]
@@ -123,9 +124,8 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
     assert kept == {str(record.best.number)}, "what a loser left is removed from the store, too"
     assert not [name for name in stored if "/reports/" in name]
     assert {"spec.yaml", "study.db", "leaderboard.csv"} <= set(stored)
-    runs = [name for name in stored if name.endswith(".wandb")]
-    assert any("-search/" in name for name in runs)
-    assert any(f"-{NUM_TRIALS - 1:04d}/" in name for name in runs)
+    runs = sorted(name.rpartition("-")[2] for name in stored if name.endswith(".wandb"))
+    assert runs == [*(f"{number:04d}.wandb" for number in range(NUM_TRIALS)), "search.wandb"], "one run a trial"
 
 
 def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_through_the_store(
