@@ -27,7 +27,6 @@ from cluster.capacity import Capacity
 from cluster.connect import connected, set_environment
 from cluster.joining import check_address
 from cluster.resources import concurrent_trials, waits_for
-from cluster.storage import check_nodes_can_write
 from search.algorithms import AlgorithmConfig
 from search.best_model import best_model
 from search.continuations import carry_out
@@ -248,11 +247,9 @@ def _look_at_cluster(plan: Plan, capacity: Capacity, address: str | None, progre
         return
     from cluster.nodes import check_nodes
 
-    if (store := store_of(plan.files.path)) is not None:
-        check_nodes_can_write(store.url)
-    else:
-        for words in check_nodes(plan.files.path):
-            progress.note(words)
+    store = store_of(plan.files.path)
+    for words in check_nodes(plan.files.path if store is None else store.url).differences:
+        progress.note(words)
     if (waiting := waits_for(plan.spec.resources, capacity)) is not None:
         progress.say(waiting)
 

@@ -59,16 +59,21 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server
 
 
 class Machine:
-    """Another place to start from, with a cache of its own: what a machine has."""
+    """Another place to start from, with a home and so a cache of its own: what a machine has."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder = folder
+        self.cache = folder / ".cache" / "tunesmith"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        # Trials on other nodes are given TUNESMITH_CACHE, where it is set, so it is not.
+        own = {name: value for name, value in os.environ.items() if name != "TUNESMITH_CACHE"}
+        if (token := Path.home() / ".ray" / "auth_token").exists():
+            own.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
         return subprocess.Popen(
             command(*arguments), cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=os.environ | {"TUNESMITH_CACHE": str(self.folder / "cache")},
+            env=own | {"HOME": str(self.folder)},
         )  # fmt: skip
 
     def run(self, *arguments: str) -> str:
@@ -104,7 +109,7 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
     steps = collections.Counter(log.read_text().splitlines())
     assert len(steps) == NUM_TRIALS * STEPS
     assert sum(steps.values()) - len(steps) <= 2, "what was in flight may run twice, and nothing else"
-    monkeypatch.setenv("TUNESMITH_CACHE", str(third.folder / "cache"))
+    monkeypatch.setenv("TUNESMITH_CACHE", str(third.cache))
     files = SearchFiles(brought_here(URL))
     record = read_records(URL)
     assert [(trial.number, trial.state) for trial in record.trials] == [(n, "COMPLETE") for n in range(NUM_TRIALS)]
@@ -148,8 +153,8 @@ def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_th
     assert checkpoint.startswith(f"{URL}/trials/{entries[0]['number']}/checkpoints/"), "the driver never had it"
     stored = Store.at(URL).names()
     assert {name.split("/")[1] for name in stored if "/checkpoints/" in name} == {str(entries[0]["number"])}
-    folder = "cache/searches/s3/bucket/searches/walk"
-    assert (driver.folder / folder / "study.db").exists()
-    assert not (tmp_path / "node" / folder / "study.db").exists()
-    left = list((tmp_path / "node" / folder).glob("trials/*/checkpoints"))
+    folder, node = "searches/s3/bucket/searches/walk", tmp_path / "node" / "cache"
+    assert (driver.cache / folder / "study.db").exists()
+    assert not (node / folder / "study.db").exists()
+    left = list((node / folder).glob("trials/*/checkpoints"))
     assert len(left) <= 2, "at most the last trial of each process"
