@@ -5,6 +5,7 @@ ecosystem does: environment, configuration files, the machine's role. Knows no s
 """
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -19,6 +20,8 @@ from spaces.errors import SpecError
 
 _DRIVERS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs")}
 """Scheme -> the package that speaks it, and the extra that brings it."""
+_CHATTY = ("gcsfs", "google.auth")
+"""Loggers that add warnings to each call, with all that they try. What goes wrong is raised, and said by who asked."""
 _URL = re.compile(r"(s3|gs)://?(?=[^/])")
 _MARKER = ".store"
 REPORTS = "reports"
@@ -116,6 +119,8 @@ class Store:
     def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
         import fsspec
 
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         # What others write must be seen, so nothing that was listed is remembered. The libraries try several times.
         system = fsspec.filesystem(self.url.partition(":")[0], use_listings_cache=False)
         return getattr(system, method)(*arguments, **named)
