@@ -15,6 +15,7 @@ import filelock
 from analysis.records import SearchFiles, SearchRecord, TrialFiles, replace_text
 from spaces.errors import SpecError
 from spaces.reports import TrialReport
+from spaces.shelf import bring_shelf
 from spaces.store import COPY, REPORTS, Store, entered, is_store, store_of, store_url, why, working_folder
 
 NOTES = "mirror.json"
@@ -32,7 +33,7 @@ def is_mirrored(name: str) -> bool:
 
 def brought_here(place: Path | str) -> Path:
     """The folder of a search on this machine. One in an object store is fetched, unless this machine's copy is what
-    the store was made from, and so at least as new.
+    the store was made from, and so at least as new; with it comes what was submitted with it.
 
     Raises:
         SpecError: there is no search at that URL, or the store does not answer.
@@ -52,6 +53,7 @@ def brought_here(place: Path | str) -> Path:
     except Exception as error:
         if copy_id(files) is None:
             raise SpecError(f"cannot read `{store.url}`: {why(error)}.") from None
+    bring_shelf(store.url)
     return files.path
 
 

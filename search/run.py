@@ -54,7 +54,8 @@ from search.tracking import make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
-from spaces.store import is_store, store_of
+from spaces.shelf import note_shelf
+from spaces.store import Store, is_store, store_of
 from trainables.data.card import DataCard
 from trainables.metrics import MODES
 
@@ -101,6 +102,7 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
     url = f"{plan.spec.storage.path}/{plan.spec.name}"
     if is_store(url):
         begin_store(files, url)
+        note_shelf(files.path, Store.at(url))
     elif files.path.exists() and any(files.path.iterdir()):
         raise SpecError(
             f"`{files.path}` exists already. Go on with it by `tunesmith resume {shortest(files.path)}`, or give the "

@@ -101,11 +101,15 @@ class Store:
         """Copy a folder here, all or nothing."""
         temporary = local.with_name(f".{local.name}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for file in self.names(name):
-            self.get(file, temporary / Path(file).relative_to(name))
+        (self / name).fetch_all(temporary)
         shutil.rmtree(local, ignore_errors=True)
         temporary.rename(local)
+
+    def fetch_all(self, local: Path) -> None:
+        """Copy all files into a new folder here, one by one."""
+        local.mkdir(parents=True)
+        for file in self.names():
+            self.get(file, local / file)
 
     def remove(self, *names: str) -> None:
         """Remove files; those that are not there are gone already."""

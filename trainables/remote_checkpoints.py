@@ -29,16 +29,26 @@ def push(trial: Path, checkpoints: Path) -> None:
     folder = json.loads(text)["folder"]
     report = TrialReport.from_json(json.loads(text)["report"])
     try:
-        before = store.names(below)
-        for file in sorted((checkpoints / folder).rglob("*")):
-            if file.is_file():
-                store.put(file, f"{below}/{folder}/{file.relative_to(checkpoints / folder).as_posix()}")
+        before, files = store.names(below), _sizes(checkpoints / folder)
+        for name in files:
+            store.put(checkpoints / folder / name, f"{below}/{folder}/{name}")
+        if (
+            _sizes(checkpoints / folder) != files
+        ):  # a disk that is going away, too, must not replace what is whole there
+            raise OSError(f"`{checkpoints / folder}` changed while it was stored")
         store.write(f"{REPORTS}/{report.progress.evaluation:06d}.json", report.to_json())
         store.write(f"{below}/{POINTER}", text)
         kept = (f"{below}/{folder}/", f"{below}/{POINTER}")
         store.remove(*(name for name in before if not name.startswith(kept)))
     except Exception as error:  # whatever a store's library raises: training does not depend on it
         log.warning("checkpoint %s not stored in %s: %s", folder, store.url, why(error))
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """All files below a folder, in order. Raises FileNotFoundError where there is none."""
+    folder.stat()
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
 
 
 def fetch(trial: Path) -> None:

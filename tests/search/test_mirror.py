@@ -251,6 +251,26 @@ def test_an_older_attempt_elsewhere_can_commit_nothing_any_more(plan: Plan, othe
         here.commit(folder, report)
 
 
+def test_files_that_vanish_while_they_are_stored_replace_no_whole_checkpoint(
+    plan: Plan, other_machine: Move, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trained(plan.files.trial(0).path)
+    put = Store.put
+
+    def put_from_a_disk_that_goes_away(store: Store, local: Path, name: str) -> None:
+        put(store, local, name)
+        shutil.rmtree(local.parent)
+
+    monkeypatch.setattr(Store, "put", put_from_a_disk_that_goes_away)
+    _commit(trial, evaluation=2)
+    monkeypatch.setattr(Store, "put", put)
+    other_machine()
+    latest = TrialDirectory(_entered(plan)).latest()
+    assert latest is not None
+    assert latest.report.progress.evaluation == 1
+    assert (latest.path / "weights").read_bytes() == b"w"
+
+
 def _entered(plan: Plan) -> Path:
     return entered(f"{_url(plan)}/trials/0", search_levels=2)
 
@@ -285,12 +305,16 @@ def _trained(trial: Path) -> TrialDirectory:
     """A trial with one checkpoint."""
     directory = TrialDirectory(trial)
     directory.begin_attempt()
-    folder = directory.checkpoints / ".incoming"
+    _commit(directory, evaluation=1)
+    return directory
+
+
+def _commit(trial: TrialDirectory, *, evaluation: int) -> None:
+    folder = trial.checkpoints / ".incoming"
     folder.mkdir()
     (folder / "weights").write_bytes(b"w")
-    progress = Progress(step=1, epoch=1.0, tokens=0, evaluation=1)
-    directory.commit(folder, TrialReport(progress=progress, metrics={}, rows=[], seconds=1.0))
-    return directory
+    progress = Progress(step=evaluation, epoch=1.0, tokens=0, evaluation=evaluation)
+    trial.commit(folder, TrialReport(progress=progress, metrics={}, rows=[], seconds=1.0))
 
 
 def test_a_store_that_is_away_stops_nothing_and_gets_all_of_it_later(plan: Plan, server: S3Server) -> None:
