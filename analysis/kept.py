@@ -22,8 +22,10 @@ NOTES = "mirror.json"
 """In the store: which machine's copy it was made from, and whether that still runs."""
 _OWN = re.compile(
     r"(^|/)\.|^control/|^study\.db|^mirror\.json$|^trials/\d+/(checkpoints/|reports/|(attempt|void)$|needed-by/)"
+    r"|^(confirmation-\d+|[^/]+-published)/"
 )
-"""What the mirror leaves alone: hidden and passing files, and what trials and the study see to themselves."""
+"""What the mirror leaves alone: hidden and passing files, what trials and the study see to themselves, and searches of
+their own in there."""
 
 
 def is_mirrored(name: str) -> bool:
@@ -46,14 +48,16 @@ def brought_here(place: Path | str) -> Path:
         notes = read_notes(store)
         if notes is None:
             raise SpecError(f"`{store.url}` is no search: it has no {NOTES}.{_nearby(store)}")
-        if notes["copy"] != copy_id(files):
-            _fetch(store, files)
+        inner = _fetch(store, files) if notes["copy"] != copy_id(files) else []
     except (SpecError, filelock.Timeout):
         raise
     except Exception as error:
         if copy_id(files) is None:
             raise SpecError(f"cannot read `{store.url}`: {why(error)}.") from None
+        inner = []
     bring_shelf(store.url)
+    for name in inner:
+        brought_here(f"{store.url}/{name}")
     return files.path
 
 
@@ -76,14 +80,15 @@ def new_copy(files: SearchFiles) -> None:
     replace_text(files.path / COPY, secrets.token_hex(8))
 
 
-def _fetch(store: Store, files: SearchFiles) -> None:
-    """Replace what is here, as far as a search is written by its driver."""
+def _fetch(store: Store, files: SearchFiles) -> list[str]:
+    """Replace what is here, as far as a search is written by its driver. Gives the names of searches in its folder:
+    confirmations, and the published values that they measure."""
     entered(store.url)
     lock = filelock.FileLock(files.lock)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        return  # a driver here is at work on it, and its copy counts
+        return []  # a driver here is at work on it, and its copy counts
     try:
         found = store.names()
         for name in sorted(found):
@@ -96,6 +101,7 @@ def _fetch(store: Store, files: SearchFiles) -> None:
                 _complete_history(store, files.trial(int(trial)), f"trials/{trial}")
         _forget_others(files, set(found))
         new_copy(files)
+        return sorted({name.removesuffix(f"/{NOTES}") for name in found if name.endswith(f"/{NOTES}")})
     finally:
         lock.release()
 
@@ -144,6 +150,18 @@ def kept_in(files: SearchFiles) -> str:
     """What `storage` is for the search in this folder: the folder above it, or that in its object store."""
     store = store_of(files.path)
     return str(files.path.parent) if store is None else store.url.rpartition("/")[0]
+
+
+def place_of(files: SearchFiles) -> str:
+    """Where the search in this folder is kept: the folder, or its URL."""
+    store = store_of(files.path)
+    return str(files.path) if store is None else store.url
+
+
+def store_late(file: Path) -> None:
+    """Store a file that was written when nobody mirrors its search."""
+    if (store := store_of(file.parent)) is not None:
+        store.put(file, file.name)
 
 
 def public_checkpoint(files: SearchFiles, number: int, checkpoint: str) -> str:

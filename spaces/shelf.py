@@ -46,11 +46,16 @@ def lay_down(source: Path, url: str) -> Path:
 
 
 def note_shelf(search: Path, store: Store) -> None:
-    """Note in a new search, here and in its store, what this process was submitted with."""
+    """Note in a new search, here and in its store, what this process was submitted with; or, in a search that lies in
+    the folder of another one, what that one was."""
     if url := os.environ.get(SHELF):
         text = json.dumps({"shelf": url, "place": str(Path.cwd())})
-        (search / NOTE).write_text(text, "utf-8")
-        store.write(NOTE, text)
+    elif (outer := search.parent / NOTE).is_file():
+        text = outer.read_text("utf-8")
+    else:
+        return
+    (search / NOTE).write_text(text, "utf-8")
+    store.write(NOTE, text)
 
 
 def bring_shelf(search: str) -> None:
