@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,6 +90,12 @@ class Store:
         """Copy a file there."""
         self._call("put_file", str(local), self._path(f"{self.url}/{name}"))
 
+    def put_all(self, folder: Path, names: Iterable[str], *, below: str) -> None:
+        """Copy files of a folder to the folder `below` there, several at once."""
+        pairs = [(str(folder / name), self._path(f"{self.url}/{below}/{name}")) for name in names]
+        if pairs:
+            self._call("put", [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
     def get(self, name: str, local: Path) -> None:
         """Copy a file here, all or nothing."""
         local.parent.mkdir(parents=True, exist_ok=True)
@@ -106,10 +112,13 @@ class Store:
         temporary.rename(local)
 
     def fetch_all(self, local: Path) -> None:
-        """Copy all files into a new folder here, one by one."""
+        """Copy all files into a new folder here, several at once. What fails midway leaves a part of them."""
         local.mkdir(parents=True)
-        for file in self.names():
-            self.get(file, local / file)
+        files = list(self.names())
+        for file in files:
+            (local / file).parent.mkdir(parents=True, exist_ok=True)
+        if files:
+            self._call("get", [self._path(f"{self.url}/{file}") for file in files], [str(local / f) for f in files])
 
     def remove(self, *names: str) -> None:
         """Remove files; those that are not there are gone already."""

@@ -30,8 +30,7 @@ def push(trial: Path, checkpoints: Path) -> None:
     report = TrialReport.from_json(json.loads(text)["report"])
     try:
         before, files = store.names(below), _sizes(checkpoints / folder)
-        for name in files:
-            store.put(checkpoints / folder / name, f"{below}/{folder}/{name}")
+        store.put_all(checkpoints / folder, files, below=f"{below}/{folder}")
         if (
             _sizes(checkpoints / folder) != files
         ):  # a disk that is going away, too, must not replace what is whole there

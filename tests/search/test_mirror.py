@@ -4,7 +4,7 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -255,15 +255,15 @@ def test_files_that_vanish_while_they_are_stored_replace_no_whole_checkpoint(
     plan: Plan, other_machine: Move, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trial = _trained(plan.files.trial(0).path)
-    put = Store.put
+    put_all = Store.put_all
 
-    def put_from_a_disk_that_goes_away(store: Store, local: Path, name: str) -> None:
-        put(store, local, name)
-        shutil.rmtree(local.parent)
+    def put_from_a_disk_that_goes_away(store: Store, folder: Path, names: Iterable[str], *, below: str) -> None:
+        put_all(store, folder, names, below=below)
+        shutil.rmtree(folder)
 
-    monkeypatch.setattr(Store, "put", put_from_a_disk_that_goes_away)
+    monkeypatch.setattr(Store, "put_all", put_from_a_disk_that_goes_away)
     _commit(trial, evaluation=2)
-    monkeypatch.setattr(Store, "put", put)
+    monkeypatch.setattr(Store, "put_all", put_all)
     other_machine()
     latest = TrialDirectory(_entered(plan)).latest()
     assert latest is not None

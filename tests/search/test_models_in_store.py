@@ -1,12 +1,17 @@
 """What is done with a search in an object store when it is over, on a machine that has nothing of it."""
 
+import contextlib
 import json
 import os
 import subprocess
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cable import free_port
 from conftest import command
 from rich.console import Console
 from s3_server import S3Server
@@ -49,7 +54,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server
 
 
 @pytest.mark.slow
-def test_a_model_is_exported_from_the_store(tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_exported_and_served_from_the_store(
+    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = "s3://bucket/searches/colours"
     monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "first"))
     begin_store(files := SearchFiles(working_folder(url)), url)
@@ -64,6 +71,8 @@ def test_a_model_is_exported_from_the_store(tmp_path: Path, server: S3Server, mo
     assert done.trial.number == best.number
     exported = load_file(tmp_path / "model" / "model.safetensors")
     assert all(own[name].equal(exported[name]) for name in own | exported)
+    answer = _answer_of(url, {"inputs": "thing 3 is red red"}, cache=tmp_path / "third")
+    assert answer["label"] in ("red", "green", "blue")
 
 
 @pytest.mark.ray
@@ -82,6 +91,27 @@ def test_a_confirmation_elsewhere_is_seen_by_all_and_found_done(tmp_path: Path, 
     assert json.loads(_tunesmith(*asked, on=tmp_path / "third")) == told
     _tunesmith("extend", url, "--set", "search.budget.time=1h", on=tmp_path / "third")
     assert "confirmation-1/study.db" in Store.at(url).names(), "what goes on leaves its confirmations alone"
+
+
+def _answer_of(url: str, question: object, *, cache: Path) -> Any:
+    """What the model that is served on another machine says."""
+    port = free_port()
+    server = subprocess.Popen(
+        command("serve", url, "--port", str(port)), env=os.environ | {"TUNESMITH_CACHE": str(cache)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", data=json.dumps(question).encode())
+    try:
+        deadline = time.monotonic() + 250
+        while True:
+            assert server.poll() is None, server.communicate()
+            assert time.monotonic() < deadline, "it did not become ready"
+            with contextlib.suppress(OSError), urllib.request.urlopen(request, timeout=60) as response:
+                return json.load(response)["predictions"]
+            time.sleep(0.5)
+    finally:
+        server.terminate()
+        server.communicate()
 
 
 def _tunesmith(*arguments: str, on: Path) -> str:

@@ -1,6 +1,7 @@
 """A search that is kept in an object store: killed on one machine, gone on with on another that has nothing of it."""
 
 import collections
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import command
 from s3_server import S3Server
@@ -100,8 +102,7 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline, "the search did not get going"
         time.sleep(0.05)
-    driver.kill()
-    driver.communicate()
+    _switch_off(driver)
     shutil.rmtree(first.folder)
 
     shown = second.run("resume", URL)
@@ -131,6 +132,16 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
     assert {"spec.yaml", "study.db", "leaderboard.csv"} <= set(stored)
     runs = sorted(name.rpartition("-")[2] for name in stored if name.endswith(".wandb"))
     assert runs == [*(f"{number:04d}.wandb" for number in range(NUM_TRIALS)), "search.wandb"], "one run a trial"
+
+
+def _switch_off(driver: "subprocess.Popen[str]") -> None:
+    """A machine is gone at once, with all that runs on it."""
+    processes = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=30)
+    driver.communicate()
 
 
 def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_through_the_store(

@@ -100,6 +100,15 @@ def test_a_folder_comes_whole_and_replaces_what_was_here(store: Store, tmp_path:
     assert found == {"weights", "tokenizer/vocab"}
 
 
+def test_files_of_a_folder_are_stored_together_each_by_its_name(store: Store, tmp_path: Path) -> None:
+    for name in ("weights", "tokenizer/vocab", "left out"):
+        _file((tmp_path / name).parent, name.encode()).rename(tmp_path / name)
+    store.put_all(tmp_path, ["weights", "tokenizer/vocab"], below="checkpoints/e-1")
+    assert store.names() == {"checkpoints/e-1/weights": 7, "checkpoints/e-1/tokenizer/vocab": 15}
+    store.put_all(tmp_path, [], below="checkpoints/e-2")
+    assert store.read("checkpoints/e-1/tokenizer/vocab") == "tokenizer/vocab"
+
+
 def test_a_file_that_is_not_there_leaves_nothing_behind_when_it_is_fetched(store: Store, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         store.get("no/such", tmp_path / "here" / "file")
