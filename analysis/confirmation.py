@@ -218,9 +218,10 @@ class Confirmation:
         }  # fmt: skip
 
 
-def write_confirmation(confirmation: Confirmation, directory: Path) -> None:
-    """Write confirmation.json, all or nothing."""
+def write_confirmation(confirmation: Confirmation, directory: Path) -> Path:
+    """Write confirmation.json, all or nothing. Gives the file."""
     replace_text(directory / FILE, json.dumps(confirmation.to_json(), indent=2))
+    return directory / FILE
 
 
 def read_confirmation(directory: Path) -> Confirmation:

@@ -2,6 +2,7 @@
 checkpoints when they are asked for. Knows no ray and no mirror.
 """
 
+import contextlib
 import json
 import re
 import secrets
@@ -14,14 +15,17 @@ import filelock
 from analysis.records import SearchFiles, SearchRecord, TrialFiles, replace_text
 from spaces.errors import SpecError
 from spaces.reports import TrialReport
+from spaces.shelf import bring_shelf
 from spaces.store import COPY, REPORTS, Store, entered, is_store, store_of, store_url, why, working_folder
 
 NOTES = "mirror.json"
 """In the store: which machine's copy it was made from, and whether that still runs."""
 _OWN = re.compile(
-    r"(^|/)\.|^control/|^study\.db|^mirror\.json$|^trials/\d+/(checkpoints/|reports/|attempt$|needed-by/)"
+    r"(^|/)\.|^control/|^study\.db|^mirror\.json$|^trials/\d+/(checkpoints/|reports/|(attempt|void)$|needed-by/)"
+    r"|^(confirmation-\d+|[^/]+-published)/"
 )
-"""What the mirror leaves alone: hidden and passing files, and what trials and the study see to themselves."""
+"""What the mirror leaves alone: hidden and passing files, what trials and the study see to themselves, and searches of
+their own in there."""
 
 
 def is_mirrored(name: str) -> bool:
@@ -31,7 +35,7 @@ def is_mirrored(name: str) -> bool:
 
 def brought_here(place: Path | str) -> Path:
     """The folder of a search on this machine. One in an object store is fetched, unless this machine's copy is what
-    the store was made from, and so at least as new.
+    the store was made from, and so at least as new; with it comes what was submitted with it.
 
     Raises:
         SpecError: there is no search at that URL, or the store does not answer.
@@ -44,13 +48,16 @@ def brought_here(place: Path | str) -> Path:
         notes = read_notes(store)
         if notes is None:
             raise SpecError(f"`{store.url}` is no search: it has no {NOTES}.{_nearby(store)}")
-        if notes["copy"] != copy_id(files):
-            _fetch(store, files)
+        inner = _fetch(store, files) if notes["copy"] != copy_id(files) else []
     except (SpecError, filelock.Timeout):
         raise
     except Exception as error:
         if copy_id(files) is None:
             raise SpecError(f"cannot read `{store.url}`: {why(error)}.") from None
+        inner = []
+    bring_shelf(store.url)
+    for name in inner:
+        brought_here(f"{store.url}/{name}")
     return files.path
 
 
@@ -73,29 +80,39 @@ def new_copy(files: SearchFiles) -> None:
     replace_text(files.path / COPY, secrets.token_hex(8))
 
 
-def _fetch(store: Store, files: SearchFiles) -> None:
-    """Replace what is here, as far as a search is written by its driver."""
+def _fetch(store: Store, files: SearchFiles) -> list[str]:
+    """Replace what is here, as far as a search is written by its driver. Gives the names of searches in its folder:
+    confirmations, and the published values that they measure."""
     entered(store.url)
     lock = filelock.FileLock(files.lock)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        return  # a driver here is at work on it, and its copy counts
+        return []  # a driver here is at work on it, and its copy counts
     try:
         found = store.names()
         for name in sorted(found):
             if is_mirrored(name) or name == files.study.name:
                 store.get(name, files.path / name)
-        trials = {name.split("/")[1] for name in found if name.startswith("trials/")}
-        for trial in trials:
-            if any(name.startswith(f"trials/{trial}/checkpoints/") for name in found):
-                (files.path / "trials" / trial / "checkpoints").mkdir(parents=True, exist_ok=True)
-            if any(name.startswith(f"trials/{trial}/{REPORTS}/") for name in found):
+        below = {tuple(name.split("/")[1:3]) for name in found if name.startswith("trials/")}
+        for trial in sorted({each[0] for each in below}):
+            _note_checkpoints(files.trial(int(trial)), are_some=(trial, "checkpoints") in below)
+            if (trial, REPORTS) in below:
                 _complete_history(store, files.trial(int(trial)), f"trials/{trial}")
         _forget_others(files, set(found))
         new_copy(files)
+        return sorted({name.removesuffix(f"/{NOTES}") for name in found if name.endswith(f"/{NOTES}")})
     finally:
         lock.release()
+
+
+def _note_checkpoints(trial: TrialFiles, *, are_some: bool) -> None:
+    """The folder says that a trial has checkpoints, also where it is empty: they come when they are asked for."""
+    if are_some:
+        trial.checkpoints.mkdir(parents=True, exist_ok=True)
+    elif not (trial.path / "attempt").exists():  # else the trial ran here, and maybe runs
+        with contextlib.suppress(OSError):  # not empty: then they are here
+            trial.checkpoints.rmdir()
 
 
 def _complete_history(store: Store, trial: TrialFiles, name: str) -> None:
@@ -135,6 +152,18 @@ def kept_in(files: SearchFiles) -> str:
     return str(files.path.parent) if store is None else store.url.rpartition("/")[0]
 
 
+def place_of(files: SearchFiles) -> str:
+    """Where the search in this folder is kept: the folder, or its URL."""
+    store = store_of(files.path)
+    return str(files.path) if store is None else store.url
+
+
+def store_late(file: Path) -> None:
+    """Store a file that was written when nobody mirrors its search."""
+    if (store := store_of(file.parent)) is not None:
+        store.put(file, file.name)
+
+
 def public_checkpoint(files: SearchFiles, number: int, checkpoint: str) -> str:
     """Where others find a checkpoint that a trial has reported, on whatever machine it ran."""
     store = store_of(files.path)
@@ -164,17 +193,25 @@ def local_checkpoint(checkpoint: str) -> Path:
 
 
 def with_local_checkpoints(record: SearchRecord) -> SearchRecord:
-    """The record with the folders of checkpoints that this machine has, instead of their URLs."""
+    """The record with the folders of checkpoints that this machine has, instead of their URLs; and without those that
+    were kept for a while only."""
 
-    def here(checkpoint: str | None) -> str | None:
+    own = record.directory
+
+    def here(number: int, checkpoint: str | None) -> str | None:
         if checkpoint is None or not is_store(checkpoint):
             return checkpoint
         folder = working_folder(checkpoint)
-        return str(folder) if folder.is_dir() else checkpoint
+        if folder.is_dir():
+            return str(folder)
+        if own is None or not folder.is_relative_to(own.resolve()):
+            return checkpoint
+        return checkpoint if SearchFiles(own).trial(number).checkpoints.is_dir() else None
 
     if not any(trial.checkpoint and is_store(trial.checkpoint) for trial in record.trials):
         return record
-    return replace(record, trials=[replace(trial, checkpoint=here(trial.checkpoint)) for trial in record.trials])
+    trials = [replace(trial, checkpoint=here(trial.number, trial.checkpoint)) for trial in record.trials]
+    return replace(record, trials=trials)
 
 
 def _nearby(store: Store) -> str:

@@ -1,5 +1,5 @@
-"""What a submitted search does first on the cluster: lay down what came with it where all nodes see it, read its
-secrets from files, and become `tunesmith run` or `resume`.
+"""What a submitted search does first on the cluster: lay down what came with it where all nodes see it, in a folder or
+an object store, read its secrets from files, and become `tunesmith run` or `resume`.
 
     python -m cluster.arrival '{"shelf": "/shared/searches/.submitted/NAME-HASH", "command": ["run", "spec.yaml"]}'
 
@@ -26,8 +26,12 @@ def main() -> NoReturn:
     environment = dict(os.environ)
     for name, place in order.get("secret_files", {}).items():
         environment[name] = _secret(name, Path(place))
-    shelf = Path(order["shelf"])
-    _lay_down(Path.cwd(), shelf)
+    if "://" in order["shelf"]:
+        environment["TUNESMITH_SHELF"] = order["shelf"]
+        shelf = _lay_down_in_store(Path.cwd(), order["shelf"])
+    else:
+        shelf = Path(order["shelf"])
+        _lay_down(Path.cwd(), shelf)
     os.chdir(str(shelf))
     command = [sys.executable, "-m", "search.cli.main", *order["command"]]
     sys.stdout.flush()
@@ -70,6 +74,16 @@ def _lay_down(source: Path, shelf: Path) -> None:
         shutil.rmtree(str(unfinished), ignore_errors=True)
         if not shelf.is_dir():  # else another one was quicker
             _refuse(f"cannot write to the storage of the search, {shelf.parent}: {error.strerror}")
+
+
+def _lay_down_in_store(source: Path, url: str) -> Path:
+    """Copy all files to an object store, from where all nodes bring them to the place here that is given."""
+    from spaces.shelf import lay_down
+
+    try:
+        return lay_down(source, url)
+    except Exception as error:  # whatever a store's library raises
+        _refuse(f"cannot write to the storage of the search, {url}: {str(error).strip() or type(error).__name__}")
 
 
 def _refuse(reason: str) -> NoReturn:

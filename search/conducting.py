@@ -7,7 +7,7 @@ import optuna
 from analysis.records import SearchRecord
 from search.conditions import StopConditions
 from search.journal import JOURNAL_FILE, Journal
-from search.numbered_scheduler import NumberedScheduler, replay
+from search.numbered_scheduler import NumberedScheduler, is_ahead_of_study, replay
 from search.plan import Plan
 from search.progress import SearchProgress
 from search.racing import Race
@@ -40,6 +40,9 @@ def scheduler_of(
         (trial.number, {plan.resource_of(step): value for step, value in trial.intermediate.items()})
         for trial in before.current
     ]
+    # What is stored of a search that was lost with its machine may have more in its journal than in its study.
+    running = {trial.number for trial in before.trials if trial.state == "RUNNING"}
+    journal.forget(lambda event: is_ahead_of_study(event, num_trials=len(before.trials), running=running))
     replay(scheduler, histories, events=journal.read())
     scheduler.conditions = StopConditions(spec.search.stop_trial_when)
     if spec.search.racing is not None and spec.search.folds is not None:

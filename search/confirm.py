@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from analysis.confirmation import Confirmation, read_confirmations, write_confirmation
+from analysis.kept import place_of, store_late
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 from search.choosing import chosen_configurations
@@ -105,7 +106,7 @@ def confirm(directory: Path, request: Request, *, address: str | None = None, co
 
 
 def _run(plan: Plan, config: ConfirmationConfig, *, address: str | None, console: Console) -> ConfirmationOutcome:
-    spec = confirmation_spec(plan.spec, config, name=f"{_FOLDER}{config.number}", storage=plan.files.path)
+    spec = confirmation_spec(plan.spec, config, name=f"{_FOLDER}{config.number}", storage=place_of(plan.files))
     names = ", ".join(each.name for each in config.configurations)
     console.print(
         f"confirmation {config.number} of {config.search}: {names}, each with {len(config.seeds)} fresh "
@@ -114,7 +115,7 @@ def _run(plan: Plan, config: ConfirmationConfig, *, address: str | None, console
     )  # fmt: skip
     outcome = run_stage(spec, address=address, console=console)
     confirmation = confirmation_of(config, spec, outcome.record, created=_created(outcome.files))
-    write_confirmation(confirmation, outcome.files.path)
+    store_late(write_confirmation(confirmation, outcome.files.path))
     return ConfirmationOutcome(
         confirmation=confirmation,
         earlier=[each for each in read_confirmations(plan.files.path) if each.number < config.number],

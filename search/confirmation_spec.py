@@ -12,7 +12,7 @@ from search.storage import moved
 from spaces.documents import get_path, set_path
 
 
-def confirmation_spec(spec: SearchSpec, config: ConfirmationConfig, *, name: str, storage: Path) -> SearchSpec:
+def confirmation_spec(spec: SearchSpec, config: ConfirmationConfig, *, name: str, storage: str | Path) -> SearchSpec:
     """`spec` with `config` instead of its search. Its resources, tracking and objectives stay."""
     raw: dict[str, Any] = json.loads(json.dumps(resolved_spec(spec)))
     first = config.configurations[0].document  # its data is prepared while Ray starts

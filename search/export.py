@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from analysis.confirmation import read_confirmations
+from analysis.kept import local_checkpoint
 from analysis.model_card import CardFacts, model_card
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
@@ -155,7 +156,7 @@ def checkpoint_of(
             f"trial {trial.number} has no checkpoint any more. {others} `--retrain` trains it once more and gives the "
             "same weights; `checkpoints.keep: N` keeps those of the N best trials of a search."
         )
-    yield Path(trial.checkpoint)
+    yield local_checkpoint(trial.checkpoint)
 
 
 def _trained(trial: TrialRecord, config: TrialConfig, folder: Path, files: SearchFiles, *, console: Console) -> Path:

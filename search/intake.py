@@ -13,6 +13,7 @@ from cluster.queueing import Amount
 from search.nested import is_nested
 from search.submission import Submission, prepare_submission
 from spaces.errors import SpecError
+from spaces.store import is_store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +60,12 @@ def take_in(handed_in: HandedIn, *, checks: bool = True) -> tuple[NewSearch, Pac
             secret_files=handed_in.secret_files,
             checks=checks,
             root=root,
+        )
+    if is_store(submission.directory):
+        raise SpecError(
+            "the queue asks searches that run through their folder: a search of a queue is kept in a folder that all "
+            f"nodes see, not in `{submission.directory}`. Without `--queue` it can be submitted.",
+            path="storage.path",
         )
     return _new_search(handed_in, submission), Package(files=dict(handed_in.files))
 

@@ -5,9 +5,11 @@ before the event is acted on; a line that a kill has torn is left out, for what 
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from analysis.records import replace_text
 
 JOURNAL_FILE = "scheduler.jsonl"
 
@@ -22,6 +24,13 @@ class Journal:
         """Add an event, in one write."""
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(event)) + "\n")
+
+    def forget(self, is_void: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Leave out events of which the study knows nothing: they come again."""
+        events = list(self.read())
+        kept = [event for event in events if not is_void(event)]
+        if len(kept) < len(events):
+            replace_text(self._path, "".join(json.dumps(event) + "\n" for event in kept))
 
     def read(self) -> Iterator[dict[str, Any]]:
         """All events. A torn last line is cut off, so that the next one does not continue it."""

@@ -2,14 +2,16 @@
 waited for, said once, and caught up with.
 
 What lies in the store is at any moment a search that can be resumed: the study comes after the histories that it
-knows of, and what a trial needs to go on is removed after the study that says it has ended. Checkpoints are the trials'
-own affair (`trainables.remote_checkpoints`).
+knows of, what a trial needs to go on is removed after the study that says it has ended, and no trial goes on from its
+first evaluation before the stored study knows that trial. Checkpoints are the trials' own affair
+(`trainables.remote_checkpoints`).
 """
 
 import contextlib
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import sqlite3
@@ -22,6 +24,7 @@ from analysis.kept import NOTES, copy_id, is_mirrored, new_copy, read_notes
 from analysis.records import SearchFiles, replace_text
 from spaces.errors import SpecError
 from spaces.store import REPORTS, Store, check_writable, entered, store_of, why
+from trainables.remote_checkpoints import void
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +32,13 @@ _EVERY_SECONDS = 3.0
 """Between two looks at what has changed; after the end of a trial there is one at once."""
 _SETTLED_SECONDS = 15.0
 """A file of W&B that did not change for so long is taken to be whole."""
+_FLUSHED_SECONDS = 1.0
 _CLOSE_SECONDS = 120.0
 """How long the end of a search may wait for its store."""
+_KNOWN_SECONDS = 20.0
+"""How long a trial waits at its first evaluation until the stored study knows it."""
+_WANDB = "wandb/"
+_TRIAL_OF_RUN = re.compile(r"wandb/[^/]+-(\d{4,})(?:-off)?/")
 _TAKE_OVER_SECONDS = 4 * _EVERY_SECONDS
 
 
@@ -47,8 +55,14 @@ class Mirror:
         self._study: tuple[int, int] | None = None
         self._ended: set[int] = set()
         self._freed: set[int] = set()
+        self._begun: set[int] = set()
+        self._known_trials: set[int] = set()
+        self._live: set[int] = set()
         self._lock = threading.Lock()
+        self._rounds = threading.Condition(self._lock)
         self._wake, self._is_closing, self._is_away = threading.Event(), False, False
+        self._is_late = False
+        """Whether nobody waits for the store: it is away, or slow."""
         self._beats = 0
         self.is_taken_over = False
         """Whether another machine conducts the search now."""
@@ -59,10 +73,43 @@ class Mirror:
         self._beat(is_running=True)
         self._thread.start()
 
+    def began(self, number: int) -> None:
+        """The study knows trial `number`, which is going to start."""
+        with self._lock:
+            if number in self._begun:
+                return
+            self._begun.add(number)
+            self._live.add(number)
+        self._wake.set()
+
+    def wait_until_known(self, number: int) -> None:
+        """Wait until the stored study knows trial `number`; for a bounded time, and not while the store is away.
+
+        What a trial has stored of its own is of use only then: a search that goes on elsewhere would give its number
+        to another one.
+        """
+        with self._rounds:
+            known = self._rounds.wait_for(lambda: number in self._known_trials or self._is_late, timeout=_KNOWN_SECONDS)
+            self._is_late = self._is_late or not known
+        if not known:
+            log.warning("%s did not take the study within %g s: trials go on", self._store.url, _KNOWN_SECONDS)
+
+    def forget(self, number: int) -> None:
+        """Remove, now, what a trial left that the study does not know: another one gets its number.
+
+        Raises:
+            SpecError: the store does not answer.
+        """
+        try:
+            void(self._store / f"trials/{number}")
+        except Exception as error:
+            raise SpecError(f"cannot remove `{self._store.url}/trials/{number}`: {why(error)}.") from None
+
     def ended(self, number: int) -> None:
         """The study knows the end of trial `number`."""
         with self._lock:
             self._ended.add(number)
+            self._live.discard(number)
         self._wake.set()
 
     def freed(self, number: int) -> None:
@@ -83,13 +130,25 @@ class Mirror:
     def _keep_up(self) -> None:
         deadline: float | None = None
         while not self.is_taken_over:
-            self._wake.wait(_EVERY_SECONDS)
+            self._wake.wait(_FLUSHED_SECONDS if self._is_closing else _EVERY_SECONDS)
             self._wake.clear()
             is_last = self._is_closing
             deadline = deadline or (time.monotonic() + _CLOSE_SECONDS if is_last else None)
             is_stored = self._store_changes(is_last=is_last)
-            if is_last and (is_stored or time.monotonic() > (deadline or 0.0)):
-                return
+            if is_last and ((is_stored and self._is_flushed()) or time.monotonic() > (deadline or 0.0)):
+                break
+        self._let_go_on()
+
+    def _is_flushed(self) -> bool:
+        """Whether W&B has written all: a run that is finished is flushed by another process a moment later."""
+        latest = time.time_ns() - int(_FLUSHED_SECONDS * 1e9)
+        return all(stamp[0] < latest for name, stamp in _files_below(self._files.path) if name.startswith(_WANDB))
+
+    def _let_go_on(self) -> None:
+        """Nobody waits for this store any more."""
+        with self._rounds:
+            self._is_late = True
+            self._rounds.notify_all()
 
     def _store_changes(self, *, is_last: bool) -> bool:
         """One round. Gives whether the store has everything now."""
@@ -98,6 +157,7 @@ class Mirror:
             if not self.is_taken_over:
                 self._round(is_last=is_last)
         except Exception as error:  # whatever a store's library raises
+            self._let_go_on()
             if not self._is_away:
                 self._is_away = True
                 self.say(f"{self._store.url} does not answer ({why(error)}): the search goes on and stores later")
@@ -109,24 +169,37 @@ class Mirror:
 
     def _round(self, *, is_last: bool) -> None:
         with self._lock:
-            ended, freed = set(self._ended), set(self._freed)
+            begun, ended, freed = set(self._begun), set(self._ended), set(self._freed)
         if self._known is None:
             self._known = {name for name in self._store.names() if is_mirrored(name)}
         with self._snapshot() as study:
-            for name, stamp in self._changed(is_last=is_last):
-                with contextlib.suppress(FileNotFoundError):  # it was replaced or removed at this moment
-                    self._store.put(self._files.path / name, name)
-                    self._stored[name] = stamp
-                    self._known.add(name)
+            changed = self._changed(is_last=is_last)
+            self._put(changed, before_study=True)
             if study is not None:
                 place, stamp = study
                 self._store.put(place, self._files.study.name)
                 self._study = stamp
+        with self._rounds:
+            self._known_trials |= begun
+            self._is_late = False
+            self._rounds.notify_all()
+        self._put(changed, before_study=False)
         gone = {name for name in self._known if not (self._files.path / name).exists()}
         self._store.remove(*sorted(gone))
         self._known -= gone
         self._clear(ended, freed)
         self._beat(is_running=not is_last)
+
+    def _put(self, changed: list[tuple[str, tuple[int, int]]], *, before_study: bool) -> None:
+        """Store the files that the study must not be ahead of; or the others, which may be large."""
+        assert self._known is not None, "it was listed"
+        for name, stamp in changed:
+            if name.startswith(_WANDB) == before_study:
+                continue
+            with contextlib.suppress(FileNotFoundError):  # it was replaced or removed at this moment
+                self._store.put(self._files.path / name, name)
+                self._stored[name] = stamp
+                self._known.add(name)
 
     def _clear(self, ended: set[int], freed: set[int]) -> None:
         """Remove what only a trial that runs, or one whose checkpoints are kept, needs."""
@@ -144,9 +217,16 @@ class Mirror:
         return sorted(
             (name, stamp)
             for name, stamp in _files_below(self._files.path)
-            # W&B's files of a trial that runs grow all the time; a resumed search makes them anew from the history.
-            if self._stored.get(name) != stamp and (is_last or not name.startswith("wandb/") or stamp[0] < settled)
+            if self._stored.get(name) != stamp
+            and (is_last or not name.startswith(_WANDB) or (stamp[0] < settled and not self._is_of_live_trial(name)))
         )
+
+    def _is_of_live_trial(self, name: str) -> bool:
+        """Whether a file of W&B grows still. One that is not there is made anew from the history, see `lost_runs.py`;
+        so what is there must be whole."""
+        found = _TRIAL_OF_RUN.match(name)
+        with self._lock:
+            return found is not None and int(found[1]) in self._live
 
     @contextlib.contextmanager
     def _snapshot(self) -> Iterator[tuple[Path, tuple[int, int]] | None]:

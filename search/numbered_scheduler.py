@@ -5,7 +5,7 @@ after an interruption all is as it was, for trials that ended and for trials tha
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -234,6 +234,14 @@ def replay(
     for number, history in histories:
         for resource, value in sorted(history.items()):
             scheduler.decide(number, resource=resource, value=value)
+
+
+def is_ahead_of_study(event: Mapping[str, Any], *, num_trials: int, running: Collection[int]) -> bool:
+    """Whether an event is about a trial that the study does not know, or is the end of one that still has to run."""
+    ended = event.get("ended")
+    handed = [each[role] for each in event.get("hand_overs", ()) for role in ("donor", "receiver")]
+    named = [number for number in (event.get("trial"), ended, event.get("goes_on"), *handed) if number is not None]
+    return ended in running or any(number >= num_trials for number in named)
 
 
 def _error_of(trial: Any) -> BaseException | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.kept import place_of
 from analysis.records import SearchFiles
 from search.confirmation_sections import ConfirmedConfiguration
 from search.load import RECORDED, validate
@@ -106,7 +107,7 @@ def published_spec(plan: Plan, points: list[dict[str, Any]]) -> SearchSpec:
     raw = json.loads(json.dumps(resolved_spec(spec)))
     raw |= {
         "name": f"{spec.name}-published"[-100:],
-        "storage": moved(raw.get("storage"), plan.files.path),
+        "storage": moved(raw.get("storage"), place_of(plan.files)),
         "space": {path: {"choice": found} for path, found in values.items()},
         "search": {
             "metric": list(spec.search.metric) if isinstance(spec.search.metric, tuple) else spec.search.metric,

@@ -75,7 +75,7 @@ class Recorder:
         self._spending = spending
         self._retention = Retention(
             files, keep=keep_checkpoints, mode=objectives[0].mode, record=record, max_bytes=max_checkpoint_bytes,
-            on_free=mirror.freed if mirror else None,
+            on_free=mirror.freed if mirror else None, on_forget=mirror.forget if mirror else None,
         )  # fmt: skip
         self._retention.clean_up(record)
         self._stopped_by: dict[int, str] = {}
@@ -129,6 +129,8 @@ class Recorder:
 
     def start(self, proposal: Proposal) -> dict[str, Any]:
         """Record that a trial starts, starts again or goes on. Gives its document."""
+        if self._mirror is not None:
+            self._mirror.began(proposal.number)
         if proposal.number in self._live:  # it has waited in this session
             self._progress.trial_started(proposal.number, params=proposal.assignment)
             return self._document_of(proposal)
@@ -216,6 +218,9 @@ class Recorder:
             self._spending.reported(number, report)
         if report.checkpoint is not None:
             place, checkpoint = self._files.trial(number).checkpoints, Path(report.checkpoint)
+            if self._mirror is not None:
+                place.mkdir(parents=True, exist_ok=True)  # says that there are some, also where they lie elsewhere
+                self._mirror.wait_until_known(number)
             # Each fold has its own: then all of them count.
             self._retention.saved(number, checkpoint if checkpoint.parent == place else place)
         self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))

@@ -23,10 +23,11 @@ class Retention:
 
     def __init__(
         self, files: SearchFiles, *, keep: int, mode: Mode, record: SearchRecord, max_bytes: float | None = None,
-        on_free: Callable[[int], None] | None = None,
+        on_free: Callable[[int], None] | None = None, on_forget: Callable[[int], None] | None = None,
     ) -> None:  # fmt: skip
         self._files = files
         self._on_free = on_free
+        self._on_forget = on_forget
         self._keep = keep
         self._sign = 1.0 if mode == "min" else -1.0
         self._max_bytes = max_bytes
@@ -96,6 +97,8 @@ class Retention:
                 continue
             number = int(path.name)
             if number >= len(record.trials):
+                if self._on_forget is not None:
+                    self._on_forget(number)
                 shutil.rmtree(path, ignore_errors=True)
             elif number not in running | self.kept:
                 self._free(number)

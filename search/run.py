@@ -27,7 +27,6 @@ from cluster.capacity import Capacity
 from cluster.connect import connected, set_environment
 from cluster.joining import check_address
 from cluster.resources import concurrent_trials, waits_for
-from cluster.storage import check_nodes_can_write
 from search.algorithms import AlgorithmConfig
 from search.best_model import best_model
 from search.continuations import carry_out
@@ -38,6 +37,7 @@ from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.lease import Lease
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
+from search.lost_runs import write_lost_runs
 from search.mirror import Mirror, begin_store, mirrored
 from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
@@ -54,7 +54,8 @@ from search.tracking import make_tracker
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
-from spaces.store import is_store, store_of
+from spaces.shelf import note_shelf
+from spaces.store import Store, is_store, store_of
 from trainables.data.card import DataCard
 from trainables.metrics import MODES
 
@@ -101,6 +102,7 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
     url = f"{plan.spec.storage.path}/{plan.spec.name}"
     if is_store(url):
         begin_store(files, url)
+        note_shelf(files.path, Store.at(url))
     elif files.path.exists() and any(files.path.iterdir()):
         raise SpecError(
             f"`{files.path}` exists already. Go on with it by `tunesmith resume {shortest(files.path)}`, or give the "
@@ -215,6 +217,8 @@ def _conduct(
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
             tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
+            if mirror is not None and spec.tracking.wandb.mode == "offline":
+                write_lost_runs(tracker, before, study, files, identity)
             algorithm = _settled_algorithm(plan, study, num_concurrent)
             recorder = _recorder(plan, study, algorithm, tracker, progress, before, mirror)
             scheduler = scheduler_of(plan, before, study, recorder, progress)
@@ -245,11 +249,9 @@ def _look_at_cluster(plan: Plan, capacity: Capacity, address: str | None, progre
         return
     from cluster.nodes import check_nodes
 
-    if (store := store_of(plan.files.path)) is not None:
-        check_nodes_can_write(store.url)
-    else:
-        for words in check_nodes(plan.files.path):
-            progress.note(words)
+    store = store_of(plan.files.path)
+    for words in check_nodes(plan.files.path if store is None else store.url).differences:
+        progress.note(words)
     if (waiting := waits_for(plan.spec.resources, capacity)) is not None:
         progress.say(waiting)
 

@@ -15,6 +15,7 @@ from search.load import LoadedSpec
 from search.plan import Plan, make_plan
 from search.run import SearchOutcome, conducting, resolved_spec, resume_search, start_search
 from search.spec import SearchSpec
+from spaces.store import store_of
 
 
 def run_stage(spec: SearchSpec, *, address: str | None, console: Console) -> SearchOutcome:
@@ -47,5 +48,8 @@ def plan_of(spec: SearchSpec) -> Plan:
 
 def _clear_away(plan: Plan) -> None:
     """Killed before it had a study: nothing has run there."""
+    store = store_of(plan.files.path)
     with conducting(plan.files):
+        if store is not None:
+            store.remove(*store.names())
         shutil.rmtree(plan.files.path)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from analysis.kept import brought_here, kept_in
 from analysis.records import SearchFiles
 from cluster.packaging import MOST_MEGABYTES, Bundle, code_of, make_bundle
 from search.load import LoadedSpec, load_spec
@@ -17,6 +18,8 @@ from search.plan import make_plan
 from search.spec import SearchSpec
 from spaces.errors import SpecError
 from spaces.redaction import is_secret_name
+from spaces.shelf import noted_place
+from spaces.store import is_store
 from trainables.user_functions import UserFunction
 
 SHELF = ".submitted"
@@ -84,17 +87,19 @@ def prepare_submission(
     Raises:
         SpecError: the spec is wrong, its storage is not one that a cluster sees, or a file cannot travel.
     """
-    files = SearchFiles(place.expanduser().absolute())
+    files = SearchFiles((brought_here(place) if is_store(place) else place).expanduser().absolute())
     if is_folder := files.path.is_dir():
         if not files.spec.is_file():
             raise SpecError(f"`{place}` is no search: it has no {files.spec.name}.")
-        resumes, overrides = True, [f"storage={json.dumps(str(files.path.parent))}", *overrides]
+        resumes, overrides = True, [f"storage={json.dumps(kept_in(files))}", *overrides]
     loaded = load_spec(files.spec if is_folder else place, overrides=overrides)
     if checks and not resumes:
         make_plan(loaded)
     spec, root = loaded.spec, root or Path.cwd()
     check_storage(spec.storage.path)
     travels, expected = _places(loaded, root)
+    if is_folder and (there := noted_place(files.path)) is not None:
+        travels = [file for file in travels if not file.is_relative_to(there)]  # they are on the shelf already
     bundle = make_bundle(
         root, [*([] if is_folder else [place]), *travels, *include], most_megabytes=most_megabytes
     )  # fmt: skip
@@ -132,10 +137,11 @@ def check_storage(storage: str) -> None:
     Raises:
         SpecError: it is relative, or belongs to one user of one machine.
     """
-    if not Path(storage).is_absolute():
+    if not is_store(storage) and not Path(storage).is_absolute():
         raise SpecError(
             "a submitted search keeps its folder where all nodes of the cluster see it: give the absolute path of "
-            f"shared storage (`--storage /shared/searches`), but got `{storage}`.",
+            "shared storage (`--storage /shared/searches`), or an object store (`--storage s3://bucket/searches`), "
+            f"but got `{storage}`.",
             path="storage",
         )
 
@@ -164,7 +170,7 @@ def _places(loaded: LoadedSpec, root: Path) -> tuple[list[Path], list[str]]:
                 raise SpecError(f"no file matches `{place}` (looked from {root}).", path="data.source.files")
             travels += found  # else it is a hub's id
     for warm in loaded.spec.search.warm_start:
-        if not Path(warm.search).is_absolute():
+        if not Path(warm.search).is_absolute() and not is_store(warm.search):
             raise SpecError(
                 f"another search does not travel: give the absolute path of its folder, as the nodes see it, not "
                 f"`{warm.search}`.",

@@ -5,11 +5,12 @@ ecosystem does: environment, configuration files, the machine's role. Knows no s
 """
 
 import contextlib
+import logging
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,8 @@ from spaces.errors import SpecError
 
 _DRIVERS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs")}
 """Scheme -> the package that speaks it, and the extra that brings it."""
+_CHATTY = ("gcsfs", "google.auth")
+"""Loggers that add warnings to each call, with all that they try. What goes wrong is raised, and said by who asked."""
 _URL = re.compile(r"(s3|gs)://?(?=[^/])")
 _MARKER = ".store"
 REPORTS = "reports"
@@ -87,6 +90,12 @@ class Store:
         """Copy a file there."""
         self._call("put_file", str(local), self._path(f"{self.url}/{name}"))
 
+    def put_all(self, folder: Path, names: Iterable[str], *, below: str) -> None:
+        """Copy files of a folder to the folder `below` there, several at once."""
+        pairs = [(str(folder / name), self._path(f"{self.url}/{below}/{name}")) for name in names]
+        if pairs:
+            self._call("put", [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+
     def get(self, name: str, local: Path) -> None:
         """Copy a file here, all or nothing."""
         local.parent.mkdir(parents=True, exist_ok=True)
@@ -98,11 +107,18 @@ class Store:
         """Copy a folder here, all or nothing."""
         temporary = local.with_name(f".{local.name}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for file in self.names(name):
-            self.get(file, temporary / Path(file).relative_to(name))
+        (self / name).fetch_all(temporary)
         shutil.rmtree(local, ignore_errors=True)
         temporary.rename(local)
+
+    def fetch_all(self, local: Path) -> None:
+        """Copy all files into a new folder here, several at once. What fails midway leaves a part of them."""
+        local.mkdir(parents=True)
+        files = list(self.names())
+        for file in files:
+            (local / file).parent.mkdir(parents=True, exist_ok=True)
+        if files:
+            self._call("get", [self._path(f"{self.url}/{file}") for file in files], [str(local / f) for f in files])
 
     def remove(self, *names: str) -> None:
         """Remove files; those that are not there are gone already."""
@@ -116,6 +132,8 @@ class Store:
     def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
         import fsspec
 
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         # What others write must be seen, so nothing that was listed is remembered. The libraries try several times.
         system = fsspec.filesystem(self.url.partition(":")[0], use_listings_cache=False)
         return getattr(system, method)(*arguments, **named)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spaces.reports import TrialReport, TrialStopped
+from spaces.shelf import bring_shelf
+from spaces.store import entered, is_store
 from trainables.remote_checkpoints import POINTER as _POINTER
 from trainables.remote_checkpoints import fetch, note_attempt, push, recorded_attempt
 
@@ -129,6 +131,13 @@ class TrialDirectory:
         except FileNotFoundError:
             here = 0
         return max(here, recorded_attempt(self.path))
+
+
+def entered_trial(directory: str) -> Path:
+    """The folder of a trial on this machine, with what it needs from elsewhere. `directory` may be a URL."""
+    if is_store(directory):
+        bring_shelf(directory.rpartition("/trials/")[0])
+    return entered(directory, search_levels=2)
 
 
 def _link(source: str, target: str) -> None:

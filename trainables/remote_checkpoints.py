@@ -13,7 +13,7 @@ from spaces.reports import TrialReport
 from spaces.store import COPY, REPORTS, Store, store_of, why
 
 POINTER = "last.json"
-_ATTEMPT = "attempt"
+_ATTEMPT, _VOID = "attempt", "void"
 
 log = logging.getLogger(__name__)
 
@@ -29,16 +29,25 @@ def push(trial: Path, checkpoints: Path) -> None:
     folder = json.loads(text)["folder"]
     report = TrialReport.from_json(json.loads(text)["report"])
     try:
-        before = store.names(below)
-        for file in sorted((checkpoints / folder).rglob("*")):
-            if file.is_file():
-                store.put(file, f"{below}/{folder}/{file.relative_to(checkpoints / folder).as_posix()}")
+        before, files = store.names(below), _sizes(checkpoints / folder)
+        store.put_all(checkpoints / folder, files, below=f"{below}/{folder}")
+        if (
+            _sizes(checkpoints / folder) != files
+        ):  # a disk that is going away, too, must not replace what is whole there
+            raise OSError(f"`{checkpoints / folder}` changed while it was stored")
         store.write(f"{REPORTS}/{report.progress.evaluation:06d}.json", report.to_json())
         store.write(f"{below}/{POINTER}", text)
         kept = (f"{below}/{folder}/", f"{below}/{POINTER}")
         store.remove(*(name for name in before if not name.startswith(kept)))
     except Exception as error:  # whatever a store's library raises: training does not depend on it
         log.warning("checkpoint %s not stored in %s: %s", folder, store.url, why(error))
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """All files below a folder, in order. Raises FileNotFoundError where there is none."""
+    folder.stat()
+    files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
+    return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
 
 
 def fetch(trial: Path) -> None:
@@ -53,6 +62,10 @@ def fetch(trial: Path) -> None:
 
 
 def _fetch(store: Store, trial: Path) -> None:
+    found = [_order(pointer.read_text("utf-8")) for pointer in (trial / "checkpoints").rglob(POINTER)]
+    if found and (last := store.read(_VOID)) is not None and min(found)[0] <= int(last):
+        shutil.rmtree(trial / "checkpoints")  # of another trial that had this number
+        (trial / "checkpoints").mkdir()
     for name in [name for name in store.names("checkpoints") if name.endswith(f"/{POINTER}")]:
         text = store.read(name)
         here = trial / Path(name).parent
@@ -81,6 +94,16 @@ def leave(trial: Path) -> None:
             shutil.rmtree(trial / "checkpoints", ignore_errors=True)
     except Exception as error:  # it stays
         log.warning("checkpoints of %s not removed here: %s", trial, why(error))
+
+
+def void(trial: Store) -> None:
+    """Remove what the trial at this place has stored: its number goes to another one. An attempt of it that still
+    lives can commit nothing any more, and what lies of it on nodes is not gone on from. Raises what the store does."""
+    last = int(trial.read(_ATTEMPT) or 0) + 1
+    trial.write(_VOID, str(last))
+    trial.write(_ATTEMPT, str(last))
+    for below in ("checkpoints", REPORTS):
+        trial.remove(*trial.names(below))
 
 
 def recorded_attempt(trial: Path) -> int:

@@ -25,7 +25,7 @@ from ray.tune.result import (
 
 from spaces.reports import TrialReport, TrialStopped
 from spaces.store import entered
-from trainables.checkpoints import TrialDirectory
+from trainables.checkpoints import TrialDirectory, entered_trial
 from trainables.ranks import DEFAULT_COLLECTIVE_TIMEOUT_SECONDS
 from trainables.remote_checkpoints import leave
 from trainables.trial import TrialOutcome, classify, parse_document, run_trial
@@ -191,7 +191,7 @@ class _RunInThread(Run):
 
     def _train(self) -> None:
         try:
-            directory = TrialDirectory(entered(self._order.directory, search_levels=2))
+            directory = TrialDirectory(entered_trial(self._order.directory))
             directory.begin_attempt()
             outcome = run_trial(
                 parse_document(self._order.document),

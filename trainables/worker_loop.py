@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from spaces.reports import TrialReport, TrialStopped
-from spaces.store import entered
-from trainables.checkpoints import TrialDirectory
+from trainables.checkpoints import TrialDirectory, entered_trial
 from trainables.mailbox import Ending, Verdict, WorkerOrder
 from trainables.process_group import can_be_formed_again, form_process_group, leave_process_group
 from trainables.ranks import PeerLost, Ranks
@@ -90,7 +89,7 @@ def _run(order: WorkerOrder, ranks: PostRanks) -> Ending:
         return run_trial(
             parse_document(given["document"]),
             ranks.report,
-            directory=TrialDirectory(entered(given["directory"], search_levels=2), attempt=order.attempt),
+            directory=TrialDirectory(entered_trial(given["directory"]), attempt=order.attempt),
             save_checkpoints=given["save_checkpoints"],
             num_threads=given["num_threads"],
             cache_directory=Path(given["cache_directory"]) if given["cache_directory"] else None,

@@ -47,7 +47,8 @@ def submit(
     address: _AddressOption = "",
     set_: SetOption = None,
     storage: Annotated[
-        str | None, typer.Option(help="Folder that holds the search's folder: an absolute path that all nodes see.")
+        str | None,
+        typer.Option(help="Holds the search's folder: an absolute path that all nodes see, or s3://... or gs://..."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with this search.")] = False,
     include: Annotated[

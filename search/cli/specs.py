@@ -122,14 +122,14 @@ def _nodes_that_write(plan: "Plan", address: str) -> int:
     """How many nodes the cluster has; raises SpecError for one that cannot write to the storage, or a database that
     does not answer here."""
     from cluster.connect import connected
-    from cluster.storage import check_nodes_can_write
+    from cluster.nodes import check_nodes
     from search.databases import reach
 
     storage = plan.spec.storage
     if storage.database is not None:
         reach(storage.database).dispose()
     with connected(address):
-        return check_nodes_can_write(storage.path)
+        return check_nodes(storage.path).num_nodes
 
 
 def _affordable(plan: "Plan", probe: "Probe") -> "Mapping[Limit, int]":

@@ -1,9 +1,10 @@
 """What lies in an object store while a search runs, and after it was lost: a real S3 server on this machine."""
 
 import json
+import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,6 +134,105 @@ def test_evaluations_that_the_driver_could_not_store_are_told_again_by_the_trial
     assert list(again.record.trials[number].intermediate.values()) == [5.0, 3.0, 2.0]
 
 
+def test_an_evaluation_is_answered_only_when_the_stored_study_knows_its_trial(
+    plan: Plan, other_machine: Move, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.mirror._EVERY_SECONDS", 60.0)  # nothing is stored by chance
+    with mirrored(plan.files, say=print) as mirror:
+        session = Session(plan, mirror=mirror)
+        session.complete(0.5)
+        number = session.start()
+        session.report(number, 1, 5.0)  # and at this moment all that the driver has is lost
+        other_machine()
+        record = read_records(_url(plan))
+    assert [trial.state for trial in record.trials] == ["COMPLETE", "RUNNING"]
+    assert [row["evaluation"] for row in record.history_of(number)] == [1]
+
+
+def test_nobody_waits_for_a_store_that_is_away(plan: Plan, server: S3Server) -> None:
+    said: list[str] = []
+    with mirrored(plan.files, say=said.append) as mirror:
+        assert mirror is not None
+        server.cut_off()
+        try:
+            _until(lambda: len(said) == 1)
+            began = time.monotonic()
+            mirror.began(0)
+            mirror.wait_until_known(0)
+            assert time.monotonic() - began < 1.0
+        finally:
+            server.let_go_on()
+        mirror.wait_until_known(0)
+
+
+def test_what_a_trial_left_that_the_stored_study_does_not_know_is_not_gone_on_from(
+    plan: Plan, other_machine: Move, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        Session(plan, mirror=mirror).complete(0.5)
+    lost = Session(plan)  # its driver stores nothing any more
+    number = lost.start()
+    for evaluation in (1, 2):
+        lost.report(number, evaluation, 5.0)
+    of_lost = TrialDirectory(plan.files.trial(number).path, attempt=2)
+    other_machine()
+    files = SearchFiles(brought_here(_url(plan)))
+    with mirrored(files, say=print) as mirror:
+        again = Session(_plan_on(files, plan), mirror=mirror)
+        assert again.go_on() == []
+        assert again.start() == number
+        trial = TrialDirectory(files.trial(number).path)
+        assert trial.begin_attempt() > of_lost.attempt
+        assert trial.latest() is None
+        again.report(number, 1, 3.0)
+        assert again.files.trial(number).read_history()[0][plan.spec.metric] == 3.0
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    latest = of_lost.latest()
+    assert latest is not None
+    assert latest.report.progress.evaluation == 1, "the node that had the lost one takes up the new one, too"
+    with pytest.raises(TrialStopped):
+        of_lost.commit(latest.path, latest.report)
+
+
+def test_a_checkpoint_that_was_kept_for_a_while_is_named_no_more(plan: Plan, other_machine: Move) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        session = Session(plan, mirror=mirror)
+        session.complete(0.5)
+        session.complete(0.2)
+    for move in (lambda: None, other_machine):
+        move()
+        assert [trial.checkpoint is not None for trial in read_records(_url(plan)).trials] == [False, True]
+
+
+def test_a_search_whose_trials_run_elsewhere_keeps_its_best_checkpoint_when_it_goes_on(plan: Plan) -> None:
+    with mirrored(plan.files, say=print) as mirror:
+        session = Session(plan, mirror=mirror)
+        session.complete(0.5)
+        # As on a driver's machine where no trial ran: it has the folder, and nothing in it.
+        for path in plan.files.trial(0).checkpoints.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with mirrored(plan.files, say=print) as mirror:
+        Session(plan, mirror=mirror).prune(3.0)
+    assert [name for name in Store.at(_url(plan)).names() if "trials/0/checkpoints/" in name]
+
+
+def test_the_run_of_a_trial_is_stored_when_it_has_ended(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.mirror._SETTLED_SECONDS", 0.0)
+    names = [f"wandb/offline-run-20260101_000000-0123456789ab-{which}/run.wandb" for which in ("search", "0000")]
+    store = Store.at(_url(plan))
+    with mirrored(plan.files, say=print) as mirror:
+        session = Session(plan, mirror=mirror)
+        number = session.start()
+        for name in names:
+            (plan.files.path / name).parent.mkdir(parents=True)
+            (plan.files.path / name).write_text("rows")
+        _until(lambda: names[0] in store.names())
+        session.report(number, 1, 5.0)
+        assert names[1] not in store.names()
+        session.recorder.finish(number, is_complete=False)
+        _until(lambda: names[1] in store.names())
+
+
 def _plan_on(files: SearchFiles, plan: Plan) -> Plan:
     """The plan, with the working folder of another machine."""
     return replace(plan, files=files)
@@ -149,6 +249,26 @@ def test_an_older_attempt_elsewhere_can_commit_nothing_any_more(plan: Plan, othe
     report = TrialReport(progress=Progress(step=1, epoch=1.0, tokens=0, evaluation=1), metrics={}, rows=[], seconds=1.0)
     with pytest.raises(TrialStopped):
         here.commit(folder, report)
+
+
+def test_files_that_vanish_while_they_are_stored_replace_no_whole_checkpoint(
+    plan: Plan, other_machine: Move, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = _trained(plan.files.trial(0).path)
+    put_all = Store.put_all
+
+    def put_from_a_disk_that_goes_away(store: Store, folder: Path, names: Iterable[str], *, below: str) -> None:
+        put_all(store, folder, names, below=below)
+        shutil.rmtree(folder)
+
+    monkeypatch.setattr(Store, "put_all", put_from_a_disk_that_goes_away)
+    _commit(trial, evaluation=2)
+    monkeypatch.setattr(Store, "put_all", put_all)
+    other_machine()
+    latest = TrialDirectory(_entered(plan)).latest()
+    assert latest is not None
+    assert latest.report.progress.evaluation == 1
+    assert (latest.path / "weights").read_bytes() == b"w"
 
 
 def _entered(plan: Plan) -> Path:
@@ -185,12 +305,16 @@ def _trained(trial: Path) -> TrialDirectory:
     """A trial with one checkpoint."""
     directory = TrialDirectory(trial)
     directory.begin_attempt()
-    folder = directory.checkpoints / ".incoming"
+    _commit(directory, evaluation=1)
+    return directory
+
+
+def _commit(trial: TrialDirectory, *, evaluation: int) -> None:
+    folder = trial.checkpoints / ".incoming"
     folder.mkdir()
     (folder / "weights").write_bytes(b"w")
-    progress = Progress(step=1, epoch=1.0, tokens=0, evaluation=1)
-    directory.commit(folder, TrialReport(progress=progress, metrics={}, rows=[], seconds=1.0))
-    return directory
+    progress = Progress(step=evaluation, epoch=1.0, tokens=0, evaluation=evaluation)
+    trial.commit(folder, TrialReport(progress=progress, metrics={}, rows=[], seconds=1.0))
 
 
 def test_a_store_that_is_away_stops_nothing_and_gets_all_of_it_later(plan: Plan, server: S3Server) -> None:

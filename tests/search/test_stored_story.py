@@ -1,6 +1,7 @@
 """A search that is kept in an object store: killed on one machine, gone on with on another that has nothing of it."""
 
 import collections
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import command
 from s3_server import S3Server
@@ -59,16 +61,21 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server
 
 
 class Machine:
-    """Another place to start from, with a cache of its own: what a machine has."""
+    """Another place to start from, with a home and so a cache of its own: what a machine has."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.folder = folder
+        self.cache = folder / ".cache" / "tunesmith"
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
+        # Trials on other nodes are given TUNESMITH_CACHE, where it is set, so it is not.
+        own = {name: value for name, value in os.environ.items() if name != "TUNESMITH_CACHE"}
+        if (token := Path.home() / ".ray" / "auth_token").exists():
+            own.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
         return subprocess.Popen(
             command(*arguments), cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=os.environ | {"TUNESMITH_CACHE": str(self.folder / "cache")},
+            env=own | {"HOME": str(self.folder)},
         )  # fmt: skip
 
     def run(self, *arguments: str) -> str:
@@ -95,8 +102,7 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline, "the search did not get going"
         time.sleep(0.05)
-    driver.kill()
-    driver.communicate()
+    _switch_off(driver)
     shutil.rmtree(first.folder)
 
     shown = second.run("resume", URL)
@@ -104,7 +110,7 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
     steps = collections.Counter(log.read_text().splitlines())
     assert len(steps) == NUM_TRIALS * STEPS
     assert sum(steps.values()) - len(steps) <= 2, "what was in flight may run twice, and nothing else"
-    monkeypatch.setenv("TUNESMITH_CACHE", str(third.folder / "cache"))
+    monkeypatch.setenv("TUNESMITH_CACHE", str(third.cache))
     files = SearchFiles(brought_here(URL))
     record = read_records(URL)
     assert [(trial.number, trial.state) for trial in record.trials] == [(n, "COMPLETE") for n in range(NUM_TRIALS)]
@@ -113,6 +119,7 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
         assert len(trial.intermediate) == STEPS
     boards = [machine.leaderboard() for machine in (second, third)]
     assert [entry["checkpoint"] is not None for entry in boards[0]] == [True] + [False] * (NUM_TRIALS - 1)
+    assert [entry["checkpoint"] is not None for entry in boards[1]] == [True] + [False] * (NUM_TRIALS - 1)
     assert [{**entry, "checkpoint": None} for entry in boards[1]] == [
         {**entry, "checkpoint": None} for entry in boards[0]
     ]
@@ -123,9 +130,18 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
     assert kept == {str(record.best.number)}, "what a loser left is removed from the store, too"
     assert not [name for name in stored if "/reports/" in name]
     assert {"spec.yaml", "study.db", "leaderboard.csv"} <= set(stored)
-    runs = [name for name in stored if name.endswith(".wandb")]
-    assert any("-search/" in name for name in runs)
-    assert any(f"-{NUM_TRIALS - 1:04d}/" in name for name in runs)
+    runs = sorted(name.rpartition("-")[2] for name in stored if name.endswith(".wandb"))
+    assert runs == [*(f"{number:04d}.wandb" for number in range(NUM_TRIALS)), "search.wandb"], "one run a trial"
+
+
+def _switch_off(driver: "subprocess.Popen[str]") -> None:
+    """A machine is gone at once, with all that runs on it."""
+    processes = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=30)
+    driver.communicate()
 
 
 def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_through_the_store(
@@ -148,8 +164,8 @@ def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_th
     assert checkpoint.startswith(f"{URL}/trials/{entries[0]['number']}/checkpoints/"), "the driver never had it"
     stored = Store.at(URL).names()
     assert {name.split("/")[1] for name in stored if "/checkpoints/" in name} == {str(entries[0]["number"])}
-    folder = "cache/searches/s3/bucket/searches/walk"
-    assert (driver.folder / folder / "study.db").exists()
-    assert not (tmp_path / "node" / folder / "study.db").exists()
-    left = list((tmp_path / "node" / folder).glob("trials/*/checkpoints"))
+    folder, node = "searches/s3/bucket/searches/walk", tmp_path / "node" / "cache"
+    assert (driver.cache / folder / "study.db").exists()
+    assert not (node / folder / "study.db").exists()
+    left = list((node / folder).glob("trials/*/checkpoints"))
     assert len(left) <= 2, "at most the last trial of each process"
