@@ -118,28 +118,25 @@ class Course:
     """When each began, in seconds."""
     launched: float
     """When the driver was launched."""
-    memory: list[tuple[float, float]]
-    """When the driver was looked at, and its megabytes."""
-    cpu_seconds: float
-    """What the driver used, its start included."""
+    looks: list[tuple[float, float, float]]
+    """When the driver was looked at, its megabytes and its seconds of CPU so far."""
 
     def print(self, name: str) -> None:
         """A few lines."""
         marks = [round(fifth * (len(self.begun) - 1) / 5) for fifth in range(6)]
         seconds = [self.begun[later] - self.begun[one] for one, later in zip(marks, marks[1:], strict=False)]
-        megabytes = [self._megabytes_at(self.begun[mark]) for mark in marks]
-        growth = 1000 * (megabytes[-1] - megabytes[1]) / (marks[-1] - marks[1])
+        looks = [min(self.looks, key=lambda look: abs(look[0] - self.begun[mark])) for mark in marks]
+        counted = marks[-1] - marks[1]  # the first fifth has what comes once
+        growth, cpu_seconds = ((looks[-1][which] - looks[1][which]) / counted for which in (1, 2))
         total = self.begun[-1] - self.begun[0]
         by_node = ", ".join(str(count) for count in Counter(self.nodes).values())
         print(f"{name}: {len(self.begun)} trials in {total:.1f} s, {(len(self.begun) - 1) / total:.1f} a second")
         print(f"  the first began after {self.begun[0] - self.launched:.1f} s; trials by node: {by_node}")
         print("  seconds by fifth: ", "  ".join(f"{each:.1f}" for each in seconds))
         print(f"  last fifth over second fifth: {seconds[-1] / seconds[1]:.2f}")
-        print("  MB of the driver: ", "  ".join(f"{each:.0f}" for each in megabytes), f" ({growth:.1f} kB a trial)")
-        print(f"  CPU of the driver: {1000 * self.cpu_seconds / len(self.begun):.0f} ms a trial", flush=True)
-
-    def _megabytes_at(self, moment: float) -> float:
-        return min(self.memory, key=lambda each: abs(each[0] - moment))[1]
+        memory = "  ".join(f"{look[1]:.0f}" for look in looks)
+        print(f"  MB of the driver:  {memory}  ({1000 * growth:.1f} kB a trial after the first fifth)")
+        print(f"  CPU of the driver: {1000 * cpu_seconds:.0f} ms a trial after the first fifth", flush=True)
 
 
 def observe(command: Sequence[str], log: Path) -> Course:
@@ -148,8 +145,8 @@ def observe(command: Sequence[str], log: Path) -> Course:
     Raises:
         RuntimeError: it failed.
     """
-    launched, said, cpu_seconds = time.time(), time.time(), 0.0
-    memory: list[tuple[float, float]] = []
+    launched = said = time.time()
+    looks: list[tuple[float, float, float]] = []
     errors = log.with_suffix(".errors")
     with errors.open("w") as stderr:
         driver = subprocess.Popen(
@@ -159,22 +156,20 @@ def observe(command: Sequence[str], log: Path) -> Course:
     while driver.poll() is None:
         now = time.time()
         try:
-            memory.append((now, process.memory_info().rss / 1e6))
-            cpu_seconds = sum(process.cpu_times()[:2])
+            looks.append((now, process.memory_info().rss / 1e6, sum(process.cpu_times()[:2])))
         except psutil.NoSuchProcess:
             break
         if now - said >= _SAY_SECONDS:
             said = now
             begun = log.read_bytes().count(b"\n") if log.exists() else 0
-            print(f"  {now - launched:6.1f} s  {begun} trials  {memory[-1][1]:.0f} MB", flush=True)
+            print(f"  {now - launched:6.1f} s  {begun} trials  {looks[-1][1]:.0f} MB", flush=True)
         time.sleep(_SAMPLE_SECONDS)
     if driver.wait():
         raise RuntimeError(f"{' '.join(command)} ended with {driver.returncode}:\n{errors.read_text()}")
     lines = sorted((line.split() for line in log.read_text().splitlines()), key=lambda line: float(line[2]))
     xs, nodes, moments = zip(*lines, strict=True)
     return Course(
-        xs=list(xs), nodes=list(nodes), begun=[float(each) for each in moments], launched=launched, memory=memory,
-        cpu_seconds=cpu_seconds,
+        xs=list(xs), nodes=list(nodes), begun=[float(each) for each in moments], launched=launched, looks=looks,
     )  # fmt: skip
 
 
