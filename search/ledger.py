@@ -7,19 +7,18 @@ reason. Knows no ray, no folders of trials and no W&B.
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage
-from optuna.trial import Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from analysis.lineage import LENGTHENED_AT, Lineage, Origin, lineage
 from analysis.records import SearchFiles
 from analysis.stored import StoredTrial
 from analysis.study_place import study_place
-from analysis.study_source import stored
 from search.algorithms import AlgorithmConfig
 from search.drafts import Draft
 from search.lease import Lease
@@ -51,6 +50,34 @@ class Proposal:
     """What it was given."""
 
 
+@dataclass(kw_only=True, slots=True)
+class _OpenTrial:
+    """A trial that has not ended, as the study has it. Nobody else writes to it, so it is never read again."""
+
+    trial_id: int
+    """What the database calls it."""
+    attributes: dict[str, Any]
+    """Its user attributes."""
+    reported: dict[int, float] = field(default_factory=dict)
+    """The objective by step."""
+
+    @staticmethod
+    def from_study(trial: FrozenTrial) -> "_OpenTrial":
+        """What was written in this session or an earlier one."""
+        attributes, reported = dict(trial.user_attrs), dict(trial.intermediate_values)
+        return _OpenTrial(trial_id=trial._trial_id, attributes=attributes, reported=reported)
+
+    def stored(self, number: int, state: TrialState, values: Sequence[float] = ()) -> StoredTrial:
+        """The trial as readers of the study find it, but for its times and ranges."""
+        return StoredTrial(
+            number=number,
+            state=state.name,
+            values=tuple(values),
+            intermediate=dict(sorted(self.reported.items())),
+            attributes=dict(self.attributes),
+        )
+
+
 class Ledger:
     """Ask, report, tell. Only one process writes a search at a time.
 
@@ -64,6 +91,7 @@ class Ledger:
         history = study.get_trials(deepcopy=False)
         related = lineage_of(study)
         self._study = study
+        self._storage = study._storage
         self._lessons = Lessons(
             proposer,
             directions=["minimize" if each.name == "MINIMIZE" else "maximize" for each in study.directions],
@@ -75,8 +103,7 @@ class Ledger:
         )
         self._metric = metric
         self._step_of = step_of
-        self._open: dict[int, Trial] = {}
-        self._reported: dict[int, dict[int, float]] = {}
+        self._open: dict[int, _OpenTrial] = {}
         self._is_exhausted = False
         self.num_trials = len(history)
         """Trials the study holds, in any state."""
@@ -91,16 +118,16 @@ class Ledger:
         if draft is None:
             self._is_exhausted = True
             return None
-        # In one transaction: a kill leaves the whole trial or none of it.
-        self._study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING,
-                params=draft.params,
-                distributions=draft.distributions,
-                user_attrs={ASSIGNMENT: draft.assignment},
-                system_attrs=self._lessons.marks(self.num_trials),
-            )
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=draft.params,
+            distributions=draft.distributions,
+            user_attrs={ASSIGNMENT: draft.assignment},
+            system_attrs=self._lessons.marks(self.num_trials),
         )
+        # In one transaction: a kill leaves the whole trial or none of it. As `Study.add_trial`, which keeps the id.
+        trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=trial)
+        self._open[self.num_trials] = _OpenTrial(trial_id=trial_id, attributes={ASSIGNMENT: draft.assignment})
         number, self.num_trials = self.num_trials, self.num_trials + 1
         self.num_suggested += 1
         return Proposal(number=number, assignment=draft.assignment)
@@ -111,7 +138,7 @@ class Ledger:
         # A quasi-random sequence notes its position: a resumed search goes on from there.
         for name, note in self._lessons.notes.items():
             if before.get(name) != note:
-                self._study._storage.set_study_system_attr(self._study._study_id, name, note)
+                self._storage.set_study_system_attr(self._study._study_id, name, note)
         return draft
 
     def unfinished(self) -> list[Proposal]:
@@ -120,25 +147,21 @@ class Ledger:
         return [Proposal(number=trial.number, assignment=trial.user_attrs[ASSIGNMENT]) for trial in running]
 
     def proposal(self, number: int) -> Proposal:
-        """What a trial was given last."""
-        trial = self._study.get_trials(deepcopy=False)[number]
-        return Proposal(number=number, assignment=trial.user_attrs[ASSIGNMENT])
+        """What a trial that has not ended was given last."""
+        return Proposal(number=number, assignment=self._trial(number).attributes[ASSIGNMENT])
 
     def recorded(self, number: int) -> StoredTrial:
-        """A trial as the study has it."""
-        open_ = self._open.get(number)
-        trial_id = open_._trial_id if open_ is not None else self._study.get_trials(deepcopy=False)[number]._trial_id
-        return stored(self._study._storage.get_trial(trial_id))
+        """A trial that has not ended, as the study has it."""
+        return self._trial(number).stored(number, TrialState.RUNNING)
 
     def reassign(self, number: int, assignment: Assignment, *, lineage: Sequence[Mapping[str, Any]]) -> None:
         """What a trial goes on with, and where that and its weights came from."""
-        trial = self._trial(number)
-        trial.set_user_attr(LINEAGE, [dict(each) for each in lineage])
-        trial.set_user_attr(ASSIGNMENT, assignment)
+        self._note(number, LINEAGE, [dict(each) for each in lineage])
+        self._note(number, ASSIGNMENT, assignment)
 
     def lineage(self, number: int) -> list[dict[str, Any]]:
-        """Where a trial's weights came from, besides its own training."""
-        return list(self._study.get_trials(deepcopy=False)[number].user_attrs.get(LINEAGE, []))
+        """Where the weights of a trial that has not ended came from, besides its own training."""
+        return list(self._trial(number).attributes.get(LINEAGE, []))
 
     def report(self, number: int, report: TrialReport) -> None:
         """Record the objective at an evaluation. One that is recorded already is left as it is."""
@@ -150,39 +173,44 @@ class Ledger:
     def record_value(self, number: int, *, step: int, value: float) -> None:
         """Record an intermediate value at `step`, unless there is one."""
         trial = self._trial(number)
-        if step not in self._reported[number]:
+        if step not in trial.reported:
             # Not by `Trial.report`, which a study of several objectives refuses.
-            self._study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
-            self._reported[number][step] = value
+            self._storage.set_trial_intermediate_value(trial.trial_id, step, value)
+            trial.reported[step] = value
 
     def pause(self, number: int) -> None:
         """Trial `number` waits: the sampler learns from what it has reported so far."""
-        self._trial(number)
-        if reported := self._reported[number]:
+        if reported := self._trial(number).reported:
             self._lessons.pause(number, last=max(reported.items()))
 
     def finish(
         self, number: int, *, state: EndState, values: Sequence[float] | None, result: Mapping[str, Any]
-    ) -> None:
-        """Tell how trial `number` ended. `values` are its objectives, for COMPLETE only."""
+    ) -> StoredTrial:
+        """Tell how trial `number` ended. `values` are its objectives, for COMPLETE only. Gives the trial as the study
+        has it from now on."""
         trial = self._trial(number)
-        trial.set_user_attr(RESULT, dict(result))
-        told = list(values) if state == "COMPLETE" and values is not None else None
-        last = max(self._reported.pop(number).items(), default=None)
-        if len(self._study.directions) > 1 and told is None:
-            # `tell` would make an early-stopped trial's last value its result, and there is one objective in it only.
-            self._study._storage.set_trial_state_values(trial._trial_id, TrialState[state])
-        else:
-            self._study.tell(number, told, state=TrialState[state])
+        told = [float(value) for value in values] if state == "COMPLETE" and values is not None else None
+        last = max(trial.reported.items(), default=None)
+        if state == "COMPLETE" and (told is None or any(math.isnan(value) for value in told)):
+            raise ValueError(f"trial {number} is complete with the objectives {told}")
+        self._note(number, RESULT, dict(result))
+        # As `Study.tell`, which reads the trial again before and after; there, too, the last value of one that was
+        # stopped becomes its result, which it cannot where there are several objectives.
+        is_shortened = state == "PRUNED" and last is not None and len(self._study.directions) == 1
+        shown = [last[1]] if is_shortened and last is not None else told
+        self._storage.set_trial_state_values(trial.trial_id, TrialState[state], shown)
         self._lessons.finish(number, state=state, values=told, last=last)
-        self._open.pop(number)
+        return self._open.pop(number).stored(number, TrialState[state], told or ())
 
-    def _trial(self, number: int) -> Trial:
-        """The writable trial in the database; its values reported so far are read once."""
+    def _note(self, number: int, name: str, value: Any) -> None:
+        trial = self._trial(number)
+        self._storage.set_trial_user_attr(trial.trial_id, name, value)
+        trial.attributes[name] = value
+
+    def _trial(self, number: int) -> _OpenTrial:
+        """The writable trial. One that an earlier session began is read from the database, once."""
         if number not in self._open:
-            frozen = self._study.get_trials(deepcopy=False)[number]
-            self._open[number] = Trial(self._study, frozen._trial_id)
-            self._reported[number] = dict(frozen.intermediate_values)
+            self._open[number] = _OpenTrial.from_study(self._study.get_trials(deepcopy=False)[number])
         return self._open[number]
 
 

@@ -14,6 +14,7 @@ from ray import cloudpickle
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from search.conditions import StopConditions
+from search.processes import Processes
 from search.racing import Race
 from search.rules import CONTINUE, STOP, Decision, HandOver, PausingRule, Rule
 from spaces.reports import TrialReport
@@ -41,6 +42,7 @@ class NumberedScheduler(FIFOScheduler):
         self._turns = _turns(shares or [1.0] * len(rules))
         self._unit = unit
         self._metric = metric
+        self._processes: Processes | None = None
         self._numbers: dict[str, int] = {}
         self._known: set[int] = set()
         self._last: dict[int, tuple[float, Decision]] = {}
@@ -61,14 +63,12 @@ class NumberedScheduler(FIFOScheduler):
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The trial that Tune starts next."""
-        # Tune keeps the process of a trial that has ended for the next one, and its GPUs with it. Where no other may
-        # begin, somebody else waits for them. Tune has no switch for it, so we reach into it; its version is pinned.
-        controller = tune_controller._tune_controller
-        kept, chosen = controller._actor_cache, super().choose_trial_to_run(tune_controller)
-        if chosen is None and kept.num_cached_objects and not self.may_begin():
-            kept._may_keep_one = False
-            controller._cleanup_cached_actors(force_all=False)
-            kept._may_keep_one = True
+        if self._processes is None:
+            self._processes = Processes(tune_controller._tune_controller, order=self._number_of)
+        self._processes.forget_ended()
+        chosen = self._processes.next_trial()
+        if chosen is None and not self.may_begin():
+            self._processes.let_go_of_kept()
         return chosen
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:

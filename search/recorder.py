@@ -283,7 +283,7 @@ class Recorder:
                 state, value = "FAIL", None
                 error = f"`{missing}` could not be measured here: take it out of `search.metric`"
                 result |= {"error": error, "failure": "error"}
-        self._ledger.finish(number, state=state, values=values, result=result)
+        stored = self._ledger.finish(number, state=state, values=values, result=result)
         self._retention.sweep()
         if self._mirror is not None:
             self._mirror.ended(number)
@@ -291,7 +291,7 @@ class Recorder:
             self._spending.ended(number, state, value=value, result=result)
         if last and last.samples:
             self._tracker.log_samples(number, last.samples)
-        summary = summary_of(result) | trial_summary(self._ledger.recorded(number))
+        summary = summary_of(result) | trial_summary(stored)
         self._tracker.end_trial(number, state=state, summary=summary, error=error)
         self._progress.trial_ended(number, state, value, error or reason)
 

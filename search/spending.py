@@ -74,8 +74,7 @@ class Spending:
             seconds=max(0.0, report.seconds - seconds),
             energy=max(0.0, ((report.usage and report.usage.energy_wh) or 0.0) - energy),
         )
-        if self.now - self._noted > _NOTE_EVERY_SECONDS:
-            self.keep_time()
+        self._keep_time_now_and_then()
 
     def ended(self, number: int, state: State, *, value: float | None, result: Mapping[str, Any]) -> None:
         """Trial `number` has ended with `result`, as the study has it."""
@@ -85,7 +84,7 @@ class Spending:
             number, state=state, value=value, seconds=seconds, energy=result.get("usage", {}).get("energy_wh"),
             own_share=max(0.0, 1 - before / seconds) if seconds else 1.0,
         )  # fmt: skip
-        self.keep_time()
+        self._keep_time_now_and_then()
 
     def verdict(self) -> Verdict:
         """Whether another trial may start."""
@@ -99,6 +98,11 @@ class Spending:
         """Note the wall time for the next session."""
         self._noted = self.now
         self._note(self._noted)
+
+    def _keep_time_now_and_then(self) -> None:
+        """A kill loses a few seconds of the account; a note at each report would cost more than a short trial."""
+        if self.now - self._noted > _NOTE_EVERY_SECONDS:
+            self.keep_time()
 
 
 def make_spending(

@@ -21,7 +21,7 @@ def fresh_process_state(*, seed: int, num_threads: int) -> Iterator[None]:
 
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    _freeze_imports()
+    freeze_imports()
     forget_accelerator()
     free_memory()
     torch.set_num_threads(num_threads)
@@ -39,7 +39,7 @@ def fresh_process_state(*, seed: int, num_threads: int) -> Iterator[None]:
 
 
 @cache
-def _freeze_imports() -> None:
+def freeze_imports() -> None:
     """Take what is imported by now out of the garbage collector's rounds: each would walk a million objects.
 
     Once in a process, before its first model exists: what is frozen is freed by its reference count alone.

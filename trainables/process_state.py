@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from trainables.fresh_process import forget_accelerator, free_memory
+from trainables.fresh_process import forget_accelerator, free_memory, freeze_imports
 
 DEFAULT_SEED = 42
 """As transformers has it, so that a task and a function without a seed start alike."""
@@ -28,6 +28,7 @@ def restored_process(*, seed: int, num_threads: int) -> Iterator[None]:
     # of a process, and seeded in the second.
     import torch
 
+    freeze_imports()
     with contextlib.ExitStack() as after:
         after.callback(free_memory)
         if not _has_process_group():  # else it is that of the trial's workers, and outlives the function
