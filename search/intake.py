@@ -79,6 +79,7 @@ def _new_search(handed_in: HandedIn, submission: Submission) -> NewSearch:
             cpus=float(resources.workers * resources.cpus_per_worker),
             gpus=resources.workers * resources.gpus_per_worker,
         ),
+        workers=resources.workers,
         most_lanes=None if most == "auto" else most,
         is_fixed=is_nested(submission.spec),
     )

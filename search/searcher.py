@@ -119,9 +119,20 @@ class AskTellSearcher(Searcher):
         self._recorder.say("going on")
 
     def scale(self, num_concurrent: int) -> None:
-        """From now on so many trials at once. More than fit wait until there is room."""
-        self._lanes = replace(self._lanes, num_concurrent=num_concurrent)
-        self._recorder.say(f"from now on {num_concurrent} trials at once")
+        """From now on so many trials at once. More than fit wait until there is room, or until a queue gives it."""
+        self._lanes = self._lanes.with_asked(num_concurrent)
+        now = self._lanes.num_concurrent
+        self._recorder.say(
+            f"from now on {now} trials at once"
+            + (f", and up to {num_concurrent} when the queue gives room" if now < num_concurrent else "")
+        )
+
+    def grant(self, num_concurrent: int) -> None:
+        """A queue gives room for so many trials at once."""
+        before = self._lanes.num_concurrent
+        self._lanes = self._lanes.with_granted(num_concurrent)
+        if self._lanes.num_concurrent != before:
+            self._recorder.say(f"the queue gives room for {num_concurrent} trials at once")
 
     def end_if_exhausted(self) -> None:
         """End the search when its budget is spent while trials run: they stay resumable."""

@@ -163,7 +163,7 @@ def test_a_trial_on_a_node_that_is_drained_saves_at_its_next_step_and_goes_on_el
         try:
             search.wait_until(lambda: (checkpoints.parent / "attempt").exists(), "the trial has begun")
             time.sleep(3)  # it trains, and does not evaluate before its end
-            home = next(node for node in nodes if "WarmTrainable" in _processes_of(node))
+            home = next(node for node in nodes if "Trainable" in _processes_of(node))
             drained = subprocess.run(
                 [str(RAY), "drain-node", "--address", cluster.address, "--node-id", home.node_id, "--reason",
                  "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "120"],
@@ -203,7 +203,7 @@ def test_the_node_of_one_of_several_workers_is_lost_and_that_is_no_restart(tmp_p
 
 def _is_helper(node: Any) -> bool:
     """Whether a worker lives there, without the process that leads it."""
-    return "RayTrainWorker" in _processes_of(node) and "WorkerGroupTrainable" not in _processes_of(node)
+    return "RayTrainWorker" in _processes_of(node) and "Trainable" not in _processes_of(node)
 
 
 def _processes_of(node: Any) -> str:
