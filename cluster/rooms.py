@@ -33,7 +33,9 @@ class Rooms:
 
     def copy(self) -> "Rooms":
         """One that can be taken from by itself."""
-        return Rooms(self._free.elements())
+        made = Rooms()
+        made._free = self._free.copy()
+        return made
 
     def take(self, worker: Worker, *, count: int) -> bool:
         """Place so many workers, each on one node. Where not all of them fit, none is placed."""
@@ -47,8 +49,7 @@ class Rooms:
 
     def most(self, worker: Worker, *, workers: int, lanes: int) -> int:
         """How many of these lanes fit, each of so many workers."""
-        trial, fit = Rooms(), 0
-        trial._free = self._free.copy()
+        trial, fit = self.copy(), 0
         while fit < lanes and trial.take(worker, count=workers):
             fit += 1
         return fit

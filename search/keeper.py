@@ -215,7 +215,7 @@ def _granted(each: QueuedSearch, lanes: Lanes | None) -> int:
 def _command(each: QueuedSearch) -> tuple[str, ...]:
     """What it begins with, or, once it has begun, what goes on."""
     begins = each.search.command
-    if each.attempt > 1 and begins[0] == "run" and SearchFiles(Path(each.search.directory)).spec.is_file():
+    if each.attempt > 1 and begins[0] != "confirm" and SearchFiles(Path(each.search.directory)).spec.is_file():
         return ("resume", each.search.directory, "--address", "auto")
     return begins
 
