@@ -1,5 +1,6 @@
 """From a spec to what travels to a cluster."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -155,9 +156,8 @@ def test_a_search_that_is_there_goes_on_as_was_asked(here: Path, action: tuple[s
     ],
 )
 def test_what_cannot_go_on_is_refused_here(here: Path, action: tuple[str, ...], resumes: bool, words: str) -> None:
-    with pytest.raises(SpecError, match="(?s).*") as refusal:
+    with pytest.raises(SpecError, match=re.escape(words)):
         prepare_submission(Path("own/spec.yaml"), resumes=resumes, action=action)
-    assert words in str(refusal.value)
 
 
 def test_the_options_of_an_action_are_checked_before_it_is_sent(here: Path, tunesmith: Run) -> None:
