@@ -8,12 +8,13 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cluster.capacity import Room
 from cluster.errors import ClusterError
 from cluster.joining import capacity_now
-from cluster.queueing import Amount
+from cluster.queueing import Amount, ClusterRoom
 
 log = logging.getLogger(__name__)
 
@@ -95,13 +96,35 @@ def process_of(name: str) -> int | None:
     return None if actor is None else int(ray.get(actor.process.remote(), timeout=_ANSWER_SECONDS))
 
 
-def cluster_amount() -> Amount:
-    """What the joined cluster has, with all nodes that it may bring."""
-    found = capacity_now()
-    return Amount(
-        cpus=max(found.cpus, sum(room.cpus * room.count for room in found.may_bring)),
-        gpus=max(found.gpus, sum(room.gpus * room.count for room in found.may_bring)),
+def cluster_room() -> ClusterRoom:
+    """What the joined cluster has, with all nodes that it may bring, and what of it is free now. Nodes that are about
+    to be taken back count no more."""
+    import ray
+
+    state = ray._private.state.state  # no public interface tells what is free, and being drained, node by node
+    free, draining = state.available_resources_per_node(), state.get_draining_nodes()
+    staying = {
+        node["NodeID"]: _amount(node["Resources"])
+        for node in ray.nodes()
+        if node["Alive"] and node["NodeID"] not in draining
+    }
+    to_come = [each for room in capacity_now().may_bring for each in rooms_to_come(room, staying.values())]
+    nodes = (*staying.values(), *to_come)
+    return ClusterRoom(
+        total=sum(nodes, Amount()),
+        nodes=nodes,
+        free=(*(_amount(free.get(node, {})) for node in staying), *to_come),
     )
+
+
+def rooms_to_come(room: Room, present: Iterable[Amount]) -> list[Amount]:
+    """The nodes of one kind that an autoscaler may still bring: those that are there count among its most."""
+    one = Amount(cpus=room.cpus, gpus=room.gpus)
+    return [one] * max(0, room.count - sum(each == one for each in present))
+
+
+def _amount(resources: Mapping[str, float]) -> Amount:
+    return Amount(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0))
 
 
 def dashboard_address() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from spaces.reports import TrialFailure
+from spaces.reports import FailureKind, TrialFailure
 
 FaultKind = Literal[
     "node_lost", "preempted", "process_died", "node_memory", "object_store_full", "disk_full", "cannot_start"
@@ -37,18 +37,25 @@ _BY_TEXT: tuple[tuple[str, FaultKind], ...] = (
     ("node was terminated", "node_lost"),
     ("node is dead", "node_lost"),
     ("because the node", "node_lost"),
+    ("ActorUnavailableError", "node_lost"),  # of one of several workers: the trial itself died of something else
     ("Failed to set up runtime environment", "cannot_start"),
 )
 _WORDS: dict[FaultKind, str] = {
     "node_lost": "its node was lost",
-    "preempted": "its node was taken back",
+    "preempted": "its node is being taken back",
     "process_died": "its process died",
     "node_memory": "its process was ended because its node ran out of memory (run fewer trials at once, or on nodes "
     "with more memory)",
     "object_store_full": "the object store of its node was full",
-    "disk_full": "the disk was full",
+    "disk_full": "the disk of its node was full",
     "cannot_start": "its process could not start",
 }
+
+
+_NO_ROOM = (
+    "the disks of all nodes that could run it are full: make room (prepared data lies in TUNESMITH_CACHE, checkpoints "
+    "in the search's folder), then `tunesmith retry` runs it again from its last checkpoint"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +66,8 @@ class Fault:
     """What happened."""
     details: str = ""
     """What Ray said."""
+    node: str | None = None
+    """Ray's id of the node where it happened, where that is known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,18 +110,26 @@ def fault_of(types: Sequence[str], text: str) -> Fault:
 def fault_of_failure(failure: TrialFailure) -> Fault | None:
     """The fault of the machine behind a failure that a trial reported itself; None when it is the trial's own."""
     if failure.kind == "error" and "No space left on device" in f"{failure.message}\n{failure.details}":
-        return Fault(kind="disk_full", details=failure.details or failure.message)
+        return Fault(kind="disk_full", details=failure.details or failure.message, node=failure.node)
     return None
 
 
-def decide(fault: Fault, attempts: Attempts, *, max_restarts: int) -> Decision:
+def recorded_kind(fault: Fault) -> FailureKind:
+    """What a trial has failed as that does not go on."""
+    return "disk_full" if fault.kind == "disk_full" else "lost"
+
+
+def decide(fault: Fault, attempts: Attempts, *, max_restarts: int, is_full_everywhere: bool = False) -> Decision:
     """Whether a trial goes on after `fault`. Lost nodes do not count as restarts: they say nothing of the trial.
 
     Args:
         fault: What happened now.
         attempts: How often it was started again before.
         max_restarts: `resources.max_restarts`.
+        is_full_everywhere: Whether the disks of all nodes that could run the trial are full.
     """
+    if fault.kind == "disk_full" and is_full_everywhere:
+        return Decision(action="record", words=_NO_ROOM)
     if fault.kind in _NOT_ITS_FAULT:
         if attempts.nodes_lost < MOST_NODES_LOST:
             return Decision(action="retry", words=_WORDS[fault.kind])

@@ -60,6 +60,17 @@ def capacity_now() -> Capacity:
     )
 
 
+def hosts_of(*, cpus: float, gpus: float) -> dict[str, str]:
+    """The nodes of the joined cluster that could run a process of this size: ids and addresses."""
+    import ray
+
+    return {
+        node["NodeID"]: node["NodeManagerAddress"]
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("CPU", 0.0) >= cpus and node["Resources"].get("GPU", 0.0) >= gpus
+    }
+
+
 def check_address(address: str) -> None:
     """Whether a driver could join there: asked before anything is begun, and before anything imports ray.
 

@@ -3,35 +3,37 @@
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cluster.job_records import SearchJob, metadata_of
 from cluster.jobs import Jobs, Order
 from cluster.packaging import copy_tunesmith
 from cluster.queue_records import StartOrder
-from cluster.queueing import Amount
+from cluster.queueing import Amount, ClusterRoom
 
 
 class QueueJobs:
     """Starts and follows the searches of a queue."""
 
-    def __init__(self, jobs: Jobs, *, capacity: Callable[[], Amount], most: Amount, is_installed: bool) -> None:
+    def __init__(self, jobs: Jobs, *, room: Callable[[], ClusterRoom], most: Amount, is_installed: bool) -> None:
         """
         Args:
             jobs: The jobs of the cluster.
-            capacity: What the cluster has.
+            room: What the cluster has.
             most: What the queue may use of it.
             is_installed: Whether the nodes have tunesmith; else the keeper's own travels with each search.
         """
         self._jobs = jobs
-        self._capacity = capacity
+        self._room = room
         self._most = most
         self._is_installed = is_installed
 
-    def capacity(self) -> Amount:
-        """What the queue may use."""
-        has = self._capacity()
-        return Amount(cpus=min(has.cpus, self._most.cpus), gpus=min(has.gpus, self._most.gpus))
+    def room(self) -> ClusterRoom:
+        """What the queue may use, and how it lies on nodes."""
+        has = self._room()
+        total = Amount(cpus=min(has.total.cpus, self._most.cpus), gpus=min(has.total.gpus, self._most.gpus))
+        return replace(has, total=total)
 
     def jobs(self) -> Mapping[str, SearchJob]:
         """All searches that were submitted, by their submission ids. Raises ClusterError."""

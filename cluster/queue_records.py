@@ -52,6 +52,8 @@ class NewSearch:
     """Environment variables of its own process, by the file on the cluster that holds their value."""
     lane: Amount
     """What one trial takes."""
+    workers: int = 1
+    """Processes of a trial, which share its lane evenly."""
     most_lanes: int | None = None
     """Trials at once that it asks for. None: as many as fit."""
     is_fixed: bool = False
@@ -103,6 +105,7 @@ class QueuedSearch:
             "state": self.state,
             "lanes": self.lanes,
             "lane": asdict(search.lane),
+            "workers": search.workers,
             "most_lanes": search.most_lanes,
             "attempt": self.attempt,
             "job": self.submission_id or None,

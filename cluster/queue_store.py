@@ -173,7 +173,7 @@ class Term:
 
     def scaled(self, each: QueuedSearch, lanes: int) -> bool:
         """It was told another number of lanes."""
-        return self._change(each, "RUNNING", "RUNNING", {"lanes": lanes}, event="LANES")
+        return self._change(each, "RUNNING", "RUNNING", {"lanes": lanes, "message": ""}, event="LANES")
 
     def explain(self, each: QueuedSearch, message: str) -> None:
         """Say why it waits, or what it does; noted only when it is news."""

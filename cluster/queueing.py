@@ -7,6 +7,8 @@ each has now; so the same question gets the same answer, after a restart too, an
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cluster.rooms import Rooms, Worker
+
 _ROUNDING = 1e-6
 EVERYBODY = "*"
 """Name of the quota of all users who have none of their own."""
@@ -41,6 +43,18 @@ class Amount:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ClusterRoom:
+    """What a cluster has to give."""
+
+    total: Amount
+    """What the queue may use of it."""
+    nodes: tuple[Amount, ...] = ()
+    """What each node has, those included that an autoscaler may bring. Empty: all is on one node."""
+    free: tuple[Amount, ...] | None = None
+    """What is free on each node now, as measured. None: as if trials lay as tightly as they can."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Quota:
     """What all searches of a user may take together."""
 
@@ -69,23 +83,38 @@ class Claim:
     """Whose it is."""
     priority: int = 0
     """Higher ones come first."""
+    waited_days: int = 0
+    """How many days it has waited: each counts as one of priority, until it has its first lane."""
     lane: Amount
     """What one trial takes."""
+    workers: int = 1
+    """Processes of a trial, which share its lane evenly. Each has its part on one node."""
     most_lanes: int | None = None
     """Trials at once that it asked for. None: as many as fit."""
     granted: int = 0
-    """Trials at once that it was told; 0 while it waits."""
+    """Trials at once that it was told; 0 while it waits, and when it is paused."""
     running: int = 0
     """Trials that run: more than granted after it was told to run fewer, until some have ended."""
     listens: bool = True
     """Whether it can be told now. One that starts cannot yet."""
     is_fixed: bool = False
     """Whether it keeps the lanes that it started with."""
+    is_started: bool = False
+    """Whether it has a process: one without lanes was paused."""
+    is_paused: bool = False
+    """Whether it begins no trials until somebody lets it go on. Others get its lanes meanwhile."""
+    placed: int | None = None
+    """How many of its trials show in what is measured as free. None: all that run."""
 
     @property
     def waits(self) -> bool:
-        """Whether it has not been started."""
-        return self.granted == 0
+        """Whether it wants to begin, and has no lane."""
+        return self.granted == 0 and not self.is_paused
+
+    @property
+    def worker(self) -> Worker:
+        """What each process of a trial takes."""
+        return Worker(gpus=self.lane.gpus / self.workers, cpus=self.lane.cpus / self.workers)
 
     @property
     def held(self) -> int:
@@ -100,24 +129,35 @@ class Decisions:
     starts: Mapping[int, int]
     """Searches to start -> with how many lanes."""
     scales: Mapping[int, int]
-    """Searches that run -> how many lanes they are to be told."""
+    """Searches that run -> how many lanes they are to be told; 0 for one that is paused."""
     reasons: Mapping[int, str]
     """Searches that go on waiting -> why, for a person."""
 
 
-def decide(claims: Sequence[Claim], *, quotas: Mapping[str, Quota], capacity: Amount) -> Decisions:
+def decide(
+    claims: Sequence[Claim], *, quotas: Mapping[str, Quota], capacity: Amount, room: ClusterRoom | None = None
+) -> Decisions:
     """What to do so that all get what the rules give them. Never takes a lane away from a trial that runs, and never
-    the last lane of a search.
+    the last lane of a search that is not paused.
 
-    1. A search that runs has at least one lane.
+    1. A search that runs has at least one lane, unless it is paused.
     2. All other lanes are given one by one: to the highest priority, then to the user with the smallest share; of one
        user first to the search that has none, then to the one with the fewest. So one that waits gets room which
-       those that run give up.
+       those that run give up. One that waits for its first lane gains one of priority for each day.
     3. A quota keeps back only its user. A search that waits and finds no room keeps its place: no other one is started
        on what it needs. Those that run may use it meanwhile, as they give it back.
+    4. A lane is room where a trial fits: each of its processes on one node.
+
+    Args:
+        claims: All searches that wait or run.
+        quotas: By user.
+        capacity: What the queue may use.
+        room: The same by node. Default: one node has all of it.
     """
-    goals, let_in, reasons = _goals(claims, quotas=quotas, capacity=capacity)
-    account = _Account(capacity, quotas)
+    room = room or ClusterRoom(total=capacity)
+    claims = sorted(claims, key=lambda claim: claim.number)
+    goals, let_in, reasons = _goals(claims, quotas=quotas, room=room)
+    account = _Account(room, quotas, is_measured=True)
     for claim in claims:
         account.take(claim, claim.held)
     scales = {
@@ -127,12 +167,13 @@ def decide(claims: Sequence[Claim], *, quotas: Mapping[str, Quota], capacity: Am
     }
     starts: dict[int, int] = {}
     for claim in let_in:
-        if lanes := account.most(claim, goals[claim.number]):
-            starts[claim.number] = lanes
-            account.take(claim, lanes)
+        can_be_told = claim.listens or not claim.is_started
+        if can_be_told and (lanes := account.most(claim, goals[claim.number])):
+            (scales if claim.is_started else starts)[claim.number] = lanes
+            account.take(claim, lanes, is_new=True)
         else:
-            account.set_aside(claim.lane)
-            reasons[claim.number] = "room comes when trials of other searches end"
+            account.set_aside(claim)
+            reasons[claim.number] = account.why_not_now(claim)
     for claim in claims:
         goal = goals.get(claim.number, 0)
         if not claim.waits and claim.listens and goal > claim.granted:
@@ -140,32 +181,36 @@ def decide(claims: Sequence[Claim], *, quotas: Mapping[str, Quota], capacity: Am
             lanes = min(goal, claim.held + account.most(claim, goal - claim.held))
             if lanes > claim.granted:
                 scales[claim.number] = lanes
-                account.take(claim, max(0, lanes - claim.held))
+                account.take(claim, max(0, lanes - claim.held), is_new=True)
     return Decisions(starts=starts, scales=scales, reasons=reasons)
 
 
 def _goals(
-    claims: Sequence[Claim], *, quotas: Mapping[str, Quota], capacity: Amount
+    claims: Sequence[Claim], *, quotas: Mapping[str, Quota], room: ClusterRoom
 ) -> tuple[dict[int, int], list[Claim], dict[int, str]]:
     """The lanes that each search should have in the end, those to be let in, in order, and why others wait."""
-    account = _Account(capacity, quotas)
+    account = _Account(room, quotas)
     goals: dict[int, int] = {}
     reasons: dict[int, str] = {}
     let_in: list[Claim] = []
     for claim in claims:
         if not claim.waits:
-            goals[claim.number] = claim.held if claim.is_fixed else 1
+            goals[claim.number] = claim.held if claim.is_fixed else 0 if claim.is_paused else 1
             account.take(claim, goals[claim.number])
-    left = [claim for claim in claims if claim.waits or not claim.is_fixed]
+    left = [claim for claim in claims if claim.waits or not (claim.is_fixed or claim.is_paused)]
+
+    def turn(claim: Claim) -> tuple[int, float, int, int]:
+        has = goals.get(claim.number, 0)
+        gained = 0 if has else claim.waited_days
+        return -claim.priority - gained, account.share(claim.user), has, claim.number
+
     while left:
-        claim = min(
-            left, key=lambda one: (-one.priority, account.share(one.user), goals.get(one.number, 0), one.number)
-        )
+        claim = min(left, key=turn)
         has = goals.get(claim.number, 0)
         if not has and (reason := account.refusal(claim)) is not None:
             reasons[claim.number] = reason
-            if not account.is_users_own_limit(claim):
-                account.set_aside(claim.lane)
+            if not account.is_its_own_limit(claim):
+                account.set_aside(claim)
             left.remove(claim)
         elif has and (has == claim.most_lanes or not account.most(claim, 1, also_set_aside=True)):
             left.remove(claim)
@@ -180,22 +225,40 @@ def _goals(
 class _Account:
     """Who has taken what of a cluster."""
 
-    def __init__(self, capacity: Amount, quotas: Mapping[str, Quota]) -> None:
-        self._capacity = capacity
+    def __init__(self, room: ClusterRoom, quotas: Mapping[str, Quota], *, is_measured: bool = False) -> None:
+        """
+        Args:
+            room: The cluster.
+            quotas: By user.
+            is_measured: Whether trials lie where they are, as far as that was measured, and not as tightly as they can.
+        """
+        self._capacity = room.total
         self._quotas = quotas
+        nodes = [_on_node(each) for each in room.nodes or (room.total,)]
+        measured = room.free if is_measured else None
+        self._empty = Rooms(nodes)
+        self._is_measured = measured is not None
+        self._rooms = Rooms(nodes if measured is None else [_on_node(each) for each in measured])
+        self._rooms_left = self._rooms.copy()
         self._taken = Amount()
         self._taken_by: dict[str, Amount] = {}
         self._aside = Amount()
 
-    def take(self, claim: Claim, lanes: int) -> None:
-        """Also more than there is: what runs, runs."""
+    def take(self, claim: Claim, lanes: int, *, is_new: bool = False) -> None:
+        """Also more than there is: what runs, runs. `is_new`: none of these lanes is in use yet."""
         self._taken += claim.lane * lanes
         self._taken_by[claim.user] = self._taken_by.get(claim.user, Amount()) + claim.lane * lanes
 
-    def set_aside(self, amount: Amount) -> None:
-        """Keep what is free of this amount for one that waits for more."""
+        seen = claim.running if claim.placed is None else claim.placed
+        for _ in range(lanes if is_new or not self._is_measured else max(0, lanes - seen)):
+            for rooms in (self._rooms, self._rooms_left):
+                rooms.take(claim.worker, count=claim.workers)
+
+    def set_aside(self, claim: Claim) -> None:
+        """Keep what is free of a lane for one that waits for more."""
         free = self._capacity - self._taken - self._aside
-        self._aside += Amount(cpus=min(free.cpus, amount.cpus), gpus=min(free.gpus, amount.gpus))
+        self._aside += Amount(cpus=min(free.cpus, claim.lane.cpus), gpus=min(free.gpus, claim.lane.gpus))
+        self._rooms_left.set_aside(claim.worker, count=claim.workers)
 
     def most(self, claim: Claim, lanes: int, *, also_set_aside: bool = False) -> int:
         """How many of these lanes fit into what is free and what the user may have."""
@@ -205,7 +268,8 @@ class _Account:
             (free.cpus, claim.lane.cpus), (free.gpus, claim.lane.gpus),
             (left.cpus, claim.lane.cpus), (left.gpus, claim.lane.gpus),
         ))  # fmt: skip
-        return int(max(0, min(lanes, fits)))
+        rooms = self._rooms if also_set_aside else self._rooms_left
+        return rooms.most(claim.worker, workers=claim.workers, lanes=int(max(0, min(lanes, fits))))
 
     def share(self, user: str) -> float:
         """The larger of the user's shares of all CPUs and of all GPUs, by weight (Ghodsi et al. 2011, dominant
@@ -221,6 +285,10 @@ class _Account:
         """Why a lane of this search cannot be had, for a person; None when it can."""
         if not self._capacity.holds(claim.lane):
             return f"a trial needs {claim.lane}, and the cluster has {self._capacity}"
+        if not self._fits_when_empty(claim):
+            one = Amount(cpus=claim.worker.cpus, gpus=claim.worker.gpus)
+            several = f"{claim.workers} times " if claim.workers > 1 else ""
+            return f"a trial needs {several}{one} on one node, and no node has as much"
         quota, user = self._quota(claim.user), claim.user
         if not quota.limit.holds(claim.lane):
             return f"a trial needs {claim.lane}, and the quota of {user} is {_limits(quota)}"
@@ -235,12 +303,26 @@ class _Account:
             return "others that wait for room are before it"
         return f"no room for a trial ({claim.lane}) beside those that come first"
 
-    def is_users_own_limit(self, claim: Claim) -> bool:
-        """Whether only the user's quota, or the size of the cluster, keeps it back."""
+    def why_not_now(self, claim: Claim) -> str:
+        """Why a search that is to be let in is not, for a person."""
+        if (self._capacity - self._taken).holds(claim.lane) and not self._rooms.copy().take(
+            claim.worker, count=claim.workers
+        ):
+            one = Amount(cpus=claim.worker.cpus, gpus=claim.worker.gpus)
+            return f"a trial needs {one} on one node, and what is free lies on several"
+        return "room comes when trials of other searches end"
+
+    def is_its_own_limit(self, claim: Claim) -> bool:
+        """Whether only the user's quota, or what the cluster is, keeps it back."""
         limit = self._quota(claim.user).limit
-        return not self._capacity.holds(claim.lane) or not limit.holds(
-            self._taken_by.get(claim.user, Amount()) + claim.lane
+        return (
+            not self._capacity.holds(claim.lane)
+            or not self._fits_when_empty(claim)
+            or not limit.holds(self._taken_by.get(claim.user, Amount()) + claim.lane)
         )
+
+    def _fits_when_empty(self, claim: Claim) -> bool:
+        return self._empty.copy().take(claim.worker, count=claim.workers)
 
     def _quota(self, user: str) -> Quota:
         return self._quotas.get(user) or self._quotas.get(EVERYBODY) or Quota()
@@ -250,6 +332,10 @@ def apply(claims: Sequence[Claim], decisions: Decisions) -> list[Claim]:
     """The claims once the decisions were carried out and heard."""
     told = {**decisions.starts, **decisions.scales}
     return [replace(claim, granted=told[claim.number]) if claim.number in told else claim for claim in claims]
+
+
+def _on_node(amount: Amount) -> Worker:
+    return Worker(gpus=amount.gpus, cpus=amount.cpus)
 
 
 def _times(room: float, one: float) -> float:

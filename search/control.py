@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from spaces.errors import SpecError
 
 _LOOK_EVERY_SECONDS = 0.3
 _ANSWER, _LANES = ".answer", "lanes"
-_STOP, _PAUSE, _GO_ON, _SCALE = "stop", "pause", "go_on", "scale"
+_STOP, _PAUSE, _GO_ON, _SCALE, _GRANT = "stop", "pause", "go_on", "scale", "grant"
 FIRST_LANES = "TUNESMITH_LANES"
 """Environment variable: at most so many trials at once, until the search is told another number. Not in the spec, as
 what a search asks for stays the same wherever it runs."""
@@ -47,7 +47,10 @@ class Conducted(Protocol):
         """Begin new trials again."""
 
     def scale(self, num_concurrent: int) -> None:
-        """From now on so many trials at once; those that run go on to their ends."""
+        """A person wants so many trials at once from now on; those that run go on to their ends."""
+
+    def grant(self, num_concurrent: int) -> None:
+        """A queue gives room for so many from now on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +58,11 @@ class Lanes:
     """How many trials of a search may run at once."""
 
     num_concurrent: int
-    """So many."""
+    """So many: what a queue gives, and no more than a person asked for."""
+    granted: int | None = None
+    """What a queue gives; None where the search is in none."""
+    asked: int | None = None
+    """What a person has asked for since it was started; None when nobody has."""
     is_paused: bool = False
     """Whether new ones wait until the search goes on."""
     num_running: int = 0
@@ -63,11 +70,24 @@ class Lanes:
     is_running_out: bool = False
     """Whether no more trials will begin."""
 
+    def with_asked(self, asked: int) -> "Lanes":
+        """Once a person has asked for so many."""
+        return replace(self, asked=asked, num_concurrent=asked if self.granted is None else min(asked, self.granted))
+
+    def with_granted(self, granted: int) -> "Lanes":
+        """Once a queue has given so many."""
+        return replace(
+            self, granted=granted, num_concurrent=granted if self.asked is None else min(self.asked, granted)
+        )
+
 
 def first_lanes(num_concurrent: int) -> Lanes:
     """How many trials may run at once when a session begins that would run `num_concurrent`."""
     granted = os.environ.get(FIRST_LANES, "")
-    return Lanes(num_concurrent=min(num_concurrent, int(granted)) if granted.isdecimal() else num_concurrent)
+    if not granted.isdecimal():
+        return Lanes(num_concurrent=num_concurrent)
+    lanes = min(num_concurrent, int(granted))
+    return Lanes(num_concurrent=lanes, granted=lanes)
 
 
 class ControlDesk:
@@ -88,7 +108,7 @@ class ControlDesk:
         self._looked = now
         for path in sorted(self._folder.glob("*")):
             wanted, _, value = path.name.partition("-")
-            if path.suffix == _ANSWER or wanted not in (_STOP, _PAUSE, _GO_ON, _SCALE):
+            if path.suffix == _ANSWER or wanted not in (_STOP, _PAUSE, _GO_ON, _SCALE, _GRANT):
                 continue
             accepted = _carry_out(search, wanted, int(value) if value else None)
             replace_text(path.with_name(path.name + _ANSWER), json.dumps({"accepted": accepted}))
@@ -109,6 +129,8 @@ def _carry_out(search: Conducted, wanted: str, value: int | None) -> bool:
         search.stop_search()
     elif wanted == _SCALE and value is not None:
         search.scale(value)
+    elif wanted == _GRANT and value is not None:
+        search.grant(value)
     elif wanted == _PAUSE:
         search.pause()
     else:
@@ -138,6 +160,11 @@ def ask_to_go_on(files: SearchFiles, *, timeout_seconds: float) -> None:
 def ask_to_scale(files: SearchFiles, num_concurrent: int, *, timeout_seconds: float) -> None:
     """Ask it to run so many trials at once. Raises as `ask_to_stop`."""
     _ask(files, f"{_SCALE}-{num_concurrent}", timeout_seconds=timeout_seconds)
+
+
+def ask_to_take(files: SearchFiles, lanes: int, *, timeout_seconds: float) -> None:
+    """Tell it that a queue gives it room for so many trials at once. Raises as `ask_to_stop`."""
+    _ask(files, f"{_GRANT}-{lanes}", timeout_seconds=timeout_seconds)
 
 
 def shown_lanes(files: SearchFiles) -> Lanes | None:

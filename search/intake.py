@@ -32,6 +32,8 @@ class HandedIn:
     """Higher ones come first."""
     resumes: bool = False
     """Whether the search goes on."""
+    action: Sequence[str] = ()
+    """How: `retry`, `extend` or `confirm`, with options. Default: `resume`."""
     environment: Sequence[str] = ()
     """`NAME=VALUE`, not secret."""
     secret_files: Sequence[str] = ()
@@ -55,6 +57,7 @@ def take_in(handed_in: HandedIn, *, checks: bool = True) -> tuple[NewSearch, Pac
             place if place.is_absolute() else root / _checked_name(handed_in.place),
             overrides=handed_in.overrides,
             resumes=handed_in.resumes,
+            action=handed_in.action,
             include=[root / name for name in handed_in.files],
             environment=handed_in.environment,
             secret_files=handed_in.secret_files,
@@ -86,8 +89,10 @@ def _new_search(handed_in: HandedIn, submission: Submission) -> NewSearch:
             cpus=float(resources.workers * resources.cpus_per_worker),
             gpus=resources.workers * resources.gpus_per_worker,
         ),
+        workers=resources.workers,
         most_lanes=None if most == "auto" else most,
-        is_fixed=is_nested(submission.spec),
+        # A confirmation is a search within the search: nobody there listens.
+        is_fixed=is_nested(submission.spec) or submission.command[0] == "confirm",
     )
 
 

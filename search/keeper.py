@@ -17,13 +17,15 @@ from cluster.errors import ClusterError
 from cluster.job_records import SearchJob
 from cluster.queue_records import ON_CLUSTER, QueuedSearch, QueueState, StartOrder
 from cluster.queue_store import QueueStore, Term
-from cluster.queueing import Amount, Claim, Decisions, decide
-from search.control import FIRST_LANES, Lanes, ask_to_scale, ask_to_stop, is_conducted, shown_lanes
+from cluster.queueing import Claim, ClusterRoom, Decisions, decide
+from search.control import FIRST_LANES, Lanes, ask_to_stop, ask_to_take, is_conducted, shown_lanes
 from spaces.errors import SpecError
 
 log = logging.getLogger(__name__)
 
 _ANSWER_SECONDS = 5.0
+_SECONDS_A_DAY = 86400.0
+_PAUSED = "paused: others have its lanes meanwhile"
 _MOST_LOSSES = 3
 """How often the process of a search may be lost before something must be wrong with it."""
 
@@ -31,8 +33,8 @@ _MOST_LOSSES = 3
 class QueueCluster(Protocol):
     """Where searches run."""
 
-    def capacity(self) -> Amount:
-        """What the queue may use."""
+    def room(self) -> ClusterRoom:
+        """What the queue may use, and how it lies on nodes."""
 
     def jobs(self) -> Mapping[str, SearchJob]:
         """All searches that were submitted, by their submission ids. Raises ClusterError when it does not answer."""
@@ -74,8 +76,9 @@ class Keeper:
             elif each.state == "RUNNING":
                 self._follow(each, jobs.get(each.submission_id))
         claims = {each.number: (each, _claim(each)) for each in self._store.searches(only_active=True)}
+        room = self._cluster.room()
         decisions = decide(
-            [claim for _, claim in claims.values()], quotas=self._store.quotas(), capacity=self._cluster.capacity()
+            [claim for _, claim in claims.values()], quotas=self._store.quotas(), capacity=room.total, room=room
         )
         for number, lanes in decisions.scales.items():
             self._scale(claims[number][0], lanes)
@@ -83,6 +86,11 @@ class Keeper:
             self._start(claims[number][0], lanes)
         for number, reason in decisions.reasons.items():
             self._term.explain(claims[number][0], reason)
+        for each, claim in claims.values():
+            if claim.is_paused and each.number not in decisions.scales:
+                self._term.explain(each, _PAUSED)
+            elif each.message == _PAUSED and each.number not in decisions.reasons:
+                self._term.explain(each, "")
         return decisions
 
     # --- searches that wait ----------------------------------------------------------------------------------
@@ -153,7 +161,7 @@ class Keeper:
     def _scale(self, each: QueuedSearch, lanes: int) -> None:
         """Told first and noted then: what a search says it was told is what counts."""
         try:
-            ask_to_scale(SearchFiles(Path(each.search.directory)), lanes, timeout_seconds=_ANSWER_SECONDS)
+            ask_to_take(SearchFiles(Path(each.search.directory)), lanes, timeout_seconds=_ANSWER_SECONDS)
         except SpecError as error:
             log.info("%s cannot be told its lanes now: %s", each.search.name, error)
             return
@@ -174,33 +182,40 @@ def submission_id_of(each: QueuedSearch, *, attempt: int) -> str:
 
 def _claim(each: QueuedSearch) -> Claim:
     lanes = None if each.state == "QUEUED" else shown_lanes(SearchFiles(Path(each.search.directory)))
-    most = each.search.most_lanes
+    most = lanes.asked if lanes is not None and lanes.asked is not None else each.search.most_lanes
     if lanes is not None and lanes.is_running_out:
         most = max(1, lanes.num_running)  # no trial will begin that could use more
     return Claim(
         number=each.number,
         user=each.search.user,
         priority=each.search.priority,
+        waited_days=int((time.time() - each.submitted_at) // _SECONDS_A_DAY) if each.state == "QUEUED" else 0,
         lane=each.search.lane,
+        workers=each.search.workers,
         most_lanes=most,
         granted=_granted(each, lanes),
         running=0 if each.state not in ON_CLUSTER else each.lanes if lanes is None else lanes.num_running,
         listens=lanes is not None and each.state == "RUNNING" and not each.stop_wanted_by,
         is_fixed=each.search.is_fixed,
+        is_started=each.state in ON_CLUSTER,
+        is_paused=lanes is not None and lanes.is_paused and not each.search.is_fixed,
+        placed=0 if lanes is None else lanes.num_running,
     )
 
 
 def _granted(each: QueuedSearch, lanes: Lanes | None) -> int:
     if each.state not in ON_CLUSTER:
         return 0
-    # A keeper that was killed has told more than it wrote down; and a person may have scaled it by hand.
-    return each.lanes if lanes is None else lanes.num_concurrent
+    # A keeper that was killed has told more than it wrote down.
+    if lanes is None:
+        return each.lanes
+    return lanes.num_concurrent if lanes.granted is None else lanes.granted
 
 
 def _command(each: QueuedSearch) -> tuple[str, ...]:
     """What it begins with, or, once it has begun, what goes on."""
     begins = each.search.command
-    if each.attempt > 1 and begins[0] == "run" and SearchFiles(Path(each.search.directory)).spec.is_file():
+    if each.attempt > 1 and begins[0] != "confirm" and SearchFiles(Path(each.search.directory)).spec.is_file():
         return ("resume", each.search.directory, "--address", "auto")
     return begins
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster.connect import ClusterError, connected, set_environment
-from cluster.detached import cluster_amount, dashboard_address, process_of, start_detached, stop_detached
+from cluster.detached import cluster_room, dashboard_address, process_of, start_detached, stop_detached
 from cluster.queueing import Amount
 from cluster.tokens import find_token
 from cluster.visitors import Doorkeeper, read_tokens
@@ -78,7 +78,7 @@ def keep(**facts: object) -> None:
         cpus=float("inf") if order.most_cpus is None else order.most_cpus,
         gpus=float("inf") if order.most_gpus is None else order.most_gpus,
     )
-    cluster = QueueJobs(jobs, capacity=cluster_amount, most=most, is_installed=order.is_installed)
+    cluster = QueueJobs(jobs, room=cluster_room, most=most, is_installed=order.is_installed)
     keeper = Keeper(store, cluster)
     log.info("keeping the queue in %s, as process %d", order.database, os.getpid())
     while True:

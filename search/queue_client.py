@@ -32,6 +32,7 @@ class QueueClient:
             "files": {str(name): base64.b64encode((bundle.root / name).read_bytes()).decode() for name in bundle.names},
             "overrides": overrides,
             "resume": submission.resumes,
+            "action": list(submission.action),
             "environment": environment,
             "secret_files": secret_files,
             "priority": priority,

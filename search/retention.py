@@ -14,7 +14,7 @@ from search.pins import is_pinned
 from spaces.reports import FailureKind
 from trainables.metrics import Mode
 
-_WORTH_RETRYING: tuple[FailureKind, ...] = ("lost", "error", "out_of_memory")
+_WORTH_RETRYING: tuple[FailureKind, ...] = ("lost", "error", "out_of_memory", "disk_full")
 """A configuration that diverged would diverge again."""
 
 

@@ -23,9 +23,10 @@ from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
 from analysis.study_place import study_place, write_place
 from analysis.study_source import stored_study
+from cluster.avoidance import Avoidance
 from cluster.capacity import Capacity
 from cluster.connect import connected, set_environment
-from cluster.joining import check_address
+from cluster.joining import check_address, hosts_of
 from cluster.resources import concurrent_trials, waits_for
 from search.algorithms import AlgorithmConfig
 from search.best_model import best_model
@@ -260,6 +261,7 @@ def _searcher(
     plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler", num_concurrent: int, desk: ControlDesk
 ) -> "AskTellSearcher":
     from search.searcher import AskTellSearcher
+    from trainables.notice import drain_watch
     from trainables.trainable import TrialOrder
 
     resources = plan.spec.resources
@@ -286,6 +288,10 @@ def _searcher(
         num_concurrent=num_concurrent,
         desk=desk,
         max_restarts=resources.max_restarts,
+        avoidance=Avoidance(
+            hosts=lambda: hosts_of(cpus=resources.cpus_per_worker, gpus=resources.gpus_per_worker),
+            draining=lambda: drain_watch().draining,
+        ),
     )
 
 

@@ -9,13 +9,15 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from cluster.faults import Attempts, Fault, decide, fault_of, fault_of_failure
+from cluster.avoidance import FULL_FOR_SECONDS, Avoidance
+from cluster.faults import Attempts, Decision, Fault, decide, fault_of, fault_of_failure, recorded_kind
 from search.control import ControlDesk, Lanes, first_lanes
 from search.ledger import Proposal
 from search.numbered_scheduler import NumberedScheduler
+from search.placing import kept_away
 from search.recorder import Recorder
 from spaces.reports import TrialFailure, TrialReport
-from trainables.trainable import FAILURE, FINISHED, LAST_ROWS, REPORT, TrialOrder
+from trainables.trainable import CALLED_AWAY, FAILURE, FINISHED, LAST_ROWS, NODE, REPORT, TrialOrder
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ class AskTellSearcher(Searcher):
         max_restarts: int = 0,
         num_concurrent: int,
         desk: ControlDesk | None = None,
+        avoidance: Avoidance | None = None,
     ) -> None:
         super().__init__(metric=recorder.metric, mode=recorder.mode)
         self._recorder = recorder
@@ -42,6 +45,7 @@ class AskTellSearcher(Searcher):
         self._max_restarts = max_restarts
         self._attempts: dict[int, Attempts] = {}
         self._desk = desk
+        self._avoidance = avoidance or Avoidance()
         # Tune would hold a number of its own, which cannot be changed while it runs.
         self._lanes = first_lanes(num_concurrent)
         scheduler.may_begin = lambda: self.has_free_lane and not self._is_running_out
@@ -79,7 +83,7 @@ class AskTellSearcher(Searcher):
             return str(Searcher.FINISHED)
         self._numbers[trial_id] = proposal.number
         document = self._recorder.start(proposal)
-        return self._make_order(proposal.number, document).to_config()
+        return kept_away(self._make_order(proposal.number, document).to_config(), self._avoidance.nodes)
 
     @property
     def lanes(self) -> Lanes:
@@ -115,9 +119,20 @@ class AskTellSearcher(Searcher):
         self._recorder.say("going on")
 
     def scale(self, num_concurrent: int) -> None:
-        """From now on so many trials at once. More than fit wait until there is room."""
-        self._lanes = replace(self._lanes, num_concurrent=num_concurrent)
-        self._recorder.say(f"from now on {num_concurrent} trials at once")
+        """From now on so many trials at once. More than fit wait until there is room, or until a queue gives it."""
+        self._lanes = self._lanes.with_asked(num_concurrent)
+        now = self._lanes.num_concurrent
+        self._recorder.say(
+            f"from now on {now} trials at once"
+            + (f", and up to {num_concurrent} when the queue gives room" if now < num_concurrent else "")
+        )
+
+    def grant(self, num_concurrent: int) -> None:
+        """A queue gives room for so many trials at once."""
+        before = self._lanes.num_concurrent
+        self._lanes = self._lanes.with_granted(num_concurrent)
+        if self._lanes.num_concurrent != before:
+            self._recorder.say(f"the queue gives room for {num_concurrent} trials at once")
 
     def end_if_exhausted(self) -> None:
         """End the search when its budget is spent while trials run: they stay resumable."""
@@ -173,6 +188,7 @@ class AskTellSearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """An evaluation of a trial that goes on."""
+        self._avoidance.uses(result.get(NODE, ""))
         self._recorder.report(self._numbers[trial_id], TrialReport.from_json(result[REPORT]))
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -186,10 +202,18 @@ class AskTellSearcher(Searcher):
             if self._goes_on(number, fault):
                 return
             self._recorder.fail(number, self._lost(number, fault), rows=[])
+        elif CALLED_AWAY in result:
+            fault = Fault(kind="preempted", node=result.get(NODE))
+            if self._goes_on(number, fault):
+                return
+            self._recorder.fail(number, self._lost(number, fault), rows=[])
         elif FAILURE in result:
             failure = TrialFailure.from_json(result[FAILURE])
-            if (own := fault_of_failure(failure)) is not None and self._goes_on(number, own):
+            own = fault_of_failure(replace(failure, node=failure.node or result.get(NODE)))
+            if own is not None and self._goes_on(number, own):
                 return
+            if own is not None:
+                failure = replace(self._lost(number, own), seconds=failure.seconds)
             self._recorder.fail(number, failure, rows=json.loads(result[LAST_ROWS]))
         else:
             if REPORT in result:
@@ -204,8 +228,9 @@ class AskTellSearcher(Searcher):
 
     def _goes_on(self, number: int, fault: Fault) -> bool:
         """Whether a trial that was lost is started again, from its last checkpoint and before all others."""
+        self._keep_away_from_its_node(fault)
         before = self._attempts.get(number, Attempts())
-        decision = decide(fault, before, max_restarts=self._max_restarts)
+        decision = self._decide(number, fault)
         if decision.action == "record":
             return False
         self._attempts[number] = before.with_one_more(fault)
@@ -214,9 +239,27 @@ class AskTellSearcher(Searcher):
         return True
 
     def _lost(self, number: int, fault: Fault) -> TrialFailure:
-        attempts = self._attempts.get(number, Attempts())
-        words = decide(fault, attempts, max_restarts=self._max_restarts).words
-        return TrialFailure(kind="lost", message=words, details=fault.details)
+        return TrialFailure(
+            kind=recorded_kind(fault), message=self._decide(number, fault).words, details=fault.details
+        )  # fmt: skip
+
+    def _decide(self, number: int, fault: Fault) -> Decision:
+        return decide(
+            fault, self._attempts.get(number, Attempts()), max_restarts=self._max_restarts,
+            is_full_everywhere=self._avoidance.is_full_everywhere,
+        )  # fmt: skip
+
+    def _keep_away_from_its_node(self, fault: Fault) -> None:
+        if not fault.node:
+            return
+        if fault.kind == "preempted":
+            self._avoidance.leave(fault.node)
+        elif fault.kind == "disk_full":
+            self._avoidance.fill(fault.node)
+            self._recorder.say(
+                f"the disk of node {self._avoidance.name_of(fault.node)} is full: no trial begins there for "
+                f"{FULL_FOR_SECONDS / 60:.0f} min"
+            )
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its parts for a restore that we never ask for."""

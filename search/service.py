@@ -64,6 +64,8 @@ class SearchRequest(_Body):
     """`PATH=VALUE` for the spec."""
     resume: bool = False
     """Go on with the search of this name."""
+    action: list[str] = Field(default_factory=list)
+    """How it goes on: `["retry"]`, `["extend", "--trials", "60"]` or `["confirm"]`. Default: as it was."""
     environment: list[str] = Field(default_factory=list)
     """`NAME=VALUE` for all its processes, not secret."""
     secret_files: list[str] = Field(default_factory=list)
@@ -242,6 +244,7 @@ def _handed_in(body: SearchRequest, visitor: Visitor) -> HandedIn:
         overrides=body.overrides,
         priority=body.priority,
         resumes=body.resume or body.directory is not None,
+        action=tuple(body.action),
         environment=body.environment,
         secret_files=body.secret_files,
     )

@@ -13,6 +13,7 @@ from typing import Any
 from analysis.kept import brought_here, kept_in
 from analysis.records import SearchFiles
 from cluster.packaging import MOST_MEGABYTES, Bundle, code_of, make_bundle
+from search.actions import check_action
 from search.load import LoadedSpec, load_spec
 from search.plan import make_plan
 from search.spec import SearchSpec
@@ -56,7 +57,13 @@ class Submission:
     @property
     def resumes(self) -> bool:
         """Whether it goes on with a search."""
-        return self.command[0] == "resume"
+        return self.command[0] != "run"
+
+    @property
+    def action(self) -> tuple[str, ...]:
+        """How it goes on, without the folder and the address; empty when it begins."""
+        name, _, *options = self.command
+        return (name, *options[:-2]) if self.resumes else ()
 
 
 def prepare_submission(
@@ -64,6 +71,7 @@ def prepare_submission(
     *,
     overrides: Sequence[str] = (),
     resumes: bool = False,
+    action: Sequence[str] = (),
     include: Sequence[Path] = (),
     environment: Sequence[str] = (),
     secret_files: Sequence[str] = (),
@@ -77,6 +85,7 @@ def prepare_submission(
         place: A spec; or the folder of a search, which is resumed.
         overrides: `PATH=VALUE` for the spec.
         resumes: Whether the search goes on.
+        action: How it goes on: `retry`, `extend` or `confirm`, with options. Default: `resume`.
         include: Files and folders that travel, too.
         environment: `NAME=VALUE`, not secret.
         secret_files: `NAME=PATH`, a file on the cluster.
@@ -92,6 +101,12 @@ def prepare_submission(
         if not files.spec.is_file():
             raise SpecError(f"`{place}` is no search: it has no {files.spec.name}.")
         resumes, overrides = True, [f"storage={json.dumps(kept_in(files))}", *overrides]
+    if action:
+        check_action(action)
+        if not resumes:
+            raise SpecError(
+                f"`{action[0]}` is for a search that is there: name its folder, or add `--resume` to its spec."
+            )
     loaded = load_spec(files.spec if is_folder else place, overrides=overrides)
     if checks and not resumes:
         make_plan(loaded)
@@ -115,8 +130,9 @@ def prepare_submission(
     if spec.tracking.wandb.mode == "online" and _WANDB_KEY not in secrets:
         expected.append(f"{_WANDB_KEY} in the environment of the head, or its ~/.netrc (else `--secret-file`)")
     given = [word for override in overrides for word in ("--set", override)]
+    name, *options = action or ("resume",)
     command = (
-        ("resume", directory) if resumes else ("run", _relative(place, root), *given)
+        (name, directory, *options) if resumes else ("run", _relative(place, root), *given)
     )  # fmt: skip
     return Submission(
         name=spec.name,

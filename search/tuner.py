@@ -13,8 +13,8 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneCo
 
 from cluster.connect import quiet_ray
 from cluster.resources import ResourcesConfig
+from search.placing import placed_trainable
 from search.searcher import AskTellSearcher
-from trainables.trainable import WarmTrainable
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files and four fsyncs a trial, which nobody reads
@@ -60,7 +60,7 @@ def tune_trials(
     quiet_ray()
     scratch = tempfile.mkdtemp(prefix="tunesmith-tune-")
     tuner = tune.Tuner(
-        _placed_trainable(resources),
+        placed_trainable(resources),
         tune_config=TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -82,18 +82,6 @@ def tune_trials(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return not searcher.is_closing or searcher.ended_by is not None
-
-
-def _placed_trainable(resources: ResourcesConfig) -> type[tune.Trainable]:
-    """The trainable with what Tune reserves for each trial: room for its process, or for all its workers."""
-    room = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
-    if resources.workers == 1:
-        return tune.with_resources(WarmTrainable, room)
-    from trainables.worker_group import WorkerGroupTrainable
-
-    # The process that leads the workers takes nothing: it only passes messages on.
-    bundles = [{}, *[room] * resources.workers]
-    return tune.with_resources(WorkerGroupTrainable, tune.PlacementGroupFactory(bundles, strategy="PACK"))
 
 
 @contextlib.contextmanager

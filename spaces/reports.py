@@ -15,7 +15,7 @@ Row = dict[str, Scalar]
 """One line of history.jsonl: `step`, `epoch`, `tokens` and metrics by name, such as `train/loss`."""
 
 ResourceUnit = Literal["epochs", "steps", "tokens", "evaluations"]
-FailureKind = Literal["diverged", "out_of_memory", "error", "lost"]
+FailureKind = Literal["diverged", "out_of_memory", "error", "lost", "disk_full"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,13 +101,16 @@ class TrialFailure:
     """Why a trial has no result. A failure is a result too: it is recorded and told to the sampler."""
 
     kind: FailureKind
-    """`diverged`: a loss became NaN or infinite, or blew up. `lost`: its process died and was not brought back."""
+    """`diverged`: a loss became NaN or infinite, or blew up. `lost`: its process died and was not brought back.
+    `disk_full`: there was no room on the disks of all nodes that it could run on."""
     message: str
     """One line for a person."""
     details: str = ""
     """The traceback, where there is one."""
     seconds: float | None = None
     """Wall time of the trial until then, where it is known."""
+    node: str | None = None
+    """Where it failed, where that is another node than the one that says so."""
 
     def to_json(self) -> str:
         """One line of JSON."""
@@ -125,6 +128,10 @@ ReportFunction = Callable[[TrialReport], None]
 
 class TrialStopped(BaseException):
     """Raised out of `report` when the trial must end now. No `Exception`, so that no library swallows it."""
+
+
+class TrialCalledAway(BaseException):
+    """Raised where training ends on this machine to go on elsewhere, once a checkpoint is taken. As above."""
 
 
 class TrialFailed(Exception):

@@ -9,7 +9,7 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import requests
@@ -29,6 +29,8 @@ class RayHead:
     """Of its head, for drivers and nodes."""
     token_file: Path
     """What holds its token."""
+    process_group: int = 0
+    """Of all its processes."""
 
     @property
     def token(self) -> str:
@@ -66,7 +68,7 @@ def running_head(folder: Path, *, cpus: int = 2) -> Iterator[RayHead]:
         )  # fmt: skip
     try:
         _wait_until_it_answers(head, process, folder / "head.log")
-        yield head
+        yield replace(head, process_group=process.pid)
     finally:
         # `ray start --block` ends what it started; what is left of its session goes with it.
         process.send_signal(signal.SIGTERM)

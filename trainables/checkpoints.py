@@ -7,6 +7,7 @@ into place only when the folder is whole, so a kill at any moment leaves the old
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +43,8 @@ class TrialDirectory:
         self.attempt = attempt
         self.index = fold
         """Which fold's checkpoints; None for all of the trial."""
+        self.is_called_away: Callable[[], bool] = lambda: False
+        """Whether the machine is about to be taken back, so that the trial should save and go on elsewhere."""
 
     @property
     def checkpoints(self) -> Path:
@@ -52,6 +55,7 @@ class TrialDirectory:
     def fold(self, index: int) -> "TrialDirectory":
         """The same trial and attempt, with the checkpoints of fold `index`."""
         fold = TrialDirectory(self.path, attempt=self.attempt, fold=index)
+        fold.is_called_away = self.is_called_away
         fold.checkpoints.mkdir(parents=True, exist_ok=True)
         return fold
 
@@ -70,9 +74,14 @@ class TrialDirectory:
         """Take the trial over: 1 for its first start. An older attempt that still lives can save no more."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.attempt = self._recorded_attempt() + 1
-        _replace_text(self.path / _ATTEMPT, str(self.attempt))
+        replace_text(self.path / _ATTEMPT, str(self.attempt))
         note_attempt(self.path, self.attempt)
         return self.attempt
+
+    @property
+    def is_its_owner(self) -> bool:
+        """Whether no newer attempt has taken the trial over."""
+        return self._recorded_attempt() == self.attempt
 
     def latest(self) -> Checkpoint | None:
         """The last checkpoint that was committed and still exists."""
@@ -93,13 +102,13 @@ class TrialDirectory:
         Raises:
             TrialStopped: a newer attempt has taken this trial over.
         """
-        if self._recorded_attempt() != self.attempt:
+        if not self.is_its_owner:
             raise TrialStopped
         final = self.checkpoints / f"evaluation-{report.progress.evaluation:05d}-attempt-{self.attempt}"
         if folder != final:
             shutil.rmtree(final, ignore_errors=True)
             folder.rename(final)
-        _replace_text(self.checkpoints / _POINTER, json.dumps({"folder": final.name, "report": report.to_json()}))
+        replace_text(self.checkpoints / _POINTER, json.dumps({"folder": final.name, "report": report.to_json()}))
         for other in self.checkpoints.iterdir():
             if other.is_dir() and other != final:
                 shutil.rmtree(other, ignore_errors=True)
@@ -121,7 +130,7 @@ class TrialDirectory:
         report = checkpoint.report
         if goes_on:
             report = replace(report, progress=replace(report.progress, is_final=False))
-        _replace_text(self.checkpoints / _POINTER, json.dumps({"folder": folder.name, "report": report.to_json()}))
+        replace_text(self.checkpoints / _POINTER, json.dumps({"folder": folder.name, "report": report.to_json()}))
         push(self.path, self.checkpoints)
         return folder
 
@@ -147,7 +156,8 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """A reader sees the old text or the new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text, "utf-8")
     temporary.replace(path)

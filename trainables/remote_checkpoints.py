@@ -13,6 +13,8 @@ from spaces.reports import TrialReport
 from spaces.store import COPY, REPORTS, Store, store_of, why
 
 POINTER = "last.json"
+EXTRA = "extra.json"
+"""Points to a checkpoint between two evaluations (see `extra_checkpoints.py`)."""
 _ATTEMPT, _VOID = "attempt", "void"
 
 log = logging.getLogger(__name__)
@@ -31,9 +33,8 @@ def push(trial: Path, checkpoints: Path) -> None:
     try:
         before, files = store.names(below), _sizes(checkpoints / folder)
         store.put_all(checkpoints / folder, files, below=f"{below}/{folder}")
-        if (
-            _sizes(checkpoints / folder) != files
-        ):  # a disk that is going away, too, must not replace what is whole there
+        # A disk that is going away, too, must not replace what is whole there.
+        if _sizes(checkpoints / folder) != files:
             raise OSError(f"`{checkpoints / folder}` changed while it was stored")
         store.write(f"{REPORTS}/{report.progress.evaluation:06d}.json", report.to_json())
         store.write(f"{below}/{POINTER}", text)
@@ -48,6 +49,42 @@ def _sizes(folder: Path) -> dict[str, int]:
     folder.stat()
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     return {file.relative_to(folder).as_posix(): file.stat().st_size for file in files}
+
+
+def push_extra(trial: Path, checkpoints: Path) -> None:
+    """Bring the checkpoint that `extra.json` names to the store, beside the last one. The next evaluation removes
+    it."""
+    store = store_of(trial)
+    if store is None:
+        return
+    below = checkpoints.relative_to(trial).as_posix()
+    text = (checkpoints / EXTRA).read_text("utf-8")
+    folder = json.loads(text)["folder"]
+    try:
+        store.put_all(checkpoints / folder, _sizes(checkpoints / folder), below=f"{below}/{folder}")
+        store.write(f"{below}/{EXTRA}", text)
+    except Exception as error:  # whatever a store's library raises: the last evaluation's is there
+        log.warning("extra checkpoint %s not stored in %s: %s", folder, store.url, why(error))
+
+
+def fetch_extra(trial: Path, checkpoints: Path) -> None:
+    """Bring the checkpoint that the store's `extra.json` names here."""
+    store = store_of(trial)
+    if store is None:
+        return
+    below = checkpoints.relative_to(trial).as_posix()
+    try:
+        text = store.read(f"{below}/{EXTRA}")
+        if text is None or (checkpoints / json.loads(text)["folder"]).is_dir():
+            return
+        folder = json.loads(text)["folder"]
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        store.get_folder(f"{below}/{folder}", checkpoints / folder)
+        temporary = checkpoints / f".{EXTRA}.fetched"
+        temporary.write_text(text, "utf-8")
+        temporary.replace(checkpoints / EXTRA)
+    except Exception as error:  # training goes on from the last evaluation
+        log.warning("extra checkpoint of %s not fetched: %s", store.url, why(error))
 
 
 def fetch(trial: Path) -> None:

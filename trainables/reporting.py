@@ -6,17 +6,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from spaces.reports import Progress, ReportFunction, Row, TrialFailed, TrialFailure, TrialReport
+from spaces.reports import Progress, ReportFunction, Row, TrialCalledAway, TrialFailed, TrialFailure, TrialReport
 from spaces.usage import TrialUsage, together
 from trainables.checkpoints import TrialDirectory
 from trainables.data.card import DataCard
 from trainables.devices import Precision, peak_flops
 from trainables.divergence import DivergenceGuard
+from trainables.extra_checkpoints import commit_extra
 from trainables.flops import flops_per_token
 from trainables.metrics import EVAL_LOSS, TRAIN_LOSS
 from trainables.pace import Pace
@@ -101,6 +102,10 @@ class ReportingCallback(TrainerCallback):
         if state.global_step >= state.max_steps:
             control.should_evaluate = True
         self._log_and_save_with_evaluation(control)
+        # Not at the end of an epoch: what is due then would be taken for done.
+        is_between = not control.should_evaluate and not self._position.epoch(state.global_step).is_integer()
+        if is_between and self._directory is not None and self._directory.is_called_away():
+            control.should_log = control.should_save = True
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -181,17 +186,29 @@ class ReportingCallback(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Commit the checkpoint that the Trainer wrote, then report."""
         assert self._directory is not None, "without a directory nothing is saved"
-        assert self._pending is not None, "a save follows an evaluation"
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        if self._pending is None:
+            self._leave_with(folder, state, self._directory)
+        assert self._pending is not None, "a save follows an evaluation, or is the last thing that happens here"
         self._ranks.wait()  # each rank has written its random state
         if not self._ranks.is_first:
             self._send(None)
             return
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         # Any checkpoint may be the best one in the end: each loads by itself.
         shutil.copytree(self._tokenizer_directory, folder, dirs_exist_ok=True)
         self._patience.save(folder)
         self._guard.save(folder)
         self._send(self._directory.commit(folder, self._pending))
+
+    def _leave_with(self, folder: Path, state: TrainerState, directory: TrialDirectory) -> NoReturn:
+        """End training here: it goes on elsewhere from this checkpoint, in the middle between two evaluations."""
+        self._patience.save(folder)
+        self._guard.save(folder)
+        so_far = TrialReport(
+            progress=self._progress(state), metrics={}, seconds=self._log.seconds, usage=self._usage()
+        )  # fmt: skip
+        commit_extra(directory, folder, step=state.global_step, report=so_far, rows=self._log.rows)
+        raise TrialCalledAway
 
     def _log_and_save_with_evaluation(self, control: TrainerControl) -> None:
         # The loss since the last row is in no checkpoint: without a row here, a resumed curve would differ.

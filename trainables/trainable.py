@@ -8,6 +8,7 @@ import os
 import queue
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,22 @@ from ray.tune.result import (
     TIMESTEPS_THIS_ITER,
 )
 
-from spaces.reports import TrialReport, TrialStopped
+from spaces.reports import TrialCalledAway, TrialReport, TrialStopped
 from spaces.store import entered
 from trainables.checkpoints import TrialDirectory, entered_trial
+from trainables.notice import drain_watch, this_node
 from trainables.ranks import DEFAULT_COLLECTIVE_TIMEOUT_SECONDS
 from trainables.remote_checkpoints import leave
 from trainables.trial import TrialOutcome, classify, parse_document, run_trial
 
 # Names in a Tune result.
 REPORT, FAILURE, LAST_ROWS, FINISHED = "report", "failure", "last_rows", "finished"
+CALLED_AWAY, NODE = "called_away", "node"
 ORDER = "order"
 # A user's metric of such a name would tell Tune to stop, to save, or how late it is.
 _TUNES_OWN = frozenset({
     *AUTO_RESULT_KEYS, *DEBUG_METRICS, DONE, SHOULD_CHECKPOINT, RESULT_DUPLICATE, EPISODES_THIS_ITER,
-    TIMESTEPS_THIS_ITER, FAILURE, LAST_ROWS, FINISHED,
+    TIMESTEPS_THIS_ITER, FAILURE, LAST_ROWS, FINISHED, CALLED_AWAY, NODE,
 })  # fmt: skip
 _STOP_TIMEOUT_SECONDS = 120.0
 
@@ -90,7 +93,7 @@ class WarmTrainable(tune.Trainable):
         """Train until the next report, or to the end."""
         if self._run is None:
             self._run = self._start(self._order)
-        return self._run.next_result()
+        return self._run.next_result() | {NODE: this_node()}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Forget the trial that ran here and take the next order."""
@@ -111,7 +114,15 @@ class WarmTrainable(tune.Trainable):
         self._leave()
 
     def _start(self, order: TrialOrder) -> "Run":
-        return _RunInThread(order)
+        return _RunInThread(order, is_called_away=self._is_called_away)
+
+    def _is_called_away(self) -> bool:
+        """Whether a machine of this trial is about to be taken back."""
+        nodes = self._nodes()
+        return any(nodes) and drain_watch().is_drained(nodes)
+
+    def _nodes(self) -> tuple[str, ...]:
+        return (this_node(),)
 
     def _leave(self) -> None:
         self._end()
@@ -127,17 +138,24 @@ class Run(ABC):
     """One trial from its start to its end. It waits at each report until the next result is asked for."""
 
     _waits = False
+    _has_checkpoint = False
+
+    def __init__(self, *, is_called_away: Callable[[], bool] = lambda: False) -> None:
+        self._is_called_away = is_called_away
 
     def next_result(self) -> dict[str, Any]:
         """The next Tune result. A final report comes together with the end of the loop."""
         if self._waits:
             self._waits = False
+            if self._has_checkpoint and self._is_called_away():
+                self.stop()
+                return _end_result(TrialOutcome(is_called_away=True))
             self._go_on()
         event = self._next_event()
         if isinstance(event, TrialOutcome):
             return _end_result(event)
         if not event.progress.is_final:
-            self._waits = True
+            self._waits, self._has_checkpoint = True, event.checkpoint is not None
             return _report_result(event)
         self._go_on()
         outcome = self._wait_for_outcome()
@@ -166,7 +184,8 @@ class Run(ABC):
 class _RunInThread(Run):
     """The trial runs in a thread of this process."""
 
-    def __init__(self, order: TrialOrder) -> None:
+    def __init__(self, order: TrialOrder, *, is_called_away: Callable[[], bool] = lambda: False) -> None:
+        super().__init__(is_called_away=is_called_away)
         self._order = order
         self._events: queue.SimpleQueue[TrialReport | TrialOutcome] = queue.SimpleQueue()
         self._may_go_on = threading.Semaphore(0)
@@ -193,6 +212,7 @@ class _RunInThread(Run):
         try:
             directory = TrialDirectory(entered_trial(self._order.directory))
             directory.begin_attempt()
+            directory.is_called_away = self._is_called_away
             outcome = run_trial(
                 parse_document(self._order.document),
                 self._report,
@@ -205,6 +225,8 @@ class _RunInThread(Run):
             )
         except TrialStopped:
             return
+        except TrialCalledAway:
+            outcome = TrialOutcome(is_called_away=True)
         except BaseException as error:  # whatever ends this thread, somebody waits for its last word
             outcome = TrialOutcome(failure=classify(error))
         self._events.put(outcome)
@@ -232,6 +254,8 @@ def _report_result(report: TrialReport) -> dict[str, Any]:
 
 def _end_result(outcome: TrialOutcome) -> dict[str, Any]:
     """A failure is a result, not an exception: the process stays warm for the next trial."""
+    if outcome.is_called_away:
+        return {CALLED_AWAY: True, "done": True}
     if outcome.failure is None:
         return {FINISHED: True, "done": True}
     return {FAILURE: outcome.failure.to_json(), LAST_ROWS: json.dumps(outcome.rows), "done": True}

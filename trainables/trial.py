@@ -18,6 +18,7 @@ from spaces.reports import ReportFunction, Row, TrialFailed, TrialFailure, Trial
 from spaces.usage import TrialUsage
 from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.config import CustomTrialConfig, TrialConfig
+from trainables.extra_checkpoints import start_of
 from trainables.folds import TrialPart, parts_of
 from trainables.fresh_process import fresh_process_state
 from trainables.memory import Batches, is_out_of_memory, smaller_evaluation, smaller_micro_batch
@@ -42,6 +43,8 @@ class TrialOutcome:
     """History rows after the last report."""
     retry_with: Batches | None = None
     """Memory ran out on this rank: with batches as small as these all ranks may try again, from the last checkpoint."""
+    is_called_away: bool = False
+    """Whether it has no result yet: it goes on elsewhere, as this machine is about to be taken back."""
 
 
 class OutOfMemoryWithPeers(TrialFailed):
@@ -76,10 +79,11 @@ def run_trial(
     A trial of several folds or seeds trains one after another, each from its own last checkpoint.
     With several `ranks` each of them makes this call; `report` is called on all, and only the first writes.
 
-    A trial that goes on from a checkpoint first reports that checkpoint's evaluation again: the search may have
-    died before it heard of it. TrialStopped, raised by `report`, passes through. `metric` is what the search is
-    about: a user's function that does not report it, or no number, has failed. `gpu_share` is less than 1 where
-    trials share a GPU: each counts its share of the energy. `batches` are those that an earlier attempt found to fit.
+    A trial that goes on from a checkpoint first reports that checkpoint's evaluation again: the search may have died
+    before it heard of it. TrialStopped, raised by `report`, passes through, and so does TrialCalledAway. `metric` is
+    what the search is about: a user's function that does not report it, or no number, has failed. `gpu_share` is less
+    than 1 where trials share a GPU: each counts its share of the energy. `batches` are those that an earlier attempt
+    found to fit.
     """
     started = time.monotonic()
     seconds_before = 0.0
@@ -89,12 +93,15 @@ def run_trial(
     try:
         for part in parts_of(trial, report, directory):
             told = _LastUsage(part.report, usage)
-            resume_from = part.directory.latest() if part.directory else None
-            if resume_from is not None:
-                seconds_before += resume_from.report.seconds
-                told(resume_from.reported_again(part.directory))
+            start = start_of(part.directory) if part.directory else None
+            resume_from = start.checkpoint if start else None
+            if start is not None:
+                seconds_before += start.checkpoint.report.seconds
+                if start.evaluated is not None:
+                    told(start.evaluated.reported_again(part.directory))
+                told.usage = start.checkpoint.report.usage or told.usage
             if resume_from is None or not resume_from.report.progress.is_final:
-                rows.clear()
+                rows[:] = start.rows if start else ()
                 _train_part(
                     part.trial, told, rows=rows, directory=part.directory, resume_from=resume_from, before=told.usage,
                     save_checkpoints=save_checkpoints, num_threads=num_threads, gpu_share=gpu_share,
@@ -238,8 +245,10 @@ def _train_in_what_fits(
         except Exception as error:
             telling.batches = _after_out_of_memory(error, trial, telling, num_examples=len(data.train), ranks=ranks)
         # Out of the `except`: the exception and all its frames are gone before the next model is built.
-        resume_from = saving.latest() if saving else None
-        telling.rows[:] = [telling.batches.row(resume_from.report.progress if resume_from else None)]
+        start = start_of(saving) if saving else None
+        resume_from = start.checkpoint if start else None
+        not_told = start.rows if start else ()
+        telling.rows[:] = [*not_told, telling.batches.row(resume_from.report.progress if resume_from else None)]
 
 
 def _after_out_of_memory(

@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -30,8 +31,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from spaces.reports import TrialReport
 from spaces.store import entered
 from trainables.checkpoints import TrialDirectory
-from trainables.mailbox import Mailbox, TrialEnded, WorkerOrder
+from trainables.mailbox import Ending, Mailbox, TrialEnded, WorkerOrder
 from trainables.memory import Batches
+from trainables.notice import this_node
 from trainables.trainable import Run, TrialOrder, WarmTrainable
 from trainables.trial import TrialOutcome, classify
 from trainables.worker_loop import GroupBroken, serve
@@ -49,6 +51,7 @@ _ENVIRONMENT = {
 }
 _LOOK_SECONDS = 0.5
 _GO_HOME_TIMEOUT_SECONDS = 5.0
+_POST_MORTEM_SECONDS = 10.0
 # Beyond the collectives' own time-out: a rank that was cut off still has to say so.
 _PATIENCE_SECONDS = 30.0
 
@@ -64,7 +67,11 @@ class WorkerGroupTrainable(WarmTrainable):
         self._close()
 
     def _start(self, order: TrialOrder) -> Run:
-        return GroupRun(order, lambda: self._living_group(order))
+        return GroupRun(order, lambda: self._living_group(order), is_called_away=self._is_called_away)
+
+    def _nodes(self) -> tuple[str, ...]:
+        workers = ray.util.placement_group_table(get_current_placement_group())["bundles_to_node_id"].values()
+        return (this_node(), *workers)
 
     def _living_group(self, order: TrialOrder) -> "WorkerGroup":
         if self._group is not None and not self._group.is_alive:
@@ -145,10 +152,12 @@ class WorkerGroup:
             GroupBroken: a worker has died, or waits for one that never comes; the trial can go on in a new group.
         """
         event = self._wait_for_event()
-        if isinstance(event, TrialEnded) and (event.is_lost or not event.is_group_whole):
+        is_lost = isinstance(event, TrialEnded) and event.is_lost
+        found = self._post_mortem() if is_lost else None  # before they are all dead
+        if isinstance(event, TrialEnded) and (is_lost or not event.is_group_whole):
             self.kill()
-        if isinstance(event, TrialEnded) and event.is_lost:
-            raise GroupBroken("the workers of this trial lost each other")
+        if is_lost:
+            raise GroupBroken(found or "the workers of this trial lost each other")
         return event
 
     def close(self) -> None:
@@ -185,14 +194,32 @@ class WorkerGroup:
             failure = ray.get(self._mailbox.failure_so_far.remote())
             if failure is not None:
                 return TrialEnded(outcome=failure, is_group_whole=False)
-            raise GroupBroken(f"a worker of this trial has died: {self._error}")
+            raise GroupBroken(self._post_mortem() or f"a worker of this trial has died: {self._error}")
         return ray.get(coming)
+
+    def _post_mortem(self) -> str | None:
+        """What Ray says of a worker that is gone; None when all of them answer. Takes seconds where its node is."""
+        try:
+            workers = ray.get(self._mailbox.workers.remote(), timeout=_GO_HOME_TIMEOUT_SECONDS)
+        except ray.exceptions.RayError:
+            return None
+        asked = [worker.__ray_ready__.remote() for worker in workers]
+        answered, _ = ray.wait(asked, num_returns=len(asked), timeout=_POST_MORTEM_SECONDS) if asked else ([], [])
+        for answer in answered:
+            try:
+                ray.get(answer)
+            except ray.exceptions.RayError as error:
+                return f"a worker of this trial is gone: {type(error).__name__}: {error}"
+        return None
 
 
 class GroupRun(Run):
     """One trial in a worker group."""
 
-    def __init__(self, order: TrialOrder, living_group: Callable[[], WorkerGroup]) -> None:
+    def __init__(
+        self, order: TrialOrder, living_group: Callable[[], WorkerGroup], *, is_called_away: Callable[[], bool]
+    ) -> None:
+        super().__init__(is_called_away=is_called_away)
         self._order = order
         self._living_group = living_group
         self._group = living_group()
@@ -265,6 +292,12 @@ class _MailboxPost:
 
     def __init__(self, mailbox: Any) -> None:
         self._mailbox = mailbox
+
+    def end(self, trial: int, rank: int, ending: Ending) -> None:
+        """This rank has ended the trial. The process that hears of it is perhaps on another node."""
+        if ending is not None and ending.failure is not None:
+            ending = replace(ending, failure=replace(ending.failure, node=this_node()))
+        ray.get(self._mailbox.end.remote(trial, rank, ending))
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._mailbox, name)

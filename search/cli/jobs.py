@@ -51,6 +51,15 @@ def submit(
         typer.Option(help="Holds the search's folder: an absolute path that all nodes see, or s3://... or gs://..."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with this search.")] = False,
+    action: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            metavar="COMMAND",
+            show_default=False,
+            help="How it goes on: retry, extend or confirm, with options: --as 'extend --trials 60'.",
+        ),
+    ] = "",
     include: Annotated[
         list[Path] | None, typer.Option(help="A file or folder that travels, too. May be given several times.")
     ] = None,
@@ -94,7 +103,7 @@ def submit(
 
     overrides = [*(set_ or ()), *([f"storage={json.dumps(storage)}"] if storage else ())]
     submission = prepare_submission(
-        spec, overrides=overrides, resumes=resume, include=include or (), environment=env or (),
+        spec, overrides=overrides, resumes=resume, action=_action(action), include=include or (), environment=env or (),
         secret_files=secret_file or (), most_megabytes=most_megabytes, checks=not no_check,
     )  # fmt: skip
     if queue:
@@ -150,6 +159,20 @@ def submit(
     typer.echo(f"  folder    {submission.directory}")
     typer.echo(f"follow it:  tunesmith jobs logs {submission.name} --follow --address {jobs.address}")
     typer.echo(f"stop it:    tunesmith jobs stop {submission.name} --address {jobs.address}")
+
+
+def _action(text: str) -> tuple[str, ...]:
+    """Its words, checked here by the command that will read them there."""
+    from search.actions import parse_action
+    from search.cli.main import app as tunesmith
+
+    words = parse_action(text) if text else ()
+    if words:
+        group = typer.main.get_command(tunesmith)
+        context = group.make_context("tunesmith", [words[0], "--help"], resilient_parsing=True)
+        command = group.get_command(context, words[0])
+        command.make_context(f"--as {words[0]}", ["FOLDER", *words[1:]])
+    return words
 
 
 @app.command("list")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cluster.queueing import EVERYBODY, Amount, Claim, Decisions, Quota, apply, decide
+from cluster.queueing import EVERYBODY, Amount, Claim, ClusterRoom, Decisions, Quota, apply, decide
 
 GPU = Amount(cpus=1, gpus=1)
 FOUR = Amount(cpus=16, gpus=4)
@@ -118,6 +118,80 @@ def test_a_search_with_fixed_lanes_keeps_them_and_the_others_share_the_rest() ->
 def test_when_nodes_are_lost_searches_shrink_to_one_lane_and_no_further() -> None:
     claims = [_claim(1, granted=2, running=2), _claim(2, "bob", granted=2, running=2)]
     assert decide(claims, quotas={}, capacity=Amount(cpus=1, gpus=1)).scales == {1: 1, 2: 1}
+
+
+# --- waiting long, pausing ---------------------------------------------------------------------------------
+
+
+def test_who_has_waited_long_gets_a_first_lane_before_a_higher_priority_and_no_second_one() -> None:
+    old, urgent = _claim(1, waited_days=4), _claim(2, "bob", priority=3)
+    assert decide([old, urgent], quotas={}, capacity=FOUR).starts == {1: 1, 2: 3}
+    assert decide([replace(old, waited_days=2), urgent], quotas={}, capacity=FOUR).starts == {2: 4}
+
+
+def test_nobody_waits_for_ever_behind_an_endless_row_of_higher_priorities() -> None:
+    low, began = _claim(0, "low"), None
+    for day in range(10):
+        waiting = [_claim(1 + day, f"user-{day}", priority=5, most_lanes=4)]
+        if 0 in decide([replace(low, waited_days=day), *waiting], quotas={}, capacity=FOUR).starts:
+            began = day
+            break
+    assert began == 5, "as many days as the others have of priority, and it came before them"
+
+
+def test_a_paused_search_gives_up_all_lanes_and_waits_in_turn_when_it_goes_on() -> None:
+    paused, other = _claim(1, granted=3, running=2, is_started=True, is_paused=True), _claim(2, "bob")
+    told = decide([paused, other], quotas={}, capacity=FOUR)
+    assert (told.scales, told.starts) == ({1: 0}, {2: 1})
+    later = [replace(paused, granted=0, running=0), replace(other, granted=1, running=1, is_started=True)]
+    assert decide(later, quotas={}, capacity=FOUR).scales == {2: 4}
+    goes_on = [replace(later[0], is_paused=False), replace(later[1], granted=4, running=4)]
+    told = decide(goes_on, quotas={}, capacity=FOUR)
+    assert (told.scales, set(told.reasons), told.starts) == ({2: 2}, {1}, {})
+    assert decide([goes_on[0], replace(goes_on[1], granted=2, running=2)], quotas={}, capacity=FOUR).scales == {1: 2}
+
+
+def test_one_that_goes_on_and_cannot_be_told_yet_keeps_its_turn() -> None:
+    goes_on = _claim(1, is_started=True, listens=False)
+    told = decide([goes_on, _claim(2, "bob", lane=FOUR)], quotas={}, capacity=FOUR)
+    assert (dict(told.starts), dict(told.scales), set(told.reasons)) == ({}, {}, {1, 2})
+
+
+# --- node by node ------------------------------------------------------------------------------------------
+
+TWO_NODES = ClusterRoom(total=Amount(cpus=32, gpus=8), nodes=(FOUR, FOUR))
+
+
+def test_one_gpu_free_on_each_of_four_nodes_is_no_room_for_a_trial_of_four() -> None:
+    nodes = (FOUR,) * 4
+    free = (Amount(cpus=16, gpus=1),) * 4
+    room = ClusterRoom(total=FOUR * 4, nodes=nodes, free=free)
+    small = [_claim(number, f"user-{number}", granted=3, running=3, most_lanes=3) for number in range(4)]
+    large = _claim(9, "bob", lane=FOUR)
+    told = decide([*small, large], quotas={}, capacity=room.total, room=room)
+    assert 9 not in told.starts
+    assert told.reasons[9] == "a trial needs 16 CPUs and 4 GPUs on one node, and what is free lies on several"
+    assert decide([large], quotas={}, capacity=room.total, room=replace(room, free=nodes)).starts == {9: 4}
+
+
+def test_a_trial_of_several_workers_may_lie_on_several_nodes() -> None:
+    both = _claim(1, lane=TWO_NODES.total, workers=2)
+    assert decide([both], quotas={}, capacity=TWO_NODES.total, room=TWO_NODES).starts == {1: 1}
+    told = decide([replace(both, workers=1)], quotas={}, capacity=TWO_NODES.total, room=TWO_NODES)
+    assert told.reasons == {1: "a trial needs 32 CPUs and 8 GPUs on one node, and no node has as much"}
+
+
+def test_one_that_fits_on_no_node_keeps_nobody_back() -> None:
+    never, other = _claim(1, lane=TWO_NODES.total), _claim(2, "bob")
+    assert decide([never, other], quotas={}, capacity=TWO_NODES.total, room=TWO_NODES).starts == {2: 8}
+
+
+def test_a_search_that_was_started_and_has_not_placed_its_trials_yet_has_its_room() -> None:
+    starting = _claim(1, granted=4, running=4, placed=0, is_started=True, listens=False, most_lanes=4)
+    large = _claim(2, "bob", lane=FOUR, most_lanes=1)
+    room = replace(TWO_NODES, free=(FOUR, Amount(cpus=16, gpus=3)))
+    told = decide([starting, large], quotas={}, capacity=room.total, room=room)
+    assert told.starts == {}, "its four trials need the free node, too"
 
 
 # --- what must always hold ---------------------------------------------------------------------------------
@@ -236,3 +310,68 @@ def test_no_user_waits_while_another_with_as_much_gets_more(queued: int) -> None
     lanes = _settled(claims)
     assert sum(lanes[number] for number in range(queued)) == 2
     assert lanes[queued] == 2
+
+
+node_st = st.builds(Amount, cpus=st.integers(1, 6).map(float), gpus=st.integers(0, 3).map(float))
+
+
+@settings(max_examples=50, deadline=None)
+@given(new_st, st.lists(node_st, min_size=1, max_size=5), st.integers(0, 10**6))
+def test_what_begins_has_room_on_nodes_whatever_runs_where(
+    drawn: list[tuple[str, int, Amount, int | None, bool]], nodes: list[Amount], seed: int
+) -> None:
+    """A cluster with real places, where trials lie as chance had it: each lane that is given would find its node."""
+    chance, total = random.Random(seed), sum(nodes, Amount())
+    claims = [replace(claim, is_fixed=False) for claim in _claims(drawn)]
+    floor = Floor(nodes)
+    for _ in range(30):
+        for claim in claims:
+            floor.fill(claim)
+        claims = [replace(claim, placed=floor.count(claim)) for claim in claims]
+        room = ClusterRoom(total=total, nodes=tuple(nodes), free=tuple(floor.free))
+        decisions = decide(claims, quotas={}, capacity=total, room=room)
+        after = []
+        for claim, before in zip(apply(claims, decisions), claims, strict=True):
+            assert not (claim.is_paused and claim.granted > before.granted)
+            assert floor.has_room(claim, claim.granted - before.held), "it was let in, and there was no room for it"
+            running = max(claim.granted, before.running)
+            while running > claim.granted and chance.random() < 0.7:
+                floor.leave(claim, chance)
+                running -= 1
+            started = claim.is_started or claim.granted > 0
+            paused = started and chance.random() < 0.2
+            after.append(replace(claim, running=running, is_started=started, is_paused=paused))
+        claims = after
+
+
+class Floor:
+    """Nodes, and which lanes lie on them."""
+
+    def __init__(self, nodes: list[Amount]) -> None:
+        self.free = list(nodes)
+        self._lies: dict[int, list[int]] = {}
+
+    def count(self, claim: Claim) -> int:
+        return len(self._lies.get(claim.number, []))
+
+    def has_room(self, claim: Claim, lanes: int) -> bool:
+        trial = Floor(self.free)
+        return all(trial._place(claim) for _ in range(lanes))
+
+    def fill(self, claim: Claim) -> None:
+        """Place what was given, as far as others have left room."""
+        while self.count(claim) < claim.held and self._place(claim):
+            pass
+
+    def leave(self, claim: Claim, chance: random.Random) -> None:
+        """A trial ends, where one runs."""
+        if places := self._lies.get(claim.number):
+            self.free[places.pop(chance.randrange(len(places)))] += claim.lane
+
+    def _place(self, claim: Claim) -> bool:
+        fitting = [index for index, free in enumerate(self.free) if free.holds(claim.lane)]
+        if fitting:
+            index = min(fitting, key=lambda each: (self.free[each].gpus, self.free[each].cpus))
+            self.free[index] -= claim.lane
+            self._lies.setdefault(claim.number, []).append(index)
+        return bool(fitting)

@@ -58,7 +58,10 @@ class Conductor(threading.Thread):
         self.lanes = replace(self.lanes, is_paused=False)
 
     def scale(self, num_concurrent: int) -> None:
-        self.lanes = replace(self.lanes, num_concurrent=num_concurrent)
+        self.lanes = self.lanes.with_asked(num_concurrent)
+
+    def grant(self, num_concurrent: int) -> None:
+        self.lanes = self.lanes.with_granted(num_concurrent)
 
 
 @pytest.fixture
@@ -124,10 +127,10 @@ def test_a_search_is_paused_scaled_and_goes_on_and_another_process_sees_it(
 ) -> None:
     ask_to_pause(files, timeout_seconds=10)
     ask_to_scale(files, 5, timeout_seconds=10)
-    assert conductor.lanes == Lanes(num_concurrent=5, is_paused=True)
-    _wait_until_shown(files, Lanes(num_concurrent=5, is_paused=True))
+    assert conductor.lanes == Lanes(num_concurrent=5, asked=5, is_paused=True)
+    _wait_until_shown(files, Lanes(num_concurrent=5, asked=5, is_paused=True))
     ask_to_go_on(files, timeout_seconds=10)
-    _wait_until_shown(files, Lanes(num_concurrent=5))
+    _wait_until_shown(files, Lanes(num_concurrent=5, asked=5))
 
 
 def test_what_an_earlier_session_showed_is_not_shown_later(files: SearchFiles, conductor: Conductor) -> None:

@@ -16,7 +16,7 @@ from cluster.errors import ClusterError
 from cluster.job_records import JobState, SearchJob
 from cluster.queue_records import NewSearch, NoLongerKeeperError, Package, StartOrder
 from cluster.queue_store import QueueStore, open_store
-from cluster.queueing import Amount, Quota
+from cluster.queueing import Amount, ClusterRoom, Quota
 from search.control import FIRST_LANES, ControlDesk, Lanes
 from search.keeper import Keeper
 from spaces.errors import SpecError
@@ -37,8 +37,8 @@ class Cluster:
     orders: list[StartOrder] = field(default_factory=list)
     dies: Callable[[str], None] = lambda step: None
 
-    def capacity(self) -> Amount:
-        return Amount(cpus=8.0, gpus=self.gpus)
+    def room(self) -> ClusterRoom:
+        return ClusterRoom(total=Amount(cpus=8.0, gpus=self.gpus))
 
     def jobs(self) -> dict[str, SearchJob]:
         self.dies("jobs")
@@ -98,7 +98,10 @@ class Conductor(threading.Thread):
         self.lanes = replace(self.lanes, is_paused=False)
 
     def scale(self, num_concurrent: int) -> None:
-        self.lanes = replace(self.lanes, num_concurrent=num_concurrent)
+        self.lanes = self.lanes.with_asked(num_concurrent)
+
+    def grant(self, num_concurrent: int) -> None:
+        self.lanes = self.lanes.with_granted(num_concurrent)
 
     def shows(self, lanes: Lanes) -> None:
         """Wait until everybody can see these lanes."""
@@ -226,6 +229,69 @@ def test_a_search_whose_last_trials_run_gives_up_the_lanes_it_cannot_use(
     )  # fmt: skip
     keeper.round()
     assert conductor.lanes.num_concurrent == 1
+
+
+def test_what_a_person_asked_for_is_the_most_that_a_search_gets_until_they_ask_for_more(
+    store: QueueStore, cluster: Cluster, add: Callable[..., int], conduct: Callable[[str, Lanes], Conductor]
+) -> None:
+    one = add("one")
+    keeper = Keeper(store, cluster)
+    keeper.round()
+    conductor = conduct(store.get(one).search.directory, Lanes(num_concurrent=2, granted=2, num_running=2))
+    conductor.scale(1)
+    conductor.shows(replace(conductor.lanes, num_running=1))
+    keeper.round()
+    assert (conductor.lanes.num_concurrent, conductor.lanes.granted) == (1, 1)
+    two = add("two", "bob")
+    keeper.round()
+    assert store.get(two).state == "RUNNING", "the lane that nobody wanted is another's"
+    cluster.end(store.get(two).submission_id, "finished")
+    conductor.scale(5)
+    conductor.shows(conductor.lanes)
+    keeper.round()
+    assert (conductor.lanes.num_concurrent, conductor.lanes.asked) == (2, 5)
+
+
+def test_a_paused_search_lends_its_lanes_to_others_and_gets_them_back_when_it_goes_on(
+    store: QueueStore, cluster: Cluster, add: Callable[..., int], conduct: Callable[[str, Lanes], Conductor]
+) -> None:
+    one, two = add("one"), add("two", "bob", most_lanes=2)
+    keeper = Keeper(store, cluster)
+    keeper.round()
+    paused = conduct(store.get(one).search.directory, Lanes(num_concurrent=1, granted=1, num_running=1))
+    other = conduct(store.get(two).search.directory, Lanes(num_concurrent=1, granted=1, num_running=1))
+    paused.pause()
+    paused.shows(paused.lanes)
+    keeper.round()
+    assert paused.lanes.granted == 0
+    assert other.lanes.granted == 1, "a trial of the paused one still runs"
+    paused.shows(replace(paused.lanes, num_running=0))
+    keeper.round()
+    assert other.lanes.granted == 2
+    assert store.get(one).message == "paused: others have its lanes meanwhile"
+    paused.go_on()
+    other.shows(replace(other.lanes, num_running=2))
+    keeper.round()
+    assert (paused.lanes.granted, other.lanes.granted) == (0, 1)
+    assert store.get(one).message == "room comes when trials of other searches end"
+    other.shows(replace(other.lanes, num_running=1))
+    keeper.round()
+    assert (paused.lanes.granted, other.lanes.granted) == (1, 1)
+    keeper.round()
+    assert store.get(one).message == ""
+    assert [order.queued.attempt for order in cluster.orders] == [1, 1], "nothing was started anew"
+
+
+def test_a_day_of_waiting_counts_as_one_of_priority(
+    store: QueueStore, cluster: Cluster, add: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.gpus = 1.0
+    old = add("old")
+    two_days_on = time.time() + 2 * 86400 + 60
+    monkeypatch.setattr(time, "time", lambda: two_days_on)
+    fresh = add("fresh", "bob", priority=1)
+    Keeper(store, cluster).round()
+    assert [store.get(number).state for number in (old, fresh)] == ["RUNNING", "QUEUED"]
 
 
 def test_why_one_waits_is_written_down(store: QueueStore, cluster: Cluster, add: Callable[..., int]) -> None:

@@ -1,8 +1,10 @@
 """From a spec to what travels to a cluster."""
 
+import re
 from pathlib import Path
 
 import pytest
+from conftest import Run
 
 from search.submission import Submission, prepare_submission
 from spaces.errors import SpecError
@@ -133,3 +135,37 @@ def test_w_and_b_online_says_that_the_cluster_needs_a_key(here: Path) -> None:
 def test_what_is_no_pair_is_refused(here: Path, text: str) -> None:
     with pytest.raises(SpecError, match="`--env` takes NAME=VALUE"):
         prepare_submission(Path("task.yaml"), environment=[text])
+
+
+@pytest.mark.parametrize("action", [(), ("retry", "--trial", "3"), ("extend", "--trials", "60"), ("confirm",)])
+def test_a_search_that_is_there_goes_on_as_was_asked(here: Path, action: tuple[str, ...]) -> None:
+    found = prepare_submission(Path("own/spec.yaml"), resumes=True, action=action)
+    name, *options = action or ("resume",)
+    assert found.command == (name, "/shared/searches/own", *options, "--address", "auto")
+    assert found.resumes
+    assert found.action == (name, *options)
+
+
+@pytest.mark.parametrize(
+    ("action", "resumes", "words"),
+    [
+        (("retri",), True, "Did you mean `retry`?"),
+        (("run",), True, "one of resume, retry, extend, confirm"),
+        (("extend", "--address=auto"), True, "is set on the cluster"),
+        (("retry",), False, "add `--resume` to its spec"),
+    ],
+)
+def test_what_cannot_go_on_is_refused_here(here: Path, action: tuple[str, ...], resumes: bool, words: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(words)):
+        prepare_submission(Path("own/spec.yaml"), resumes=resumes, action=action)
+
+
+def test_the_options_of_an_action_are_checked_before_it_is_sent(here: Path, tunesmith: Run) -> None:
+    refused = tunesmith(
+        "submit", "own/spec.yaml", "--resume", "--as", "retry --nope", "--address", "http://127.0.0.1:1"
+    )
+    assert refused.returncode == 2
+    assert "No such option: --nope" in refused.stderr
+    unknown = tunesmith("submit", "own/spec.yaml", "--resume", "--as", "retri", "--address", "http://127.0.0.1:1")
+    assert unknown.returncode == 2
+    assert "Did you mean `retry`?" in unknown.stderr
