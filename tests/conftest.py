@@ -12,6 +12,9 @@ import pytest
 from cluster.connect import set_environment
 
 set_environment()  # before any test module imports ray, which reads it then
+# Before torch and numpy are imported, which read it then: the models of tests gain nothing from a second thread, and
+# two pytest processes with a thread a core each spend their time waiting for each other's threads at barriers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TUNESMITH = Path(sysconfig.get_path("scripts")) / "tunesmith"
 
