@@ -1,5 +1,7 @@
 """What every test stands on: no network, no user folders, one cache of prepared data for the whole run."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -12,6 +14,9 @@ import pytest
 from cluster.connect import set_environment
 
 set_environment()  # before any test module imports ray, which reads it then
+# Before torch and numpy are imported, which read it then: the models of tests gain nothing from a second thread, and
+# two pytest processes with a thread a core each spend their time waiting for each other's threads at barriers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 TUNESMITH = Path(sysconfig.get_path("scripts")) / "tunesmith"
 
@@ -40,6 +45,33 @@ def tunesmith(tmp_path: Path) -> Run:
         return subprocess.run(
             command(*arguments), cwd=tmp_path, capture_output=True, text=True, timeout=timeout, check=False
         )
+
+    return run
+
+
+@pytest.fixture
+def tunesmith_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The same command in this process: an answer at once, where a new one first imports what it needs.
+
+    For commands that read and write files. What a start of Python could change (warnings, imports, signals) is seen
+    by `tunesmith` only.
+    """
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        from search.cli.main import main
+
+        out, errors = io.StringIO(), io.StringIO()
+        before = set(sys.modules)
+        with monkeypatch.context() as changed, contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            changed.chdir(tmp_path)
+            changed.setattr(sys, "argv", ["tunesmith", *arguments])
+            changed.setattr(sys, "path", [*sys.path])
+            with pytest.raises(SystemExit) as ended:  # as a console script always ends
+                main()
+        for name in set(sys.modules) - before:  # modules of the test's own: the next test has others of their names
+            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+                del sys.modules[name]
+        return subprocess.CompletedProcess(arguments, int(ended.value.code or 0), out.getvalue(), errors.getvalue())
 
     return run
 

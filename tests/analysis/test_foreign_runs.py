@@ -131,9 +131,12 @@ def test_without_a_key_it_is_said_where_one_comes_from(server: FakeWandb, monkey
         read_records(PROJECT, metric="eval/loss")
 
 
-def test_a_server_that_is_away_is_an_error_of_one_line(server: FakeWandb, tunesmith: Tunesmith) -> None:
+def test_a_server_that_is_away_is_an_error_of_one_line(
+    server: FakeWandb, tunesmith_here: Tunesmith, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("analysis.wandb_source._TIMEOUT_SECONDS", 1)
     server.stop_answering()
-    answer = tunesmith("leaderboard", PROJECT, "--metric", "eval/loss")
+    answer = tunesmith_here("leaderboard", PROJECT, "--metric", "eval/loss")
     assert answer.returncode == 2
     assert answer.stderr.startswith(f"error: cannot read `{PROJECT}` from W&B: ")
     assert len(answer.stderr.splitlines()) == 1

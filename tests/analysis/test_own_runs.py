@@ -141,12 +141,14 @@ def test_without_the_run_of_the_search_it_is_said_what_is_missing(server: FakeWa
     assert read_records(WALK, metric="loss").trials[0].value == 0.5
 
 
-def test_the_command_shows_the_leaderboard_of_a_group(server: FakeWandb, tmp_path: Path, tunesmith: Tunesmith) -> None:
+def test_the_command_shows_the_leaderboard_of_a_group(
+    server: FakeWandb, tmp_path: Path, tunesmith_here: Tunesmith
+) -> None:
     session = TrackedSession(planned(tmp_path))
     session.complete(1 / 3)
     session.prune(0.5)
     session.close()
-    there, here = (tunesmith("leaderboard", place, "--json") for place in (WALK, str(session.files.path)))
+    there, here = (tunesmith_here("leaderboard", place, "--json") for place in (WALK, str(session.files.path)))
     assert there.stderr == ""
     assert json.loads(there.stdout) == json.loads(here.stdout)
 

@@ -38,8 +38,8 @@ def unused_for(directory: Path, *, days: float) -> None:
     os.utime(directory, (then, then))
 
 
-def shown(tunesmith: Run, *arguments: str) -> dict[str, Any]:
-    done = tunesmith("cache", *arguments, "--json")
+def shown(tunesmith_here: Run, *arguments: str) -> dict[str, Any]:
+    done = tunesmith_here("cache", *arguments, "--json")
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -51,47 +51,47 @@ def test_an_empty_cache_is_no_error(tunesmith: Run, own_cache: Path) -> None:
     assert "removed 0 entries" in tunesmith("cache", "clear").stdout
 
 
-def test_entries_say_what_they_are_made_of_and_how_large_they_are(tunesmith: Run, tmp_path: Path) -> None:
+def test_entries_say_what_they_are_made_of_and_how_large_they_are(tunesmith_here: Run, tmp_path: Path) -> None:
     made = prepared(tmp_path)
     unused_for(made.directory, days=3.5)
     on_disk = sum(file.stat().st_size for file in made.directory.rglob("*") if file.is_file())
-    found = shown(tunesmith)
+    found = shown(tunesmith_here)
     assert found["bytes"] == on_disk > 1000
     (entry,) = found["entries"]
     assert (entry["folder"], entry["bytes"], entry["state"]) == (str(made.directory), on_disk, "made")
     assert (entry["kind"], entry["source"]) == ("causal_lm", "lines.txt")
-    words = tunesmith("cache").stdout
+    words = tunesmith_here("cache").stdout
     for word in (made.fingerprint, "causal_lm", "lines.txt", "3 days ago", size_in_words(on_disk)):
         assert word in words
 
 
-def test_clear_asks_first_and_then_leaves_nothing(tunesmith: Run, tmp_path: Path) -> None:
+def test_clear_asks_first_and_then_leaves_nothing(tunesmith_here: Run, tmp_path: Path) -> None:
     made = prepared(tmp_path)
-    refused = tunesmith("cache", "clear")
+    refused = tunesmith_here("cache", "clear")
     assert refused.returncode == 2
     assert "this would remove 1 entry: `--yes`" in refused.stderr
     assert made.directory.exists()
-    done = tunesmith("cache", "clear", "--yes")
+    done = tunesmith_here("cache", "clear", "--yes")
     assert done.stdout.startswith("removed 1 entry, ")
     assert not made.directory.exists()
     again = prepared(tmp_path)
     assert len(again.train) == len(made.train)
 
 
-def test_only_what_was_unused_for_so_long_goes(tunesmith: Run, tmp_path: Path) -> None:
+def test_only_what_was_unused_for_so_long_goes(tunesmith_here: Run, tmp_path: Path) -> None:
     old, new = prepared(tmp_path, max_length=8), prepared(tmp_path, max_length=16)
     for made in (old, new):
         unused_for(made.directory, days=40)
     prepared(tmp_path, max_length=16)  # a trial begins with it
-    found = shown(tunesmith, "clear", "--older-than", "30d", "--yes")
+    found = shown(tunesmith_here, "clear", "--older-than", "30d", "--yes")
     assert [entry["folder"] for entry in found["removed"]] == [str(old.directory)]
     assert new.directory.exists()
     assert not old.directory.exists()
 
 
 @pytest.mark.parametrize("text", ["30", "3y", "d", "-1d", "month"])
-def test_a_time_without_a_known_unit_is_refused(tunesmith: Run, text: str) -> None:
-    done = tunesmith("cache", "clear", f"--older-than={text}")
+def test_a_time_without_a_known_unit_is_refused(tunesmith_here: Run, text: str) -> None:
+    done = tunesmith_here("cache", "clear", f"--older-than={text}")
     assert done.returncode == 2
     assert f"such as `12h`, `30d` or `2w`, but got `{text}`" in done.stderr
 
@@ -116,7 +116,7 @@ def _make_slowly(directory: Path, has_begun: Event, may_end: Event) -> None:
     make_once(directory, make, is_made=Path.exists, on_progress=print)
 
 
-def test_clear_leaves_what_a_running_preparation_makes(tunesmith: Run, own_cache: Path) -> None:
+def test_clear_leaves_what_a_running_preparation_makes(tunesmith_here: Run, own_cache: Path) -> None:
     spawn = multiprocessing.get_context("spawn")
     has_begun, may_end = spawn.Event(), spawn.Event()
     directory = own_cache / "data" / "0123456789abcdef"
@@ -124,8 +124,8 @@ def test_clear_leaves_what_a_running_preparation_makes(tunesmith: Run, own_cache
     maker.start()
     try:
         assert has_begun.wait(60)
-        assert [entry["state"] for entry in shown(tunesmith)["entries"]] == ["being made"]
-        found = shown(tunesmith, "clear", "--yes")
+        assert [entry["state"] for entry in shown(tunesmith_here)["entries"]] == ["being made"]
+        found = shown(tunesmith_here, "clear", "--yes")
         assert (found["removed"], len(found["kept"])) == ([], 1)
     finally:
         may_end.set()
@@ -134,35 +134,35 @@ def test_clear_leaves_what_a_running_preparation_makes(tunesmith: Run, own_cache
     assert {file.name for file in directory.iterdir()} == {"half", "card.json"}
 
 
-def test_what_a_killed_preparation_left_is_shown_and_removed(tunesmith: Run, own_cache: Path) -> None:
+def test_what_a_killed_preparation_left_is_shown_and_removed(tunesmith_here: Run, own_cache: Path) -> None:
     left = own_cache / "data" / "0123456789abcdef.preparing"
     left.mkdir(parents=True)
     (left / "half").write_text("half")
-    assert "left over" in tunesmith("cache").stdout
-    assert len(shown(tunesmith, "clear", "--yes")["removed"]) == 1
+    assert "left over" in tunesmith_here("cache").stdout
+    assert len(shown(tunesmith_here, "clear", "--yes")["removed"]) == 1
     assert not left.exists()
 
 
-def test_an_entry_of_another_version_can_be_shown_and_removed(tunesmith: Run, own_cache: Path) -> None:
+def test_an_entry_of_another_version_can_be_shown_and_removed(tunesmith_here: Run, own_cache: Path) -> None:
     strange = own_cache / "data" / "0123456789abcdef"
     strange.mkdir(parents=True)
     (strange / "card.json").write_text('{"task": "causal_lm", "colour": "red"}')
     converted = own_cache / "models" / "tiny.Q4-0123456789abcdef"
     converted.mkdir(parents=True)
-    assert {(entry["kind"], entry["source"]) for entry in shown(tunesmith)["entries"]} == {
+    assert {(entry["kind"], entry["source"]) for entry in shown(tunesmith_here)["entries"]} == {
         ("", ""), ("model", "tiny.Q4"),
     }  # fmt: skip
-    assert len(shown(tunesmith, "clear", "--yes")["removed"]) == 2
+    assert len(shown(tunesmith_here, "clear", "--yes")["removed"]) == 2
     assert not strange.exists()
     assert not converted.exists()
 
 
-def test_what_cannot_be_removed_is_told_without_a_traceback(tunesmith: Run, tmp_path: Path) -> None:
+def test_what_cannot_be_removed_is_told_without_a_traceback(tunesmith_here: Run, tmp_path: Path) -> None:
     made = prepared(tmp_path)
     lock = made.directory.with_name(made.directory.name + ".lock")
     lock.unlink()
     lock.mkdir()  # as good as no permission, also for root
-    done = tunesmith("cache", "clear", "--yes")
+    done = tunesmith_here("cache", "clear", "--yes")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: cannot remove {made.directory}: ")
     assert made.directory.exists()

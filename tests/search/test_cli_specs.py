@@ -63,15 +63,15 @@ def test_check_imports_nothing_heavy(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("template", ["classification", "fine-tuning", "causal-lm", "custom"])
-def test_init_writes_what_check_accepts(tunesmith: Run, tmp_path: Path, template: str) -> None:
-    assert tunesmith("init", "--template", template, "new.yaml").returncode == 0
-    done = tunesmith("check", "new.yaml")
+def test_init_writes_what_check_accepts(tunesmith_here: Run, tmp_path: Path, template: str) -> None:
+    assert tunesmith_here("init", "--template", template, "new.yaml").returncode == 0
+    done = tunesmith_here("check", "new.yaml")
     assert done.returncode == 0, done.stderr
 
 
-def test_init_leaves_a_module_that_is_there_already(tunesmith: Run, tmp_path: Path) -> None:
+def test_init_leaves_a_module_that_is_there_already(tunesmith_here: Run, tmp_path: Path) -> None:
     (tmp_path / "my_module.py").write_text("mine")
-    assert tunesmith("init", "--template", "custom").returncode == 0
+    assert tunesmith_here("init", "--template", "custom").returncode == 0
     assert (tmp_path / "my_module.py").read_text() == "mine"
 
 
@@ -84,20 +84,20 @@ def test_the_module_that_init_writes_trains_and_goes_on_where_it_was(tunesmith: 
     assert losses == sorted(losses, reverse=True)
 
 
-def test_a_spec_finds_its_module_from_any_folder(tunesmith: Run, tmp_path: Path) -> None:
+def test_a_spec_finds_its_module_from_any_folder(tunesmith_here: Run, tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
-    assert tunesmith("init", "deep/spec.yaml", "--template", "custom").returncode == 0
-    shown = tunesmith("check", "deep/spec.yaml")
+    assert tunesmith_here("init", "deep/spec.yaml", "--template", "custom").returncode == 0
+    shown = tunesmith_here("check", "deep/spec.yaml")
     assert "deep/my_module.py:train, called as function(config, report)" in shown.stdout
 
 
-def test_init_does_not_overwrite(tunesmith: Run, tmp_path: Path) -> None:
+def test_init_does_not_overwrite(tunesmith_here: Run, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text("mine")
-    done = tunesmith("init")
+    done = tunesmith_here("init")
     assert done.returncode == 2
     assert "`--force` overwrites it" in done.stderr
     assert (tmp_path / "spec.yaml").read_text() == "mine"
-    assert tunesmith("init", "--force").returncode == 0
+    assert tunesmith_here("init", "--force").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -108,8 +108,10 @@ def test_init_does_not_overwrite(tunesmith: Run, tmp_path: Path) -> None:
         (["."], "`.` is a folder"),
     ],
 )
-def test_init_refuses_what_it_cannot_write(tunesmith: Run, tmp_path: Path, arguments: list[str], says: str) -> None:
-    done = tunesmith("init", *arguments)
+def test_init_refuses_what_it_cannot_write(
+    tunesmith_here: Run, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    done = tunesmith_here("init", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert list(tmp_path.iterdir()) == []
@@ -123,9 +125,9 @@ def test_check_prints_one_json_document_and_leaves_no_files(tunesmith: Run, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["spec.yaml"]
 
 
-def test_check_shows_the_plan_with_its_overrides(tunesmith: Run, tmp_path: Path) -> None:
+def test_check_shows_the_plan_with_its_overrides(tunesmith_here: Run, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(SCRATCH)
-    done = tunesmith("check", "spec.yaml", "--set", "search.algorithm=random", "--set", "search.trials=7")
+    done = tunesmith_here("check", "spec.yaml", "--set", "search.algorithm=random", "--set", "search.trials=7")
     for words in ("random, seed 0", "trials       7", "1, 3 of 6 epochs", "log_uniform 0.0001 .. 0.03"):
         assert " ".join(words.split()) in " ".join(done.stdout.split())
 

@@ -101,12 +101,12 @@ def test_a_trial_of_several_seeds_is_no_single_model_until_it_is_trained_once_mo
     assert (tmp_path / "model" / "model.safetensors").is_file()
 
 
-def test_the_command_says_how_to_load_it(search: Session, tmp_path: Path, tunesmith: Run) -> None:
-    done = tunesmith("export", str(search.files.path), "--to", "model", "--json")
+def test_the_command_says_how_to_load_it(search: Session, tmp_path: Path, tunesmith_here: Run) -> None:
+    done = tunesmith_here("export", str(search.files.path), "--to", "model", "--json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["pipeline"] == "text-classification"
     assert Path(told["folder"]) == tmp_path / "model"
-    again = tunesmith("export", str(search.files.path), "--to", "model")
+    again = tunesmith_here("export", str(search.files.path), "--to", "model")
     assert again.returncode == 2
     assert "--overwrite" in again.stderr

@@ -183,10 +183,10 @@ def test_recorded_defaults_of_other_algorithms_are_accepted(algorithm: str) -> N
     ],
     ids=["unknown key", "heads", "tab"],
 )
-def test_the_command_says_error_and_does_nothing(tunesmith: Run, command: str, text: str, starts: str) -> None:
+def test_the_command_says_error_and_does_nothing(tunesmith_here: Run, command: str, text: str, starts: str) -> None:
     Path("spec.yaml").write_text(text)
     before = files_here()
-    done = tunesmith(command, "spec.yaml")
+    done = tunesmith_here(command, "spec.yaml")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(starts)
     assert "Traceback" not in done.stderr
@@ -194,9 +194,9 @@ def test_the_command_says_error_and_does_nothing(tunesmith: Run, command: str, t
 
 
 @pytest.mark.parametrize("arguments", [["check", "gone.yaml"], ["check", "."], ["check", "spec.yaml", "--set", "x"]])
-def test_the_command_explains_bad_arguments(tunesmith: Run, arguments: list[str]) -> None:
+def test_the_command_explains_bad_arguments(tunesmith_here: Run, arguments: list[str]) -> None:
     Path("spec.yaml").write_text(SCRATCH)
-    done = tunesmith(*arguments)
+    done = tunesmith_here(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1

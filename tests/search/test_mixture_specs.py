@@ -53,9 +53,9 @@ def refusal(text: str, *overrides: str) -> SpecError:
     return caught.value
 
 
-def test_check_shows_every_source_with_its_weight(tunesmith: Run, tmp_path: Path) -> None:
+def test_check_shows_every_source_with_its_weight(tunesmith_here: Run, tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(MIXTURE)
-    done = tunesmith("check", "spec.yaml")
+    done = tunesmith_here("check", "spec.yaml")
     assert done.returncode == 0, done.stderr
     shown = "".join(done.stdout.split())  # long paths are broken into lines
     assert f"1x{tmp_path}/left.txt+2x{tmp_path}/right.txt:willbeprepared" in shown

@@ -87,8 +87,8 @@ def test_the_winner_is_one_trial_with_its_own_values(spec_file: Path, tmp_path: 
         ("search.cross_validation.outer_folds=1", "expected a number >= 2"),
     ],
 )
-def test_what_cannot_be_nested_is_refused(spec_file: Path, override: str, says: str, tunesmith: Run) -> None:
-    done = tunesmith("check", str(spec_file), "--set", override)
+def test_what_cannot_be_nested_is_refused(spec_file: Path, override: str, says: str, tunesmith_here: Run) -> None:
+    done = tunesmith_here("check", str(spec_file), "--set", override)
     assert done.returncode == 2
     assert says in " ".join(done.stderr.split())
 

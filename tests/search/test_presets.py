@@ -159,15 +159,15 @@ def test_the_error_names_the_line_of_the_preset() -> None:
     assert caught.value.line == 7
 
 
-def test_the_command_lists_what_there_is(tunesmith: Run) -> None:
-    done = tunesmith("presets", "--json")
+def test_the_command_lists_what_there_is(tunesmith_here: Run) -> None:
+    done = tunesmith_here("presets", "--json")
     assert [preset["name"] for preset in json.loads(done.stdout)] == list(all_presets())
-    assert all(name in tunesmith("presets").stdout for name in all_presets())
+    assert all(name in tunesmith_here("presets").stdout for name in all_presets())
 
 
-def test_what_the_command_explains_can_be_pasted(tunesmith: Run) -> None:
+def test_what_the_command_explains_can_be_pasted(tunesmith_here: Run) -> None:
     for name in ("lora-finetune", "gpt-pretrain"):
-        done = tunesmith("presets", name)
+        done = tunesmith_here("presets", name)
         assert done.returncode == 0, done.stderr
         text = done.stdout.partition("what that stands for\n")[2].partition("the published values")[0]
         pasted: dict[str, Any] = parse_yaml(text)[0]
@@ -178,7 +178,7 @@ def test_what_the_command_explains_can_be_pasted(tunesmith: Run) -> None:
         assert pasted["search"]["start_from"] == points
 
 
-def test_explaining_an_unknown_preset_names_the_nearest(tunesmith: Run) -> None:
-    done = tunesmith("presets", "gpt-pretrian")
+def test_explaining_an_unknown_preset_names_the_nearest(tunesmith_here: Run) -> None:
+    done = tunesmith_here("presets", "gpt-pretrian")
     assert done.returncode == 2
     assert "Did you mean `gpt-pretrain`?" in done.stderr

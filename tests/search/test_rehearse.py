@@ -219,8 +219,10 @@ def test_the_command_prints_a_table_for_people_and_the_documented_json_for_progr
         (["--from", "nowhere"], "is no search"),
     ],
 )
-def test_a_wrong_request_is_told_in_plain_words(arguments: list[str], says: str, folder: Path, tunesmith: Run) -> None:
-    done = tunesmith("rehearse", *arguments)
+def test_a_wrong_request_is_told_in_plain_words(
+    arguments: list[str], says: str, folder: Path, tunesmith_here: Run
+) -> None:
+    done = tunesmith_here("rehearse", *arguments)
     assert done.returncode == 2
     assert says in done.stderr
 

@@ -23,9 +23,9 @@ def _recorded(folder: Path) -> Path:
     return session.files.path
 
 
-def test_report_writes_a_page_into_the_folder_and_says_where(tmp_path: Path, tunesmith: Run) -> None:
+def test_report_writes_a_page_into_the_folder_and_says_where(tmp_path: Path, tunesmith_here: Run) -> None:
     folder = _recorded(tmp_path)
-    done = tunesmith("report", str(folder))
+    done = tunesmith_here("report", str(folder))
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()) == folder / "report.html"
     page = (folder / "report.html").read_text("utf-8")
@@ -34,8 +34,8 @@ def test_report_writes_a_page_into_the_folder_and_says_where(tmp_path: Path, tun
     assert f"tunesmith retry {folder}" in page
 
 
-def test_report_prints_markdown_for_a_pull_request(tmp_path: Path, tunesmith: Run) -> None:
-    done = tunesmith("report", str(_recorded(tmp_path)), "--format", "md", "--output", "-")
+def test_report_prints_markdown_for_a_pull_request(tmp_path: Path, tunesmith_here: Run) -> None:
+    done = tunesmith_here("report", str(_recorded(tmp_path)), "--format", "md", "--output", "-")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("# walk\n")
     assert "| 1 | 1 | 0.3000 | finished |" in done.stdout
@@ -43,9 +43,9 @@ def test_report_prints_markdown_for_a_pull_request(tmp_path: Path, tunesmith: Ru
     assert "config.x:" in done.stdout
 
 
-def test_report_refuses_what_is_no_search_and_a_place_that_is_none(tmp_path: Path, tunesmith: Run) -> None:
-    assert tunesmith("report", str(tmp_path)).returncode == 2
-    done = tunesmith("report", str(_recorded(tmp_path)), "--output", "nowhere/report.html")
+def test_report_refuses_what_is_no_search_and_a_place_that_is_none(tmp_path: Path, tunesmith_here: Run) -> None:
+    assert tunesmith_here("report", str(tmp_path)).returncode == 2
+    done = tunesmith_here("report", str(_recorded(tmp_path)), "--output", "nowhere/report.html")
     assert done.returncode == 2
     assert "there is no folder `nowhere`" in done.stderr
 

@@ -60,16 +60,16 @@ def test_a_moved_search_keeps_its_database() -> None:
         f"postgresql:tuner:{PASSWORD}@db.example/studies",
     ],
 )
-def test_a_password_in_a_spec_is_refused_and_not_repeated(tmp_path: Path, url: str, tunesmith: Run) -> None:
+def test_a_password_in_a_spec_is_refused_and_not_repeated(tmp_path: Path, url: str, tunesmith_here: Run) -> None:
     with pytest.raises(SpecError) as caught:
         planned(tmp_path, storage={"path": "./searches", "database": url})
     assert "storage.database" in str(caught.value)
     assert PASSWORD not in str(caught.value)
 
 
-def test_the_command_line_does_not_repeat_a_password_either(tmp_path: Path, tunesmith: Run) -> None:
+def test_the_command_line_does_not_repeat_a_password_either(tmp_path: Path, tunesmith_here: Run) -> None:
     write_spec(tmp_path)
-    shown = tunesmith("check", "spec.yaml", "--set", f"storage.database=postgresql://u:{PASSWORD}@h/d")
+    shown = tunesmith_here("check", "spec.yaml", "--set", f"storage.database=postgresql://u:{PASSWORD}@h/d")
     assert shown.returncode == 2
     assert "PGPASSWORD" in shown.stderr
     assert PASSWORD not in shown.stdout + shown.stderr
@@ -123,8 +123,8 @@ def test_a_nested_cross_validation_is_not_kept_in_a_store(tmp_path: Path) -> Non
         make_plan(load_spec(spec))
 
 
-def test_check_needs_neither_the_database_nor_the_store(tmp_path: Path, tunesmith: Run) -> None:
+def test_check_needs_neither_the_database_nor_the_store(tmp_path: Path, tunesmith_here: Run) -> None:
     write_spec(tmp_path, storage={"path": "s3://bucket/searches", "database": DATABASE})
-    shown = tunesmith("check", "spec.yaml", "--json")
+    shown = tunesmith_here("check", "spec.yaml", "--json")
     assert shown.returncode == 0, shown.stderr
     assert json.loads(shown.stdout)["name"] == "walk"

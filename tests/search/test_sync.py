@@ -201,7 +201,10 @@ def test_two_processes_do_not_send_the_same_search(search: SearchIdentity) -> No
         sync_search(search.directory)
 
 
-def test_server_that_is_away_is_said_before_anything_is_sent(server: FakeWandb, search: SearchIdentity) -> None:
+def test_server_that_is_away_is_said_before_anything_is_sent(
+    server: FakeWandb, search: SearchIdentity, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.wandb_server._TIMEOUT_SECONDS", 1)
     server.stop_answering()
     with pytest.raises(SpecError, match="cannot be used"):
         sync_search(search.directory)
