@@ -9,6 +9,7 @@ same nodes, with `reuse_actors` and as many trials at once. Ends with 1 when a t
 """
 
 import argparse
+import itertools
 import os
 import secrets
 import subprocess
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (folder / "trivial.py").write_text(_FUNCTION)
         (folder / "plain.py").write_text(_PLAIN)
         (folder / "spec.yaml").write_text(_SPEC + f"\nstorage: {folder}/storage\n")
-        print(f"load average {os.getloadavg()[0]:.1f}")
+        print(f"load average {os.getloadavg()[0]:.1f}", flush=True)
         with simulated_cluster(options.nodes) as (cluster, _):
             settings = [f"search.trials={options.trials}", f"config.log={folder}/log"]
             overrides = [word for setting in settings for word in ("--set", setting)]
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 numbers = [str(options.plain_trials), str(options.nodes)]
                 tune = ["plain.py", cluster.address, f"{folder}/plain.log", f"{folder}/plain", *numbers]
                 observe(tune, folder / "plain.log").print("plain Ray Tune")
-        print(f"load average {os.getloadavg()[0]:.1f}")
+        print(f"load average {os.getloadavg()[0]:.1f}", flush=True)
     print("\n".join(wrong) if wrong else "verdict: each trial trained and recorded once")
     return 1 if wrong else 0
 
@@ -124,7 +125,7 @@ class Course:
     def print(self, name: str) -> None:
         """A few lines."""
         marks = [round(fifth * (len(self.begun) - 1) / 5) for fifth in range(6)]
-        seconds = [self.begun[later] - self.begun[one] for one, later in zip(marks, marks[1:], strict=False)]
+        seconds = [self.begun[later] - self.begun[one] for one, later in itertools.pairwise(marks)]
         looks = [min(self.looks, key=lambda look: abs(look[0] - self.begun[mark])) for mark in marks]
         counted = marks[-1] - marks[1]  # the first fifth has what comes once
         growth, cpu_seconds = ((looks[-1][which] - looks[1][which]) / counted for which in (1, 2))

@@ -15,18 +15,19 @@ import tempfile
 import time
 from pathlib import Path
 
-import optuna
-from optuna.trial import TrialState, create_trial
-
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 from analysis.study_place import write_place
-from search.ledger import create_study
-from search.spec import SearchSpec
+from search.ledger import create_study, open_ledger
+from search.spec import AlgorithmConfig, SearchSpec
+from spaces.space import Space
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-_SPEC = {"name": "speed", "trainable": "walking:train", "search": {"metric": "loss", "mode": "min"}}
+_SPEC = {
+    "name": "speed", "trainable": "walking:train", "config": {"x": 0.5},
+    "space": {"config.x": {"uniform": [0.0, 1.0]}}, "search": {"metric": "loss", "mode": "min"},
+}  # fmt: skip
 
 
 def main() -> None:
@@ -62,17 +63,20 @@ def _measure(database: str | None, *, num_trials: int, num_reports: int) -> dict
         files = SearchFiles(Path(folder))
         if database is not None:
             write_place(files, database=database, search="speed", fingerprint=f"{time.monotonic_ns():x}")
-        study = create_study(files.path, SearchSpec.model_validate(_SPEC), attributes={"num_trials": num_trials})
+        spec = SearchSpec.model_validate(_SPEC)
+        study = create_study(files.path, spec, attributes={"num_trials": num_trials})
+        algorithm = AlgorithmConfig(name="random")
+        space = Space.parse(spec.space, document={"config": dict(spec.config)})
+        ledger = open_ledger(study, spec, space, step_of=lambda progress: progress.step, algorithm=algorithm)
         asking = reporting = telling = 0.0
         for number in range(num_trials):
             began = time.perf_counter()
-            study.add_trial(create_trial(state=TrialState.RUNNING, user_attrs={"assignment": {"x": number / 7}}))
-            trial = optuna.Trial(study, study.get_trials(deepcopy=False)[number]._trial_id)
+            ledger.ask()
             asked = time.perf_counter()
             for step in range(num_reports):
-                study._storage.set_trial_intermediate_value(trial._trial_id, step, 1 / (1 + step))
+                ledger.record_value(number, step=step, value=1 / (1 + step))
             reported = time.perf_counter()
-            study.tell(number, 0.5)
+            ledger.finish(number, state="COMPLETE", values=[0.5], result={"seconds": 1.0})
             asking, reporting = asking + asked - began, reporting + reported - asked
             telling += time.perf_counter() - reported
         began = time.perf_counter()

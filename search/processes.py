@@ -9,7 +9,7 @@ however many nodes wait.
 from collections.abc import Callable
 from typing import Any
 
-_ENDED_KEPT = 100
+_ENDED_KEPT = 20
 """Ended trials that may pile up before they are taken out."""
 
 

@@ -217,7 +217,7 @@ def _conduct(
                 replace_text(files.data_card, card.to_json())
             study.set_user_attr("baseline", card.baseline if card else {})
             study.set_user_attr("baseline_name", card.baseline_name if card else "")
-            tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study))
+            tracker.start_search(json.loads(spec.model_dump_json()), summary=_recorded_study(study, spec))
             if mirror is not None and spec.tracking.wandb.mode == "offline":
                 write_lost_runs(tracker, before, study, files, identity)
             algorithm = _settled_algorithm(plan, study, num_concurrent)
@@ -404,8 +404,10 @@ def _data_in_background(plan: Plan, say: Callable[[str], None]) -> Iterator["Fut
         yield pool.submit(work)
 
 
-def _recorded_study(study: optuna.Study) -> dict[str, str]:
+def _recorded_study(study: optuna.Study, spec: SearchSpec) -> dict[str, str]:
     """What the search's own run says of it, so that the record can be read back from W&B."""
+    if spec.tracking.wandb.mode == "disabled":
+        return {}  # to read all trials takes long where there are thousands
     return search_summary(stored_study(study, study.get_trials(deepcopy=False)))
 
 
@@ -438,7 +440,7 @@ def _end_tracking(
     }
     if best is not None:
         summary |= {"best/number": best.number, f"best/{record.metric}": best.value}
-    tracker.end_search(record, summary | _recorded_study(study))
+    tracker.end_search(record, summary | _recorded_study(study, plan.spec))
     wants_model = plan.spec.tracking.wandb.log_model == "best" and not was_interrupted
     if wants_model and (model := best_model(record, plan.files, study)) is not None:
         tracker.log_model(model)

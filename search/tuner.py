@@ -10,6 +10,7 @@ from types import FrameType
 
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Stopper, TuneConfig
+from ray.tune.progress_reporter import TrialProgressCallback
 
 from cluster.connect import quiet_ray
 from cluster.resources import ResourcesConfig
@@ -43,6 +44,19 @@ class _StopRequest(Stopper):
         return self._searcher.is_closing
 
 
+class _Silent(TrialProgressCallback):
+    """Stands where Tune would put its own, which prints nothing here and keeps every trial for it."""
+
+    def on_trial_result(self, *arguments: object, **named: object) -> None:
+        """Nothing."""
+
+    def on_trial_error(self, *arguments: object, **named: object) -> None:
+        """Nothing."""
+
+    def on_trial_complete(self, *arguments: object, **named: object) -> None:
+        """Nothing."""
+
+
 def tune_trials(
     searcher: AskTellSearcher,
     scheduler: tune.schedulers.TrialScheduler,
@@ -72,6 +86,7 @@ def tune_trials(
             storage_path=scratch,
             verbose=0,
             stop=_StopRequest(searcher),
+            callbacks=[_Silent()],
             failure_config=FailureConfig(max_failures=0),  # the searcher decides (cluster/faults.py)
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),
         ),

@@ -1,12 +1,15 @@
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import pytest
 from optuna.trial import TrialState
+from sqlalchemy import event
 
+from analysis.own_runs import trial_summary
 from analysis.sources import read_records
+from analysis.study_source import stored
 from search.ledger import Ledger, create_study, open_study
 from search.samplers import SAMPLERS
 from search.spec import AlgorithmConfig, SearchSpec
@@ -126,3 +129,42 @@ def test_who_reads_a_search_as_it_begins_meets_a_whole_study_or_none(tmp_path: P
     reader.join(60)
     assert met == [3] * len(folders)
     assert [path.name for folder in folders for path in folder.iterdir()] == ["study.db"] * len(folders)
+
+
+def test_what_a_trial_costs_the_database_does_not_depend_on_how_many_there_were(study: optuna.Study) -> None:
+    ledger, transactions = _ledger(study), []
+    engine = study._storage._backend.engine  # type: ignore[attr-defined]  # Optuna caches what it wraps
+    event.listen(engine, "begin", lambda connection: transactions.append(connection))
+    costs = []
+    for number in range(8):
+        transactions.clear()
+        ledger.ask()
+        ledger.report(number, _report(1, loss=0.3))
+        ledger.finish(number, state="COMPLETE", values=[0.3], result={"seconds": 1.0})
+        costs.append(len(transactions))
+    assert costs == [4] * 8, "it appears, its value, its result, its end"
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "COMPLETE", "PRUNED", "FAIL"])
+def test_what_the_ledger_keeps_of_a_trial_is_what_the_database_has(
+    state: Literal["RUNNING", "COMPLETE", "PRUNED", "FAIL"], study: optuna.Study, tmp_path: Path
+) -> None:
+    ledger = _ledger(study)
+    ledger.ask()
+    ledger.reassign(0, {"config.x": 1 / 3}, lineage=[{"at": 1.0, "from_trial": 7}])
+    for step, value in [(2, 0.1 + 0.2), (1, 0.5)]:
+        ledger.record_value(0, step=step, value=value)
+    if state == "RUNNING":
+        kept = ledger.recorded(0)
+    else:
+        values = [0.1 + 0.2] if state == "COMPLETE" else None
+        kept = ledger.finish(0, state=state, values=values, result={"metrics": {"loss": 1e-9}, "error": None})
+    assert trial_summary(kept) == trial_summary(stored(open_study(tmp_path).trials[0]))
+
+
+def test_a_trial_without_a_number_is_not_complete(study: optuna.Study) -> None:
+    ledger = _ledger(study)
+    ledger.ask()
+    with pytest.raises(ValueError, match="trial 0 is complete with"):
+        ledger.finish(0, state="COMPLETE", values=[float("nan")], result={})
+    assert study.trials[0].state == TrialState.RUNNING

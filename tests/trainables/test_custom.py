@@ -1,5 +1,6 @@
 """The user's own function as a trial."""
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from tiny_trials import Document, Ran, run
 
 from spaces.errors import SpecError
 from trainables.custom import load_function
+from trainables.fresh_process import freeze_imports
 
 Custom = Callable[..., Document]
 
@@ -155,3 +157,21 @@ def test_a_module_that_lacks_what_it_imports_is_not_called_missing(tmp_path: Pat
     (tmp_path / "importing.py").write_text("def train(config, report): ...\nimport no_such_library")
     with pytest.raises(SpecError, match="`importing` needs it, and it is not installed here"):
         load_function(f"{tmp_path}/importing.py:train")
+
+
+def test_what_was_imported_is_not_walked_over_after_each_trial_and_what_a_trial_made_is_freed(
+    custom: Custom, tmp_path: Path
+) -> None:
+    gc.unfreeze()
+    freeze_imports.cache_clear()
+    body = f"""
+import weakref
+class Model: pass
+model = Model()
+model.itself = model
+weakref.finalize(model, Path({str(tmp_path / "freed")!r}).touch)
+report({{'loss': 1}})
+"""
+    run(custom(body))
+    assert gc.get_freeze_count() > 10_000
+    assert (tmp_path / "freed").exists()
