@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spaces.reports import TrialReport, TrialStopped
+from spaces.whole_text import replace_text
 from trainables.remote_checkpoints import POINTER as _POINTER
 from trainables.remote_checkpoints import fetch, note_attempt, push, recorded_attempt
 
@@ -68,7 +69,7 @@ class TrialDirectory:
         """Take the trial over: 1 for its first start. An older attempt that still lives can save no more."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self.attempt = self._recorded_attempt() + 1
-        _replace_text(self.path / _ATTEMPT, str(self.attempt))
+        replace_text(self.path / _ATTEMPT, str(self.attempt))
         note_attempt(self.path, self.attempt)
         return self.attempt
 
@@ -97,7 +98,7 @@ class TrialDirectory:
         if folder != final:
             shutil.rmtree(final, ignore_errors=True)
             folder.rename(final)
-        _replace_text(self.checkpoints / _POINTER, json.dumps({"folder": final.name, "report": report.to_json()}))
+        replace_text(self.checkpoints / _POINTER, json.dumps({"folder": final.name, "report": report.to_json()}))
         for other in self.checkpoints.iterdir():
             if other.is_dir() and other != final:
                 shutil.rmtree(other, ignore_errors=True)
@@ -119,7 +120,7 @@ class TrialDirectory:
         report = checkpoint.report
         if goes_on:
             report = replace(report, progress=replace(report.progress, is_final=False))
-        _replace_text(self.checkpoints / _POINTER, json.dumps({"folder": folder.name, "report": report.to_json()}))
+        replace_text(self.checkpoints / _POINTER, json.dumps({"folder": folder.name, "report": report.to_json()}))
         push(self.path, self.checkpoints)
         return folder
 
@@ -136,9 +137,3 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # another disk, or one that has no links
         shutil.copy2(source, target)
-
-
-def _replace_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)
