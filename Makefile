@@ -3,6 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# The files with tests that start a Ray: pytest would import all others, and torch with them, to leave them out.
+RAY_TESTS = $(shell grep -rlE 'pytest\.mark\.ray' tests --include='test_*.py')
+
+# Tests start some hundreds of Python processes; where bytecode is not kept, each compiles our modules again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-all lint format types imports unit examples bench clean
@@ -42,7 +47,7 @@ imports: $(INSTALLED)
 
 unit: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 2 -m "not slow and not ray"
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "ray and not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "ray and not slow" $(RAY_TESTS)
 
 examples: $(INSTALLED)  ## Run every example for a few steps
 	@$(BIN)/python examples/run_all.py

@@ -4,7 +4,6 @@ Knows neither ray nor torch nor W&B.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +16,7 @@ from spaces.folds import FoldKind
 from spaces.objectives import Mode, Objective
 from spaces.reports import FailureKind, Row
 from spaces.usage import TrialUsage
+from spaces.whole_text import replace_text as replace_text
 
 TrialState = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING"]
 
@@ -295,13 +295,6 @@ class SearchRecord:
             return [each.sign * value for each, value in zip(objectives, values, strict=True)], trial.number
 
         return min(done, key=key, default=None)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write to a temporary name, then move: a reader never meets half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)
 
 
 def _rows(path: Path) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from spaces.errors import SpecError
+from spaces.whole_text import replace_text
 
 _DRIVERS = {"s3": ("s3fs", "s3"), "gs": ("gcsfs", "gcs")}
 """Scheme -> the package that speaks it, and the extra that brings it."""
@@ -197,9 +198,7 @@ def mark(folder: Path, url: str) -> None:
     """Note that `folder` stands for the store at `url`."""
     note = folder / _MARKER
     if not note.is_file():
-        temporary = note.with_name(f"{_MARKER}.{os.getpid()}")
-        temporary.write_text(url, "utf-8")
-        temporary.replace(note)
+        replace_text(note, url)
 
 
 def store_of(folder: Path) -> Store | None:

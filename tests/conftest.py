@@ -9,6 +9,7 @@ import sysconfig
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from cluster.connect import set_environment
@@ -17,6 +18,10 @@ set_environment()  # before any test module imports ray, which reads it then
 # Before torch and numpy are imported, which read it then: the models of tests gain nothing from a second thread, and
 # two pytest processes with a thread a core each spend their time waiting for each other's threads at barriers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# No property speaks of time, and an example that took long because others used the machine is no failure.
+hypothesis.settings.register_profile("tunesmith", deadline=None)
+hypothesis.settings.load_profile("tunesmith")
 
 TUNESMITH = Path(sysconfig.get_path("scripts")) / "tunesmith"
 

@@ -1,13 +1,8 @@
 """Searches recorded without training whose trials the real client writes to W&B, and a fake server for them."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
-import wandb
-from fake_wandb import FakeWandb, serving
 from recorded_searches import Session
 
 from analysis.own_runs import search_summary
@@ -16,15 +11,6 @@ from search.plan import Plan
 from search.spec import WandbConfig
 from search.tracker import RunFacts, SearchIdentity
 from search.tracking import WandbTracker
-
-
-@pytest.fixture(name="server")
-def fake_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
-    """A server that knows nothing yet."""
-    wandb.teardown()  # wandb reads its environment once
-    for served in serving(tmp_path / "home", monkeypatch):
-        yield served
-        wandb.teardown()
 
 
 class TrackedSession(Session):

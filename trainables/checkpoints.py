@@ -14,6 +14,7 @@ from pathlib import Path
 from spaces.reports import TrialReport, TrialStopped
 from spaces.shelf import bring_shelf
 from spaces.store import entered, is_store
+from spaces.whole_text import replace_text
 from trainables.remote_checkpoints import POINTER as _POINTER
 from trainables.remote_checkpoints import fetch, note_attempt, push, recorded_attempt
 
@@ -154,10 +155,3 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # another disk, or one that has no links
         shutil.copy2(source, target)
-
-
-def replace_text(path: Path, text: str) -> None:
-    """A reader sees the old text or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, "utf-8")
-    temporary.replace(path)

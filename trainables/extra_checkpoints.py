@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from spaces.reports import Progress, Row, TrialReport, TrialStopped
-from trainables.checkpoints import Checkpoint, TrialDirectory, replace_text
+from spaces.whole_text import replace_text
+from trainables.checkpoints import Checkpoint, TrialDirectory
 from trainables.remote_checkpoints import EXTRA, fetch_extra, push_extra
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from spaces.reports import TrialReport
 from spaces.store import COPY, REPORTS, Store, store_of, why
+from spaces.whole_text import replace_text
 
 POINTER = "last.json"
 EXTRA = "extra.json"
@@ -111,9 +112,7 @@ def _fetch(store: Store, trial: Path) -> None:
         folder = json.loads(text)["folder"]
         here.mkdir(parents=True, exist_ok=True)
         store.get_folder(f"{Path(name).parent.as_posix()}/{folder}", here / folder)
-        temporary = here / f".{POINTER}.fetched"
-        temporary.write_text(text, "utf-8")
-        temporary.replace(here / POINTER)
+        replace_text(here / POINTER, text)
         for other in here.iterdir():
             if other.is_dir() and other.name != folder and not other.name.startswith("fold-"):
                 shutil.rmtree(other, ignore_errors=True)

@@ -3,14 +3,14 @@ what is said where nothing can be read.
 """
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
 from conftest import Run as Tunesmith
-from fake_wandb import ENTITY, FakeWandb, serving
+from fake_wandb import ENTITY, FakeWandb
+from wandb_server import fake_server
 
 from analysis.foreign_runs import record_of_foreign_runs
 from analysis.leaderboard import leaderboard
@@ -20,16 +20,9 @@ from analysis.sources import read_records
 from analysis.wandb_address import WandbAddress, parse_address
 from spaces.errors import SpecError
 
+server = fake_server
 PROJECT = f"wandb:{ENTITY}/theirs"
 CURVE = (0.9, 0.5, 0.7)
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
-    wandb.teardown()  # wandb reads its environment once
-    for served in serving(tmp_path / "home", monkeypatch):
-        yield served
-        wandb.teardown()
 
 
 def train(name: str, rate: float, *, exit_code: int = 0, mode: Any = "online", **options: Any) -> None:

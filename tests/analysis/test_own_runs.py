@@ -12,7 +12,8 @@ import wandb
 from conftest import Run as Tunesmith
 from fake_wandb import ENTITY, FakeWandb
 from recorded_searches import SPEC, Session, planned
-from tracked_searches import TrackedSession, fake_server
+from tracked_searches import TrackedSession
+from wandb_server import fake_server
 
 from analysis.leaderboard import leaderboard
 from analysis.leaderboard_text import to_csv

@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
-from fake_wandb import ENTITY, FakeWandb, serving
+from fake_wandb import ENTITY, FakeWandb
+from wandb_server import fake_server
 from wandb_story import PREFIX, PROJECT, RECORD, SEARCH_ID, identity_in, open_tracker, tell_story
 
 from analysis.publish import RunsPlace, leaderboard_markdown, publish, runs_place
@@ -19,6 +18,7 @@ from analysis.summary import Point
 from spaces.errors import SpecError
 from spaces.objectives import Objective
 
+server = fake_server
 PLACE = RunsPlace(entity=None, project=PROJECT, group="my-search", prefix=PREFIX)
 TEXT = [Point(about="Best", words="Trial 0 is best.")]
 TWO_TRIALS = replace(
@@ -35,14 +35,6 @@ TWO_TRIALS = replace(
     ],
     history_of=lambda number: [{"step": 1, "eval/loss": 0.4, "system/peak_memory_gib": 0.5}],
 )
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
-    wandb.teardown()  # wandb reads its environment once
-    for served in serving(tmp_path / "home", monkeypatch):
-        yield served
-        wandb.teardown()
 
 
 @pytest.fixture

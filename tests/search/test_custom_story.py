@@ -13,7 +13,7 @@ from conftest import Run, command
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # several sessions in a row, also on a busy machine
 
 SPEC = """
 name: loops
@@ -51,6 +51,7 @@ def train_loop_per_worker(config):
             ray.train.report({"loss": loss, "epoch": epoch},
                              checkpoint=ray.train.Checkpoint.from_directory(folder))
 """
+RESUME = ("resume", "searches/loops")
 
 
 @pytest.fixture
@@ -90,30 +91,35 @@ def test_it_is_searched_warm_with_early_stops_and_failures_as_results(loops: Pat
     assert (Path(str(record.best.checkpoint)) / "state.pt").is_file()
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_or_interrupted_search_goes_on_from_the_loops_checkpoints(
-    loops: Path, tunesmith: Run, how: signal.Signals
-) -> None:
+def test_a_killed_and_then_interrupted_search_goes_on_from_the_loops_checkpoints(loops: Path, tunesmith: Run) -> None:
     arguments = ("run", "own/spec.yaml", "--set", "config.seconds=0.3", "--set", "search.scheduler=none",
                  "--set", "space={config.slope: {choice: [0.1, 0.5, 1.0]}}")  # fmt: skip
-    driver = subprocess.Popen(command(*arguments), cwd=loops, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
-    while len(_steps(loops)) < 6:
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < deadline, "the search did not get going"
-        time.sleep(0.02)
-    driver.send_signal(how)
-    driver.communicate(timeout=120)
-    resumed = tunesmith("resume", "searches/loops")
+    for how, steps_before, of_session in ((signal.SIGKILL, 5, arguments), (signal.SIGINT, 9, RESUME)):
+        driver = _start(loops, *of_session)
+        deadline = time.monotonic() + 240
+        while len(_steps(loops)) < steps_before:
+            assert driver.poll() is None, driver.communicate()
+            assert time.monotonic() < deadline, "the search did not get going"
+            time.sleep(0.02)
+        driver.send_signal(how)
+        driver.communicate(timeout=120)
+    resumed = tunesmith(*RESUME)
     assert resumed.returncode == 0, resumed.stderr
     files = SearchFiles(loops / "searches" / "loops")
     record = read_records(files.path)
     assert [trial.state for trial in record.trials] == ["COMPLETE"] * 3
     for trial in record.trials:
         assert [row["evaluation"] for row in files.trial(trial.number).read_history()] == [1, 2, 3, 4]
-    repeats = collections.Counter((slope, epoch) for slope, epoch, *_ in _steps(loops))
-    assert set(repeats) == {(slope, str(epoch)) for slope in ("0.1", "0.5", "1.0") for epoch in range(4)}
-    assert sum(repeats.values()) <= 12 + 1, "only the epoch in flight runs twice"
+    steps = collections.Counter((slope, epoch) for slope, epoch, *_ in _steps(loops))
+    assert set(steps) == {(slope, str(epoch)) for slope in ("0.1", "0.5", "1.0") for epoch in range(4)}
+    in_each_process = collections.Counter((slope, epoch, pid) for slope, epoch, pid, _ in _steps(loops))
+    assert len({pid for *_, pid in in_each_process}) == 3, "a session has a process of its own"
+    assert set(in_each_process.values()) == {1}
+    assert sum(steps.values()) <= 12 + 2, "only the epoch in flight runs twice, once after each end"
+
+
+def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(*arguments), cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_a_metric_that_is_not_reported_fails_every_trial_and_ends_the_search_well(loops: Path, tunesmith: Run) -> None:

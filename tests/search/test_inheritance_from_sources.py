@@ -9,7 +9,8 @@ import pytest
 import wandb
 from fake_wandb import ENTITY, FakeWandb
 from recorded_searches import SPEC, Session, planned
-from tracked_searches import TrackedSession, fake_server
+from tracked_searches import TrackedSession
+from wandb_server import fake_server
 
 from search.inheritance import Inheritance, find_inheritance, write_inheritance
 from search.plan import Plan

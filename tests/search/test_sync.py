@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 import pytest
 import wandb
-from fake_wandb import ENTITY, FakeWandb, serving
+from fake_wandb import ENTITY, FakeWandb
+from wandb_server import fake_server
 from wandb_story import (
     FAILED_ID,
     PREFIX,
@@ -36,13 +36,7 @@ from search.wandb_folders import LocalRun, local_runs
 from search.wandb_log import shortened
 from spaces.errors import SpecError
 
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
-    wandb.teardown()  # wandb reads its environment once
-    for served in serving(tmp_path / "home", monkeypatch):
-        yield served
-        wandb.teardown()
+server = fake_server
 
 
 @pytest.fixture

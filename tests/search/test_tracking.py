@@ -9,14 +9,15 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import wandb
-from fake_wandb import ENTITY, FakeWandb, serving
+from fake_wandb import ENTITY, FakeWandb
+from wandb_server import fake_server
 from wandb_story import (
     DOCUMENT,
     FACTS,
@@ -43,15 +44,8 @@ from search.tracking import WandbTracker, make_tracker
 from search.wandb_opening import RunOpener, run_settings
 from spaces.errors import SpecError
 
+server = fake_server
 ROOT = Path(tracking.__file__).parents[1]
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
-    wandb.teardown()  # wandb reads its environment once
-    for served in serving(tmp_path / "home", monkeypatch):
-        yield served
-        wandb.teardown()
 
 
 @pytest.fixture

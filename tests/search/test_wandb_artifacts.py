@@ -2,14 +2,14 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import wandb
-from fake_wandb import ENTITY, FakeWandb, StoredArtifact, serving
+from fake_wandb import ENTITY, FakeWandb, StoredArtifact
 from recorded_searches import Session, planned
+from wandb_server import fake_server
 from wandb_story import (
     DOCUMENT,
     FACTS,
@@ -35,6 +35,7 @@ from search.tracker import TrainedModel
 from search.wandb_artifacts import model_files
 from search.yaml_text import parse_yaml, to_yaml
 
+server = fake_server
 CARD = {
     "fingerprint": "d" * 16,
     "task": "causal_lm",
@@ -46,14 +47,6 @@ CARD = {
     "max_length": 10,
 }
 WITH_DATA = replace(FACTS, card_of=lambda document: CARD)
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeWandb]:
-    wandb.teardown()  # wandb reads its environment once
-    for served in serving(tmp_path / "home", monkeypatch):
-        yield served
-        wandb.teardown()
 
 
 @pytest.fixture

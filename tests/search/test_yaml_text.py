@@ -125,10 +125,10 @@ def test_a_quoted_merge_sign_is_a_key() -> None:
     ids=["lists of lists", "merges of merges", "list in itself", "merge of itself", "open brackets", "deep"],
 )
 def test_a_small_text_cannot_become_endless(text: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()  # the machine may have others to serve
     with pytest.raises(SpecError):
         parse_yaml(text)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 _TRAPS = [

@@ -145,10 +145,10 @@ def test_failed_arithmetic_names_the_expression_and_the_values(text, message):
     "text", ["9 ** 9 ** 9", "training.steps ** 100000", "round(5, 0 - 10 ** 9)", "(10 ** 1000) ** 1000"]
 )
 def test_huge_numbers_are_refused_at_once(text):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SpecError, match="cannot be computed"):
         Expression(text).evaluate(DOCUMENT)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_values_of_one_evaluation_do_not_leak_into_the_next():

@@ -11,16 +11,22 @@ from trainables.data.columns import Column
 TEXT = Column(role="text", name="text")
 
 
-def test_docstrings_have_six_labels_or_more_with_a_hundred_texts_each() -> None:
-    counts = Counter(label for _, label in labelled_docstrings())
+@pytest.fixture(scope="module")
+def docstrings() -> list[tuple[str, str]]:
+    """Texts with their labels. To read them takes a second or two."""
+    return list(labelled_docstrings())
+
+
+def test_docstrings_have_six_labels_or_more_with_a_hundred_texts_each(docstrings: list[tuple[str, str]]) -> None:
+    counts = Counter(label for _, label in docstrings)
     assert set(counts) == set(DOCSTRING_PACKAGES)
     assert len(counts) >= 6
     assert min(counts.values()) >= 100
     assert sum(counts.values()) >= 1000
 
 
-def test_docstrings_are_distinct_and_long_enough() -> None:
-    texts = [text for text, _ in labelled_docstrings()]
+def test_docstrings_are_distinct_and_long_enough(docstrings: list[tuple[str, str]]) -> None:
+    texts = [text for text, _ in docstrings]
     assert len(set(texts)) == len(texts)
     assert min(map(len, texts)) >= 20
 
@@ -41,9 +47,9 @@ def test_order_is_the_same_each_time(name: str) -> None:
     assert list(builtin_rows(name, (TEXT,))) == list(builtin_rows(name, (TEXT,)))
 
 
-def test_language_models_get_the_same_docstrings_without_labels() -> None:
+def test_language_models_get_the_same_docstrings_without_labels(docstrings: list[tuple[str, str]]) -> None:
     unlabelled = list(builtin_rows("stdlib-docstrings", (TEXT,)))
-    assert unlabelled == [(text,) for text, _ in labelled_docstrings()]
+    assert unlabelled == [(text,) for text, _ in docstrings]
 
 
 def test_prose_has_no_labels_to_classify() -> None:
