@@ -21,14 +21,14 @@ from trained_searches import trained
 from analysis.kept import brought_here
 from analysis.records import SearchFiles
 from search.export import export
-from search.mirror import begin_store, mirrored
+from search.mirroring import begin_store, mirrored
 from spaces.store import Store, working_folder
 
 QUIET = Console(quiet=True)
 SPEC = """
 name: walk
 trainable: {folder}/walking.py:train
-config: {{x: 0.5, seed: 1}}
+config: {{x: 0.5, seed: 1, measure_test: false}}
 space: {{config.x: {{choice: [0.2, 0.4]}}}}
 search: {{algorithm: grid, metric: loss}}
 tracking: {{wandb: {{mode: disabled}}}}
@@ -36,7 +36,8 @@ storage: s3://bucket/searches
 """
 FUNCTION = """
 def train(config, report):
-    report({"loss": abs(config["x"] - 0.3), "test/loss": abs(config["x"] - 0.3) + config["seed"] % 7 / 100})
+    loss = abs(config["x"] - 0.3) + config["seed"] % 7 / 100
+    report({"loss": loss} | ({"test/loss": loss + 0.1} if config["measure_test"] else {}))
 """
 
 
