@@ -142,7 +142,7 @@ class Mirror:
     def _is_flushed(self) -> bool:
         """Whether W&B has written all: a run that is finished is flushed by another process a moment later."""
         latest = time.time_ns() - int(_FLUSHED_SECONDS * 1e9)
-        return all(stamp[0] < latest for name, stamp in _files_below(self._files.path) if name.startswith(_WANDB))
+        return all(stamp[0] < latest for name, stamp in _files_below(self._files.path) if name.endswith(".wandb"))
 
     def _let_go_on(self) -> None:
         """Nobody waits for this store any more."""
