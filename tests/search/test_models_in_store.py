@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -79,7 +80,9 @@ def test_a_model_is_exported_and_served_from_the_store(
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_confirmation_elsewhere_is_seen_by_all_and_found_done(tmp_path: Path, server: S3Server) -> None:
+def test_a_confirmation_elsewhere_is_seen_by_all_and_found_done(
+    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = "s3://bucket/searches/walk"
     (tmp_path / "walking.py").write_text(FUNCTION)
     (tmp_path / "spec.yaml").write_text(SPEC.format(folder=tmp_path))
@@ -91,8 +94,11 @@ def test_a_confirmation_elsewhere_is_seen_by_all_and_found_done(tmp_path: Path, 
     assert {"confirmation-1/study.db", "confirmation-1/confirmation.json", "confirmation-1/mirror.json"} <= set(names)
     again = json.loads(_tunesmith(*asked, on=tmp_path / "third"))
     assert {**again, "directory": None} == {**told, "directory": None}
-    _tunesmith("extend", url, "--set", "search.budget.time=1h", on=tmp_path / "third")
-    assert "confirmation-1/study.db" in Store.at(url).names(), "what goes on leaves its confirmations alone"
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "third"))
+    shutil.rmtree(working_folder(url) / "confirmation-1")
+    with mirrored(SearchFiles(working_folder(url)), say=print):
+        pass
+    assert "confirmation-1/study.db" in Store.at(url).names(), "a search that goes on leaves its confirmations alone"
 
 
 def _answer_of(url: str, question: object, *, cache: Path) -> Any:
