@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import socket
 import sqlite3
 import threading
@@ -20,10 +19,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from analysis.kept import NOTES, copy_id, is_mirrored, new_copy, read_notes
+from analysis.kept import NOTES, copy_id, is_mirrored, read_notes
 from analysis.records import SearchFiles, replace_text
 from spaces.errors import SpecError
-from spaces.store import REPORTS, Store, check_writable, entered, store_of, why
+from spaces.store import REPORTS, Store, why
 from trainables.remote_checkpoints import void
 
 log = logging.getLogger(__name__)
@@ -39,7 +38,8 @@ _KNOWN_SECONDS = 20.0
 """How long a trial waits at its first evaluation until the stored study knows it."""
 _WANDB = "wandb/"
 _TRIAL_OF_RUN = re.compile(r"wandb/[^/]+-(\d{4,})(?:-off)?/")
-_TAKE_OVER_SECONDS = 4 * _EVERY_SECONDS
+TAKE_OVER_SECONDS = 4 * _EVERY_SECONDS
+"""A mirror that still runs has said so in the store by then."""
 
 
 class Mirror:
@@ -142,7 +142,7 @@ class Mirror:
     def _is_flushed(self) -> bool:
         """Whether W&B has written all: a run that is finished is flushed by another process a moment later."""
         latest = time.time_ns() - int(_FLUSHED_SECONDS * 1e9)
-        return all(stamp[0] < latest for name, stamp in _files_below(self._files.path) if name.startswith(_WANDB))
+        return all(stamp[0] < latest for name, stamp in _files_below(self._files.path) if name.endswith(".wandb"))
 
     def _let_go_on(self) -> None:
         """Nobody waits for this store any more."""
@@ -265,66 +265,6 @@ class Mirror:
             self.say(f"{notes['host']} has taken this search over: it stops here, and stores nothing more")
             self._files.control.mkdir(exist_ok=True)
             replace_text(self._files.control / "stop", "")
-
-
-def begin_store(files: SearchFiles, url: str) -> None:
-    """Make the working folder of a new search, and note in it where the search is kept.
-
-    Raises:
-        SpecError: the store cannot be written to, or holds the search already.
-    """
-    store = Store.at(url)
-    check_writable(store)
-    if read_notes(store) is not None:
-        raise SpecError(
-            f"`{store.url}` exists already. Go on with it by `tunesmith resume {store.url}`, or give the search "
-            "another name (`--set name=...`).",
-            path="name",
-        )
-    shutil.rmtree(files.path, ignore_errors=True)  # what a search left here that the store has no more
-    entered(store.url)
-    new_copy(files)
-
-
-@contextlib.contextmanager
-def mirrored(files: SearchFiles, *, say: Callable[[str], object]) -> Iterator[Mirror | None]:
-    """Keep the store of a search up to date meanwhile; None for one that is kept in its folder. At the end it says
-    what is not stored.
-
-    Raises:
-        SpecError: another machine conducts the search, or the store cannot be written to.
-    """
-    store = store_of(files.path)
-    if store is None:
-        yield None
-        return
-    check_writable(store)
-    wait_for_turn(files, store, say=say)
-    mirror = Mirror(files, store, say=say)
-    mirror.start()
-    try:
-        yield mirror
-    finally:
-        if missing := mirror.close():
-            shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
-            say(f"not stored in {store.url}: {shown}. They lie in {files.path}; `tunesmith resume` stores them")
-
-
-def wait_for_turn(files: SearchFiles, store: Store, *, say: Callable[[str], object]) -> None:
-    """Wait until it is clear that no other machine conducts the search.
-
-    Raises:
-        SpecError: one does.
-    """
-    notes = read_notes(store)
-    if notes is None or not notes["running"] or notes["copy"] == copy_id(files):
-        return
-    say(f"{notes['host']} conducted this search: looking for {_TAKE_OVER_SECONDS:g} s whether it still does")
-    time.sleep(_TAKE_OVER_SECONDS)
-    if read_notes(store) != notes:
-        raise SpecError(
-            f"this search is being run by another machine at this moment: {notes['host']}, process {notes['process']}."
-        )
 
 
 def _files_below(folder: Path) -> Iterator[tuple[str, tuple[int, int]]]:

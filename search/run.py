@@ -39,7 +39,8 @@ from search.lease import Lease
 from search.ledger import Proposal, create_study, open_ledger, open_study
 from search.load import RECORDED, load_spec
 from search.lost_runs import write_lost_runs
-from search.mirror import Mirror, begin_store, mirrored
+from search.mirror import Mirror
+from search.mirroring import begin_store, mirrored
 from search.pins import pin_checkpoints
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress, shown

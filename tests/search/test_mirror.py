@@ -16,7 +16,8 @@ from analysis.kept import NOTES, brought_here
 from analysis.leaderboard import leaderboard
 from analysis.records import SearchFiles
 from analysis.sources import read_records
-from search.mirror import Mirror, begin_store, mirrored, wait_for_turn
+from search.mirror import Mirror
+from search.mirroring import begin_store, mirrored, wait_for_turn
 from search.plan import Plan
 from search.transfer import checkpoint_of
 from spaces.errors import SpecError

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import time
 import urllib.request
@@ -21,14 +22,14 @@ from trained_searches import trained
 from analysis.kept import brought_here
 from analysis.records import SearchFiles
 from search.export import export
-from search.mirror import begin_store, mirrored
+from search.mirroring import begin_store, mirrored
 from spaces.store import Store, working_folder
 
 QUIET = Console(quiet=True)
 SPEC = """
 name: walk
 trainable: {folder}/walking.py:train
-config: {{x: 0.5, seed: 1}}
+config: {{x: 0.5, seed: 1, measure_test: false}}
 space: {{config.x: {{choice: [0.2, 0.4]}}}}
 search: {{algorithm: grid, metric: loss}}
 tracking: {{wandb: {{mode: disabled}}}}
@@ -36,7 +37,8 @@ storage: s3://bucket/searches
 """
 FUNCTION = """
 def train(config, report):
-    report({"loss": abs(config["x"] - 0.3), "test/loss": abs(config["x"] - 0.3) + config["seed"] % 7 / 100})
+    loss = abs(config["x"] - 0.3) + config["seed"] % 7 / 100
+    report({"loss": loss} | ({"test/loss": loss + 0.1} if config["measure_test"] else {}))
 """
 
 
@@ -78,7 +80,9 @@ def test_a_model_is_exported_and_served_from_the_store(
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_confirmation_elsewhere_is_seen_by_all_and_found_done(tmp_path: Path, server: S3Server) -> None:
+def test_a_confirmation_elsewhere_is_seen_by_all_and_found_done(
+    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = "s3://bucket/searches/walk"
     (tmp_path / "walking.py").write_text(FUNCTION)
     (tmp_path / "spec.yaml").write_text(SPEC.format(folder=tmp_path))
@@ -88,9 +92,13 @@ def test_a_confirmation_elsewhere_is_seen_by_all_and_found_done(tmp_path: Path, 
     assert told["complete"]
     names = Store.at(url).names()
     assert {"confirmation-1/study.db", "confirmation-1/confirmation.json", "confirmation-1/mirror.json"} <= set(names)
-    assert json.loads(_tunesmith(*asked, on=tmp_path / "third")) == told
-    _tunesmith("extend", url, "--set", "search.budget.time=1h", on=tmp_path / "third")
-    assert "confirmation-1/study.db" in Store.at(url).names(), "what goes on leaves its confirmations alone"
+    again = json.loads(_tunesmith(*asked, on=tmp_path / "third"))
+    assert {**again, "directory": None} == {**told, "directory": None}
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "third"))
+    shutil.rmtree(working_folder(url) / "confirmation-1")
+    with mirrored(SearchFiles(working_folder(url)), say=print):
+        pass
+    assert "confirmation-1/study.db" in Store.at(url).names(), "a search that goes on leaves its confirmations alone"
 
 
 def _answer_of(url: str, question: object, *, cache: Path) -> Any:

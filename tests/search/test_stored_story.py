@@ -89,6 +89,7 @@ class Machine:
         return entries
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_flight(
     tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

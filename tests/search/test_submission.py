@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import Run
 
+from search.intake import HandedIn, take_in
 from search.submission import Submission, prepare_submission
 from spaces.errors import SpecError
 
@@ -95,6 +96,28 @@ def test_storage_must_mean_the_same_on_all_nodes(here: Path, storage: str) -> No
     with pytest.raises(SpecError, match=rf"absolute path of shared storage .* got `{storage}`") as caught:
         prepare_submission(Path("task.yaml"), overrides=[f"storage={storage}"])
     assert caught.value.path == "storage"
+
+
+def test_a_search_in_an_object_store_has_its_folder_and_its_shelf_there(here: Path) -> None:
+    found = prepare_submission(Path("own/spec.yaml"), overrides=["storage=s3://bucket/searches/"])
+    assert found.directory == "s3://bucket/searches/own"
+    assert found.shelf.startswith("s3://bucket/searches/.submitted/own-")
+    assert found.spec.storage.path == "s3://bucket/searches"
+
+
+def test_a_warm_start_may_be_in_an_object_store(here: Path) -> None:
+    found = prepare_submission(
+        Path("task.yaml"), overrides=["search.warm_start=[s3://bucket/searches/before]"], checks=False
+    )
+    assert found.expected == ("s3://bucket/searches/before",)
+
+
+def test_a_queue_takes_no_search_of_an_object_store(here: Path) -> None:
+    files = {"task.yaml": (here / "task.yaml").read_bytes(), "data/one.txt": b"some words " * 50}
+    given = HandedIn(user="me", place="task.yaml", files=files, overrides=["storage=s3://bucket/searches"])
+    with pytest.raises(SpecError, match="a search of a queue is kept in a folder that all nodes see") as caught:
+        take_in(given)
+    assert caught.value.path == "storage.path"
 
 
 def test_files_that_are_not_there_are_named(here: Path) -> None:
