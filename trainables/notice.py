@@ -43,12 +43,13 @@ class DrainWatch:
         self._has_ended.set()
 
     def _look(self) -> None:
-        while not self._has_ended.wait(_LOOK_EVERY_SECONDS):
+        while not self._has_ended.is_set():
             try:
                 # No public interface tells. Ray Train asks in the same way; Ray is pinned.
                 self._draining = frozenset(ray._private.state.state.get_draining_nodes())
             except Exception as error:  # the head is away: what was known stays known
                 log.debug("draining nodes not read: %s", error)
+            self._has_ended.wait(_LOOK_EVERY_SECONDS)
 
 
 _watch: DrainWatch | None = None
