@@ -82,6 +82,40 @@ def test_two_searches_share_a_cluster_and_a_killed_keeper_comes_back_and_loses_n
     assert call("queue", "list").returncode == 4
 
 
+def test_a_paused_search_lends_its_lane_and_gets_one_back_when_it_goes_on(
+    head: RayHead, call: Call, tmp_path: Path
+) -> None:
+    """Two CPUs, two searches: while one is paused the other trains on both, and the paused one holds no process."""
+    (tmp_path / "napping.py").write_text(NAPPING)
+    for name in ("lender", "borrower"):
+        (tmp_path / f"{name}.yaml").write_text(SPEC.replace("NAME", name))
+    database = str(tmp_path / "lending.db")
+    start = ("queue", "start", "--address", head.url, "--database", database, "--port", str(PORT), "--json")
+    _good(call(*start))
+    storage = ("--storage", str(tmp_path / "storage"))
+    _good(call("submit", "lender.yaml", "--queue", "--user", "ann", *storage))
+    _wait_until(call, lambda found: found["lender"]["state"] == "RUNNING")
+    _good(call("submit", "borrower.yaml", "--queue", "--user", "bob", *storage))
+    _wait_until(call, lambda found: (found["lender"]["lanes"], found["borrower"]["lanes"]) == (1, 1))
+    folder = str(tmp_path / "storage" / "lender")
+    _good(call("jobs", "pause", "lender", "--address", head.url))
+    found = _wait_until(call, lambda found: (found["lender"]["lanes"], found["borrower"]["lanes"]) == (0, 2))
+    assert found["lender"]["message"] == "paused: others have its lanes meanwhile"
+    _wait_until(call, lambda found: bool(found["borrower"]["ended_at"]))
+    done = sum(trial.state == "COMPLETE" for trial in read_records(folder).trials)
+    assert done < 8, "it was paused before its end"
+    _good(call("jobs", "go-on", "lender", "--address", head.url))
+    ended = _wait_until(call, lambda found: bool(found["lender"]["ended_at"]))
+    assert {name: (each["state"], each["attempt"]) for name, each in ended.items()} == {
+        "lender": ("ENDED", 1), "borrower": ("ENDED", 1),
+    }  # fmt: skip
+    assert [trial.state for trial in read_records(folder).trials] == ["COMPLETE"] * 8
+    lanes = [event.lanes for event in open_store(database).events(1) if event.event == "LANES"]
+    assert 0 in lanes, "it was told to give up its last lane"
+    assert lanes[-1] >= 1
+    _good(call("queue", "stop", "--address", head.url, "--json"))
+
+
 def _wait_until(call: Call, is_so: Callable[[dict[str, dict[str, object]]], bool]) -> dict[str, dict[str, object]]:
     deadline, found = time.monotonic() + 300, {}
     while time.monotonic() < deadline:
