@@ -52,6 +52,7 @@ _ENVIRONMENT = {
 _LOOK_SECONDS = 0.5
 _GO_HOME_TIMEOUT_SECONDS = 5.0
 _POST_MORTEM_SECONDS = 10.0
+_NODE_DEATH_SECONDS = 20.0
 # Beyond the collectives' own time-out: a rank that was cut off still has to say so.
 _PATIENCE_SECONDS = 30.0
 
@@ -70,8 +71,7 @@ class WorkerGroupTrainable(WarmTrainable):
         return GroupRun(order, lambda: self._living_group(order), is_called_away=self._is_called_away)
 
     def _nodes(self) -> tuple[str, ...]:
-        workers = ray.util.placement_group_table(get_current_placement_group())["bundles_to_node_id"].values()
-        return (this_node(), *workers)
+        return (this_node(), *nodes_of(get_current_placement_group()))
 
     def _living_group(self, order: TrialOrder) -> "WorkerGroup":
         if self._group is not None and not self._group.is_alive:
@@ -90,6 +90,11 @@ class WorkerGroupTrainable(WarmTrainable):
             group.close()
 
 
+def nodes_of(placement_group: PlacementGroup) -> frozenset[str]:
+    """Ids of the nodes that its workers are on."""
+    return frozenset(ray.util.placement_group_table(placement_group)["bundles_to_node_id"].values())
+
+
 class WorkerGroup:
     """Workers that live until they are sent home, and the mailbox they are reached by."""
 
@@ -105,6 +110,8 @@ class WorkerGroup:
         os.environ.update(_ENVIRONMENT)
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         self._error: BaseException | None = None
+        self._num_workers = num_workers
+        self._nodes = nodes_of(placement_group)
         self._scratch = tempfile.mkdtemp(prefix="tunesmith-train-")
         self._mailbox = _beside_this_process(Mailbox).remote(
             world_size=num_workers, patience_seconds=timeout_seconds + _PATIENCE_SECONDS
@@ -203,6 +210,8 @@ class WorkerGroup:
             workers = ray.get(self._mailbox.workers.remote(), timeout=_GO_HOME_TIMEOUT_SECONDS)
         except ray.exceptions.RayError:
             return None
+        if len(workers) < self._num_workers:
+            return self._dead_node()
         asked = [worker.__ray_ready__.remote() for worker in workers]
         answered, _ = ray.wait(asked, num_returns=len(asked), timeout=_POST_MORTEM_SECONDS) if asked else ([], [])
         for answer in answered:
@@ -210,6 +219,16 @@ class WorkerGroup:
                 ray.get(answer)
             except ray.exceptions.RayError as error:
                 return f"a worker of this trial is gone: {type(error).__name__}: {error}"
+        return None
+
+    def _dead_node(self) -> str | None:
+        """Which node is gone, where a worker was lost that had not come to say who it is. Ray knows after a while."""
+        deadline = time.monotonic() + _NODE_DEATH_SECONDS
+        while time.monotonic() < deadline:
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+            if gone := self._nodes - alive:
+                return f"a worker of this trial is gone: its node is dead: {', '.join(sorted(gone))}"
+            time.sleep(_LOOK_SECONDS)
         return None
 
 
