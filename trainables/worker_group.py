@@ -34,6 +34,7 @@ from trainables.checkpoints import TrialDirectory
 from trainables.mailbox import Ending, Mailbox, TrialEnded, WorkerOrder
 from trainables.memory import Batches
 from trainables.notice import this_node
+from trainables.post_mortem import nodes_of, why_broken
 from trainables.trainable import Run, TrialOrder, WarmTrainable
 from trainables.trial import TrialOutcome, classify
 from trainables.worker_loop import GroupBroken, serve
@@ -51,8 +52,6 @@ _ENVIRONMENT = {
 }
 _LOOK_SECONDS = 0.5
 _GO_HOME_TIMEOUT_SECONDS = 5.0
-_POST_MORTEM_SECONDS = 10.0
-_NODE_DEATH_SECONDS = 20.0
 # Beyond the collectives' own time-out: a rank that was cut off still has to say so.
 _PATIENCE_SECONDS = 30.0
 
@@ -88,11 +87,6 @@ class WorkerGroupTrainable(WarmTrainable):
         group, self._group = self._group, None
         if group is not None:
             group.close()
-
-
-def nodes_of(placement_group: PlacementGroup) -> frozenset[str]:
-    """Ids of the nodes that its workers are on."""
-    return frozenset(ray.util.placement_group_table(placement_group)["bundles_to_node_id"].values())
 
 
 class WorkerGroup:
@@ -205,31 +199,11 @@ class WorkerGroup:
         return ray.get(coming)
 
     def _post_mortem(self) -> str | None:
-        """What Ray says of a worker that is gone; None when all of them answer. Takes seconds where its node is."""
         try:
             workers = ray.get(self._mailbox.workers.remote(), timeout=_GO_HOME_TIMEOUT_SECONDS)
         except ray.exceptions.RayError:
             return None
-        if len(workers) < self._num_workers:
-            return self._dead_node()
-        asked = [worker.__ray_ready__.remote() for worker in workers]
-        answered, _ = ray.wait(asked, num_returns=len(asked), timeout=_POST_MORTEM_SECONDS) if asked else ([], [])
-        for answer in answered:
-            try:
-                ray.get(answer)
-            except ray.exceptions.RayError as error:
-                return f"a worker of this trial is gone: {type(error).__name__}: {error}"
-        return None
-
-    def _dead_node(self) -> str | None:
-        """Which node is gone, where a worker was lost that had not come to say who it is. Ray knows after a while."""
-        deadline = time.monotonic() + _NODE_DEATH_SECONDS
-        while time.monotonic() < deadline:
-            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-            if gone := self._nodes - alive:
-                return f"a worker of this trial is gone: its node is dead: {', '.join(sorted(gone))}"
-            time.sleep(_LOOK_SECONDS)
-        return None
+        return why_broken(workers, num_workers=self._num_workers, nodes=self._nodes)
 
 
 class GroupRun(Run):
