@@ -1,0 +1,34 @@
+"""What Ray says of a process that it has ended itself, told to Tune as the loss of that process.
+
+Tune 2.60 knows a lost actor only by RayActorError. When a node runs out of memory Ray gives OutOfMemoryError for the
+actor that it ended, which is none: Tune then ended the whole search for one trial that was too large.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+
+@contextlib.contextmanager
+def losses_known_to_tune() -> Iterator[None]:
+    """For the time of the block Tune takes such an error for the loss of the trial's process."""
+    plain = RayActorManager._actor_task_failed
+
+    def told(manager: RayActorManager, task: Any, exception: Exception) -> None:
+        plain(manager, task, as_loss(exception))
+
+    RayActorManager._actor_task_failed = told
+    try:
+        yield
+    finally:
+        RayActorManager._actor_task_failed = plain
+
+
+def as_loss(error: Exception) -> Exception:
+    """An error of Ray's own as that of a lost actor, with its name and its words; any other as it is."""
+    if not isinstance(error, RayError) or isinstance(error, RayActorError | RayTaskError):
+        return error
+    return RayActorError(error_msg=f"{type(error).__name__}: {error}")
