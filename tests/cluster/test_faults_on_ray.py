@@ -36,12 +36,20 @@ def cluster_of(*nodes: dict[str, Any]) -> Iterator[tuple[Any, list[Any]]]:
     quiet_ray()
     cluster = Cluster()
     try:
-        cluster.add_node(num_cpus=0, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
-        added = [cluster.add_node(object_store_memory=_OBJECT_STORE_BYTES, **node) for node in nodes]
+        _add(cluster, num_cpus=0, include_dashboard=False)
+        added = [_add(cluster, **node) for node in nodes]
         cluster.wait_for_nodes()
         yield cluster, added
     finally:
         cluster.shutdown()
+
+
+def _add(cluster: Any, **node: Any) -> Any:
+    """A node of the cluster. Ray gives a process thirty seconds to come up, which is little where much else runs."""
+    for _ in range(3):
+        with contextlib.suppress(Exception):
+            return cluster.add_node(object_store_memory=_OBJECT_STORE_BYTES, **node)
+    return cluster.add_node(object_store_memory=_OBJECT_STORE_BYTES, **node)
 
 
 class Searching:
