@@ -25,10 +25,17 @@ def test_a_full_node_is_tried_again_after_a_while(clock: Clock) -> None:
     avoidance.fill(B)
     assert avoidance.nodes == (B,)
     clock.seconds += FULL_FOR_SECONDS - 1
-    avoidance.fill(A)
-    assert avoidance.nodes == (A, B)
+    assert avoidance.nodes == (B,)
     clock.seconds += 1
-    assert avoidance.nodes == (A,)
+    assert avoidance.nodes == ()
+
+
+def test_where_all_disks_are_full_trials_keep_away_from_none_and_so_do_not_wait_for_ever(clock: Clock) -> None:
+    avoidance = Avoidance(hosts=lambda: HOSTS, clock=clock)
+    avoidance.fill(A)
+    avoidance.fill(B)
+    assert avoidance.is_full_everywhere
+    assert avoidance.nodes == ()
 
 
 def test_a_node_that_is_drained_counts_where_trials_have_been_and_for_good() -> None:

@@ -168,6 +168,9 @@ def test_a_trial_for_which_all_disks_are_full_has_failed_as_that(search: Search)
     trial = read_records(search.folder).trials[0]
     assert (trial.state, trial.failure) == ("FAIL", "disk_full")
     assert "the disks of all nodes that could run it are full" in str(trial.error)
+    assert (
+        "the disk of node 10.0.0.2 (roomyroo) is full, and there is no other node with room" in search.said.getvalue()
+    )
 
 
 def test_a_trial_that_was_called_away_goes_on_elsewhere_and_that_is_no_restart(search: Search) -> None:
