@@ -17,8 +17,8 @@ def losses_known_to_tune() -> Iterator[None]:
     """For the time of the block Tune takes such an error for the loss of the trial's process."""
     plain = RayActorManager._actor_task_failed
 
-    def told(manager: RayActorManager, task: Any, exception: Exception) -> None:
-        plain(manager, task, as_loss(exception))
+    def told(manager: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        plain(manager, tracked_actor_task, as_loss(exception))
 
     RayActorManager._actor_task_failed = told
     try:

@@ -1,6 +1,7 @@
 """Errors that Tune does not know, told so that it does. The real thing: tests/cluster/test_faults_on_ray.py."""
 
 import pickle
+from inspect import signature
 
 import pytest
 from ray.air.execution._internal.actor_manager import RayActorManager
@@ -45,6 +46,10 @@ def test_tune_is_as_it_was_when_a_search_has_ended() -> None:
     before = RayActorManager._actor_task_failed
     with losses_known_to_tune():
         assert RayActorManager._actor_task_failed is not before
+        # Tune calls it by the names of its parameters.
+        assert (
+            list(signature(RayActorManager._actor_task_failed).parameters)[1:] == list(signature(before).parameters)[1:]
+        )
     assert RayActorManager._actor_task_failed is before
 
 
