@@ -15,16 +15,19 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 @contextlib.contextmanager
 def losses_known_to_tune() -> Iterator[None]:
     """For the time of the block Tune takes such an error for the loss of the trial's process."""
-    plain = RayActorManager._actor_task_failed
+    of_task, of_start = RayActorManager._actor_task_failed, RayActorManager._actor_start_failed
 
-    def told(manager: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
-        plain(manager, tracked_actor_task, as_loss(exception))
+    def task_failed(manager: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        of_task(manager, tracked_actor_task, as_loss(exception))
 
-    RayActorManager._actor_task_failed = told
+    def start_failed(manager: RayActorManager, tracked_actor: Any, exception: Exception) -> None:
+        of_start(manager, tracked_actor, as_loss(exception))  # else Tune forgets what happened
+
+    RayActorManager._actor_task_failed, RayActorManager._actor_start_failed = task_failed, start_failed
     try:
         yield
     finally:
-        RayActorManager._actor_task_failed = plain
+        RayActorManager._actor_task_failed, RayActorManager._actor_start_failed = of_task, of_start
 
 
 def as_loss(error: Exception) -> Exception:

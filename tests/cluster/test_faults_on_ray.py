@@ -231,8 +231,8 @@ def test_a_trial_that_takes_all_memory_of_its_node_fails_with_that_reason_and_th
         "space": {"config.is_greedy": {"choice": [True, False]}}, "search": {"algorithm": "grid", "metric": "loss"},
         "resources": {"concurrent_trials": 1, "max_restarts": 1},
     }  # fmt: skip
-    # The trial would take five gigabytes: it is ended after less than two, whatever else runs on this machine.
-    threshold = (ray_utils.get_used_memory() + 1.5 * 2**30) / ray_utils.get_system_memory()
+    # The trial would take five gigabytes: it is ended after about three, unless others here let go of as much.
+    threshold = (ray_utils.get_used_memory() + 3 * 2**30) / ray_utils.get_system_memory()
     if threshold > 0.9:
         pytest.skip("this machine has no memory to spare")
     few = {"RAY_memory_usage_threshold": f"{threshold:.4f}", "RAY_memory_monitor_refresh_ms": "100"}

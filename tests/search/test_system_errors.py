@@ -42,15 +42,15 @@ def test_what_tune_knows_stays_as_it_is() -> None:
         assert as_loss(error) is error
 
 
-def test_tune_is_as_it_was_when_a_search_has_ended() -> None:
-    before = RayActorManager._actor_task_failed
+@pytest.mark.parametrize("name", ["_actor_task_failed", "_actor_start_failed"])
+def test_tune_is_as_it_was_when_a_search_has_ended(name: str) -> None:
+    before = getattr(RayActorManager, name)
     with losses_known_to_tune():
-        assert RayActorManager._actor_task_failed is not before
+        within = getattr(RayActorManager, name)
+        assert within is not before
         # Tune calls it by the names of its parameters.
-        assert (
-            list(signature(RayActorManager._actor_task_failed).parameters)[1:] == list(signature(before).parameters)[1:]
-        )
-    assert RayActorManager._actor_task_failed is before
+        assert list(signature(within).parameters)[1:] == list(signature(before).parameters)[1:]
+    assert getattr(RayActorManager, name) is before
 
 
 def test_a_gpu_that_ran_out_of_memory_is_not_taken_for_the_node() -> None:
