@@ -48,10 +48,12 @@ class Avoidance:
     @property
     def nodes(self) -> tuple[str, ...]:
         """Ids of the nodes to keep away from. Ray itself starts nothing on nodes that are drained; they are here for
-        the processes that wait there, warm, for another trial."""
+        the processes that wait there, warm, for another trial. Where all disks are full none is better than another:
+        trials that kept away from all of them would wait and say nothing."""
         for node in self._used.intersection(self._draining()):
             self.leave(node)
-        return tuple(sorted({*self._full, *self._left}))
+        full = set() if self.is_full_everywhere else self._full
+        return tuple(sorted({*full, *self._left}))
 
     @property
     def is_full_everywhere(self) -> bool:

@@ -4,6 +4,7 @@ Pure: errors come as the names of their types and their text, so that it needs n
 was seen to say.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -37,7 +38,6 @@ _BY_TEXT: tuple[tuple[str, FaultKind], ...] = (
     ("node was terminated", "node_lost"),
     ("node is dead", "node_lost"),
     ("because the node", "node_lost"),
-    ("ActorUnavailableError", "node_lost"),  # of one of several workers: the trial itself died of something else
     ("Failed to set up runtime environment", "cannot_start"),
 )
 _WORDS: dict[FaultKind, str] = {
@@ -101,6 +101,9 @@ def fault_of(types: Sequence[str], text: str) -> Fault:
     for name in types:
         if name in _BY_TYPE:
             return Fault(kind=_BY_TYPE[name], details=text)
+    for name, kind in _BY_TYPE.items():  # the cause within the text: one of several workers, or told in other words
+        if re.search(rf"(^|: ){name}: ", text):
+            return Fault(kind=kind, details=text)
     for words, kind in _BY_TEXT:
         if words.lower() in text.lower():
             return Fault(kind=kind, details=text)

@@ -13,6 +13,9 @@ from typing import Any
 _API = "ray.io/v1"
 _SHARED, _MEMORY = "shared", "shm"
 _TOKEN_KEY = "auth_token"
+_GRACE_SECONDS = 120
+# A node that is to end tells Ray, and then waits for its trials so long. Ray's own 30 s may be too short for a save.
+_NOTICE = [{"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": str(_GRACE_SECONDS - 20)}]
 _WANDB_SECRET, _WANDB_KEY = "wandb", "WANDB_API_KEY"
 
 
@@ -130,7 +133,7 @@ def _pod(
                     "env": [
                         {"name": "TUNESMITH_CACHE", "value": f"{shape.storage}/cache"},
                         # W&B is written by the search's own process, which runs on the head.
-                        *([{"name": _WANDB_KEY, "valueFrom": key}] if is_head else []),
+                        *([{"name": _WANDB_KEY, "valueFrom": key}] if is_head else _NOTICE),
                     ],
                     **(
                         {"ports": [{"containerPort": port, "name": name} for name, port in ports.items()]}
@@ -149,6 +152,6 @@ def _pod(
                 {"name": _MEMORY, "emptyDir": {"medium": "Memory", "sizeLimit": f"{max(1, memory_gib // 4)}Gi"}},
             ],
             # Time to save what a trial can save when its node is taken back.
-            "terminationGracePeriodSeconds": 120,
+            "terminationGracePeriodSeconds": _GRACE_SECONDS,
         }
     }

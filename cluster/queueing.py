@@ -168,17 +168,16 @@ def decide(
     starts: dict[int, int] = {}
     for claim in let_in:
         can_be_told = claim.listens or not claim.is_started
-        if can_be_told and (lanes := account.most(claim, goals[claim.number])):
+        if can_be_told and (lanes := account.lanes_now(claim, goals[claim.number])):
             (scales if claim.is_started else starts)[claim.number] = lanes
-            account.take(claim, lanes, is_new=True)
+            account.take(claim, max(0, lanes - claim.held), is_new=True)
         else:
             account.set_aside(claim)
             reasons[claim.number] = account.why_not_now(claim)
     for claim in claims:
         goal = goals.get(claim.number, 0)
         if not claim.waits and claim.listens and goal > claim.granted:
-            # Up to the trials that still run it costs nothing: their lanes are not free yet.
-            lanes = min(goal, claim.held + account.most(claim, goal - claim.held))
+            lanes = account.lanes_now(claim, goal)
             if lanes > claim.granted:
                 scales[claim.number] = lanes
                 account.take(claim, max(0, lanes - claim.held), is_new=True)
@@ -270,6 +269,10 @@ class _Account:
         ))  # fmt: skip
         rooms = self._rooms if also_set_aside else self._rooms_left
         return rooms.most(claim.worker, workers=claim.workers, lanes=int(max(0, min(lanes, fits))))
+
+    def lanes_now(self, claim: Claim, goal: int) -> int:
+        """How many lanes it can be told. Up to the trials that still run they cost nothing: those are not free yet."""
+        return min(goal, claim.held + self.most(claim, goal - claim.held))
 
     def share(self, user: str) -> float:
         """The larger of the user's shares of all CPUs and of all GPUs, by weight (Ghodsi et al. 2011, dominant

@@ -70,22 +70,27 @@ class Rooms:
 
 
 def _fits(worker: Worker, node: Worker) -> bool:
-    whole, part = divmod(node.gpus + _ROUNDING, 1)
-    if worker.cpus > node.cpus + _ROUNDING:
-        return False
-    return worker.gpus <= max(part, min(whole, 1.0)) if worker.gpus < 1 else worker.gpus <= whole + _ROUNDING
+    whole, part = _split(node.gpus)
+    on_one = max(part, min(whole, 1.0)) if worker.gpus < 1 else whole
+    return worker.gpus <= on_one + _ROUNDING and worker.cpus <= node.cpus + _ROUNDING
 
 
 def _without(node: Worker, worker: Worker) -> Worker:
     """What is left of a node where this worker fits. Of two GPUs that are both in part in use, the larger rest counts:
     the two are of no use together."""
-    whole, part = divmod(node.gpus + _ROUNDING, 1)
-    if worker.gpus >= 1:
-        gpus = whole - worker.gpus + part
-    elif worker.gpus <= part:
-        gpus = whole + part - worker.gpus
+    whole, part = _split(node.gpus)
+    if worker.gpus >= 1 or worker.gpus <= part + _ROUNDING:
+        gpus = node.gpus - worker.gpus
     else:
         gpus = whole - 1 + max(part, 1 - worker.gpus)
-    return Worker(
-        gpus=round(max(0.0, gpus - _ROUNDING), _DIGITS), cpus=round(max(0.0, node.cpus - worker.cpus), _DIGITS)
-    )
+    return Worker(gpus=_rounded(gpus), cpus=_rounded(node.cpus - worker.cpus))
+
+
+def _split(gpus: float) -> tuple[float, float]:
+    """Whole GPUs, and what is left of one in use."""
+    whole = (gpus + _ROUNDING) // 1
+    return whole, max(0.0, gpus - whole)
+
+
+def _rounded(amount: float) -> float:
+    return round(max(0.0, amount), _DIGITS)

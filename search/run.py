@@ -262,7 +262,7 @@ def _searcher(
     plan: Plan, recorder: Recorder, scheduler: "NumberedScheduler", num_concurrent: int, desk: ControlDesk
 ) -> "AskTellSearcher":
     from search.searcher import AskTellSearcher
-    from trainables.notice import drain_watch
+    from trainables.notice import draining_nodes
     from trainables.trainable import TrialOrder
 
     resources = plan.spec.resources
@@ -291,7 +291,7 @@ def _searcher(
         max_restarts=resources.max_restarts,
         avoidance=Avoidance(
             hosts=lambda: hosts_of(cpus=resources.cpus_per_worker, gpus=resources.gpus_per_worker),
-            draining=lambda: drain_watch().draining,
+            draining=lambda: draining_nodes() or (),
         ),
     )
 

@@ -256,10 +256,10 @@ class AskTellSearcher(Searcher):
             self._avoidance.leave(fault.node)
         elif fault.kind == "disk_full":
             self._avoidance.fill(fault.node)
-            self._recorder.say(
-                f"the disk of node {self._avoidance.name_of(fault.node)} is full: no trial begins there for "
-                f"{FULL_FOR_SECONDS / 60:.0f} min"
-            )
+            then = f": no trial begins there for {FULL_FOR_SECONDS / 60:.0f} min"
+            if self._avoidance.is_full_everywhere:
+                then = ", and there is no other node with room"
+            self._recorder.say(f"the disk of node {self._avoidance.name_of(fault.node)} is full{then}")
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its parts for a restore that we never ask for."""

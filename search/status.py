@@ -188,7 +188,8 @@ def scale_search(directory: Path, num_concurrent: int, *, answer_seconds: float)
     before = shown_lanes(files)
     ask_to_scale(files, num_concurrent, timeout_seconds=answer_seconds)
     were = f", before {before.num_concurrent}" if before else ""
-    return f"from now on {num_concurrent} trials at once{were}, until this session of the search ends."
+    most = "" if before is None or before.granted is None else " at most, as the queue gives room"
+    return f"from now on {num_concurrent} trials at once{most}{were}, until this session of the search ends."
 
 
 def _files(directory: Path) -> SearchFiles:

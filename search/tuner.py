@@ -16,6 +16,7 @@ from cluster.connect import quiet_ray
 from cluster.resources import ResourcesConfig
 from search.placing import placed_trainable
 from search.searcher import AskTellSearcher
+from search.system_errors import losses_known_to_tune
 
 _ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # five files and four fsyncs a trial, which nobody reads
@@ -92,7 +93,7 @@ def tune_trials(
         ),
     )
     try:
-        with _interruptible(searcher):
+        with _interruptible(searcher), losses_known_to_tune():
             tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -6,6 +6,7 @@ drains its node when it gets SIGTERM. It starts nothing new there, but tells nob
 
 import logging
 import threading
+import time
 from collections.abc import Collection
 
 import ray
@@ -20,35 +21,32 @@ def this_node() -> str:
     return str(ray.get_runtime_context().get_node_id()) if ray.is_initialized() else ""
 
 
+def draining_nodes() -> frozenset[str] | None:
+    """Ids of the nodes that are being drained; None while the head does not say."""
+    try:
+        # No public interface tells. Ray Train asks in the same way; Ray is pinned.
+        return frozenset(ray._private.state.state.get_draining_nodes())
+    except Exception as error:
+        log.debug("draining nodes not read: %s", error)
+        return None
+
+
 class DrainWatch:
     """Knows which nodes are being drained, a moment late. A thread asks: training never waits for the answer."""
 
     def __init__(self) -> None:
         self._draining: frozenset[str] = frozenset()
-        self._has_ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, name="drain-watch", daemon=True)
-        self._thread.start()
-
-    @property
-    def draining(self) -> frozenset[str]:
-        """Ids of the nodes."""
-        return self._draining
+        threading.Thread(target=self._look, name="drain-watch", daemon=True).start()
 
     def is_drained(self, nodes: Collection[str]) -> bool:
         """Whether one of these is being drained."""
         return not self._draining.isdisjoint(nodes)
 
-    def close(self) -> None:
-        """Ask no more."""
-        self._has_ended.set()
-
     def _look(self) -> None:
-        while not self._has_ended.wait(_LOOK_EVERY_SECONDS):
-            try:
-                # No public interface tells. Ray Train asks in the same way; Ray is pinned.
-                self._draining = frozenset(ray._private.state.state.get_draining_nodes())
-            except Exception as error:  # the head is away: what was known stays known
-                log.debug("draining nodes not read: %s", error)
+        while True:
+            if (found := draining_nodes()) is not None:  # else what was known stays known
+                self._draining = found
+            time.sleep(_LOOK_EVERY_SECONDS)
 
 
 _watch: DrainWatch | None = None

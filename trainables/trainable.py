@@ -88,6 +88,8 @@ class WarmTrainable(tune.Trainable):
         """Take the first order. Called once in the life of the process."""
         self._run: Run | None = None
         self._order = TrialOrder.from_config(config)
+        if this_node():
+            drain_watch()  # what is drained is known by the time that training begins
 
     def step(self) -> dict[str, Any]:
         """Train until the next report, or to the end."""

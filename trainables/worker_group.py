@@ -34,6 +34,7 @@ from trainables.checkpoints import TrialDirectory
 from trainables.mailbox import Ending, Mailbox, TrialEnded, WorkerOrder
 from trainables.memory import Batches
 from trainables.notice import this_node
+from trainables.post_mortem import nodes_of, why_broken
 from trainables.trainable import Run, TrialOrder, WarmTrainable
 from trainables.trial import TrialOutcome, classify
 from trainables.worker_loop import GroupBroken, serve
@@ -51,7 +52,6 @@ _ENVIRONMENT = {
 }
 _LOOK_SECONDS = 0.5
 _GO_HOME_TIMEOUT_SECONDS = 5.0
-_POST_MORTEM_SECONDS = 10.0
 # Beyond the collectives' own time-out: a rank that was cut off still has to say so.
 _PATIENCE_SECONDS = 30.0
 
@@ -70,8 +70,7 @@ class WorkerGroupTrainable(WarmTrainable):
         return GroupRun(order, lambda: self._living_group(order), is_called_away=self._is_called_away)
 
     def _nodes(self) -> tuple[str, ...]:
-        workers = ray.util.placement_group_table(get_current_placement_group())["bundles_to_node_id"].values()
-        return (this_node(), *workers)
+        return (this_node(), *nodes_of(get_current_placement_group()))
 
     def _living_group(self, order: TrialOrder) -> "WorkerGroup":
         if self._group is not None and not self._group.is_alive:
@@ -105,6 +104,8 @@ class WorkerGroup:
         os.environ.update(_ENVIRONMENT)
         logging.getLogger("ray.train").setLevel(logging.CRITICAL)
         self._error: BaseException | None = None
+        self._num_workers = num_workers
+        self._nodes = nodes_of(placement_group)
         self._scratch = tempfile.mkdtemp(prefix="tunesmith-train-")
         self._mailbox = _beside_this_process(Mailbox).remote(
             world_size=num_workers, patience_seconds=timeout_seconds + _PATIENCE_SECONDS
@@ -198,19 +199,11 @@ class WorkerGroup:
         return ray.get(coming)
 
     def _post_mortem(self) -> str | None:
-        """What Ray says of a worker that is gone; None when all of them answer. Takes seconds where its node is."""
         try:
             workers = ray.get(self._mailbox.workers.remote(), timeout=_GO_HOME_TIMEOUT_SECONDS)
         except ray.exceptions.RayError:
             return None
-        asked = [worker.__ray_ready__.remote() for worker in workers]
-        answered, _ = ray.wait(asked, num_returns=len(asked), timeout=_POST_MORTEM_SECONDS) if asked else ([], [])
-        for answer in answered:
-            try:
-                ray.get(answer)
-            except ray.exceptions.RayError as error:
-                return f"a worker of this trial is gone: {type(error).__name__}: {error}"
-        return None
+        return why_broken(workers, num_workers=self._num_workers, nodes=self._nodes)
 
 
 class GroupRun(Run):

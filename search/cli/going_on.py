@@ -18,7 +18,9 @@ def retry(
     directory: DirectoryArgument,
     failed_kind: Annotated[
         list[str] | None,
-        typer.Option(help="diverged, out_of_memory, error or lost. May be given several times.", show_default=False),
+        typer.Option(
+            help="diverged, out_of_memory, error, lost or disk_full. May be given several times.", show_default=False
+        ),
     ] = None,
     trial: Annotated[
         list[int] | None,

@@ -164,14 +164,16 @@ def submit(
 def _action(text: str) -> tuple[str, ...]:
     """Its words, checked here by the command that will read them there."""
     from search.actions import parse_action
-    from search.cli.main import app as tunesmith
+    from search.cli import confirming, going_on, running
 
-    words = parse_action(text) if text else ()
-    if words:
-        group = typer.main.get_command(tunesmith)
-        context = group.make_context("tunesmith", [words[0], "--help"], resilient_parsing=True)
-        command = group.get_command(context, words[0])
-        command.make_context(f"--as {words[0]}", ["FOLDER", *words[1:]])
+    if not text:
+        return ()
+    words = parse_action(text)
+    commands = typer.Typer()
+    for function in (running.resume, going_on.retry, going_on.extend, confirming.confirm):
+        commands.command(function.__name__)(function)
+    command = typer.main.get_group(commands).commands[words[0]]
+    command.make_context(f"--as {words[0]}", ["FOLDER", *words[1:]])
     return words
 
 

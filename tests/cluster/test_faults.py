@@ -2,7 +2,16 @@
 
 import pytest
 
-from cluster.faults import MOST_NODES_LOST, Attempts, Fault, FaultKind, decide, fault_of, fault_of_failure
+from cluster.faults import (
+    MOST_NODES_LOST,
+    Attempts,
+    Fault,
+    FaultKind,
+    decide,
+    fault_of,
+    fault_of_failure,
+    recorded_kind,
+)  # fmt: skip
 from spaces.reports import TrialFailure
 
 ACTOR_DIED = ("ActorDiedError", "RayActorError", "RayError", "Exception")
@@ -22,6 +31,8 @@ ACTOR_DIED = ("ActorDiedError", "RayActorError", "RayError", "Exception")
         (("OutOfDiskError",), "the disk is over capacity", "disk_full"),
         (("RayTaskError(OSError)", "RayTaskError"), "OSError: [Errno 28] No space left on device", "disk_full"),
         (("RuntimeEnvSetupError",), "Failed to set up runtime environment.", "cannot_start"),
+        (("RayTaskError(GroupBroken)",), "a worker is gone: ActorUnavailableError: rpc error", "node_lost"),
+        (("RayTaskError(GroupBroken)",), "a worker is gone: ActorDiedError: SIGKILL", "process_died"),
         ((), "None", "process_died"),
     ],
 )
@@ -67,3 +78,20 @@ def test_a_full_disk_is_no_result_and_a_diverged_trial_is_one() -> None:
     assert full.kind == "disk_full"
     assert fault_of_failure(TrialFailure(kind="diverged", message="No space left on device")) is None
     assert fault_of_failure(TrialFailure(kind="error", message="KeyError: 'text'")) is None
+
+
+def test_where_every_disk_is_full_there_is_no_other_try() -> None:
+    fault = Fault(kind="disk_full", node="a")
+    assert decide(fault, Attempts(), max_restarts=5).action == "retry"
+    decision = decide(fault, Attempts(), max_restarts=5, is_full_everywhere=True)
+    assert decision.action == "record"
+    assert "make room" in decision.words
+    assert (recorded_kind(fault), recorded_kind(Fault(kind="node_lost"))) == ("disk_full", "lost")
+    assert decide(Fault(kind="process_died"), Attempts(), max_restarts=5, is_full_everywhere=True).action == "retry"
+
+
+def test_a_full_disk_is_told_with_its_node() -> None:
+    failure = TrialFailure(kind="error", message="No space left on device", node="b")
+    found = fault_of_failure(failure)
+    assert found is not None
+    assert found.node == "b"

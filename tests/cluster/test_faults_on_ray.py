@@ -19,9 +19,9 @@ from analysis.records import SearchFiles, SearchRecord
 from analysis.sources import read_records
 from search.yaml_text import to_yaml
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 _OBJECT_STORE_BYTES = 80 * 1024**2
-_SECONDS = 200.0
+_SECONDS = 350.0
 QUIET = {"tracking": {"wandb": {"mode": "disabled"}}, "storage": "searches"}
 
 
@@ -36,12 +36,20 @@ def cluster_of(*nodes: dict[str, Any]) -> Iterator[tuple[Any, list[Any]]]:
     quiet_ray()
     cluster = Cluster()
     try:
-        cluster.add_node(num_cpus=0, include_dashboard=False, object_store_memory=_OBJECT_STORE_BYTES)
-        added = [cluster.add_node(object_store_memory=_OBJECT_STORE_BYTES, **node) for node in nodes]
+        _add(cluster, num_cpus=0, include_dashboard=False)
+        added = [_add(cluster, **node) for node in nodes]
         cluster.wait_for_nodes()
         yield cluster, added
     finally:
         cluster.shutdown()
+
+
+def _add(cluster: Any, **node: Any) -> Any:
+    """A node of the cluster. Ray gives a process thirty seconds to come up, which is little where much else runs."""
+    for _ in range(3):
+        with contextlib.suppress(Exception):
+            return cluster.add_node(object_store_memory=_OBJECT_STORE_BYTES, **node)
+    return cluster.add_node(object_store_memory=_OBJECT_STORE_BYTES, **node)
 
 
 class Searching:
@@ -162,11 +170,10 @@ def test_a_trial_on_a_node_that_is_drained_saves_at_its_next_step_and_goes_on_el
         checkpoints = search.files.trial(0).checkpoints
         try:
             search.wait_until(lambda: (checkpoints.parent / "attempt").exists(), "the trial has begun")
-            time.sleep(3)  # it trains, and does not evaluate before its end
             home = next(node for node in nodes if "Trainable" in _processes_of(node))
             drained = subprocess.run(
                 [str(RAY), "drain-node", "--address", cluster.address, "--node-id", home.node_id, "--reason",
-                 "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "120"],
+                 "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "spot", "--deadline-remaining-seconds", "1200"],
                 env={**os.environ, "RAY_AUTH_MODE": "token"}, capture_output=True, text=True, check=False,
             )  # fmt: skip
             assert drained.returncode == 0, drained.stderr
@@ -180,7 +187,8 @@ def test_a_trial_on_a_node_that_is_drained_saves_at_its_next_step_and_goes_on_el
     assert extra["after"] is None
     assert "trial 0 starts again from its last checkpoint: its node is being taken back" in search.said
     (trial,) = record.trials
-    assert (trial.state, trial.result["attempts"]) == ("COMPLETE", 2)
+    assert trial.state == "COMPLETE"
+    assert (checkpoints.parent / "attempt").read_text() == "2"
     told = [row["step"] for row in record.history_of(0) if "train/loss" in row]
     assert told == sorted({*range(200, 2001, 200), step}), "no step was trained twice, and none is missing"
 
@@ -191,7 +199,6 @@ def test_the_node_of_one_of_several_workers_is_lost_and_that_is_no_restart(tmp_p
         try:
             search.wait_until(lambda: (search.files.trial(0).path / "attempt").exists(), "the trial has begun")
             search.wait_until(lambda: any(_is_helper(node) for node in nodes), "both workers are there")
-            time.sleep(4)
             cluster.remove_node(next(node for node in nodes if _is_helper(node)), allow_graceful=False)
             record = search.finish()
         finally:
@@ -199,6 +206,46 @@ def test_the_node_of_one_of_several_workers_is_lost_and_that_is_no_restart(tmp_p
     (trial,) = record.trials
     assert trial.state == "COMPLETE", f"{trial.error}\n{search.said}"
     assert "trial 0 starts again from its last checkpoint: its node was lost" in search.said
+
+
+GREEDY = """
+import time
+
+def train(config, report):
+    taken = []
+    while config["is_greedy"] and len(taken) < 40:
+        taken.append(bytearray(b"x" * 2**27))
+        time.sleep(0.1)
+    report({"loss": 1.0}, step=1, is_final=True)
+"""
+
+
+def test_a_trial_that_takes_all_memory_of_its_node_fails_with_that_reason_and_the_search_goes_on(
+    tmp_path: Path,
+) -> None:
+    import ray._private.utils as ray_utils
+
+    (tmp_path / "greedy.py").write_text(GREEDY)
+    spec = {
+        "name": "greedy", "trainable": "greedy:train", "config": {"is_greedy": False},
+        "space": {"config.is_greedy": {"choice": [True, False]}}, "search": {"algorithm": "grid", "metric": "loss"},
+        "resources": {"concurrent_trials": 1, "max_restarts": 1},
+    }  # fmt: skip
+    # The trial would take five gigabytes: it is ended after about three, unless others here let go of as much.
+    threshold = (ray_utils.get_used_memory() + 3 * 2**30) / ray_utils.get_system_memory()
+    if threshold > 0.9:
+        pytest.skip("this machine has no memory to spare")
+    few = {"RAY_memory_usage_threshold": f"{threshold:.4f}", "RAY_memory_monitor_refresh_ms": "100"}
+    with cluster_of({"num_cpus": 1, "env_vars": few}) as (cluster, _):
+        search = Searching(tmp_path, spec, cluster.address)
+        try:
+            record = search.finish()
+        finally:
+            search.end()
+    failed, complete = sorted(record.trials, key=lambda trial: trial.state == "COMPLETE")
+    assert (failed.state, failed.failure, complete.state) == ("FAIL", "lost", "COMPLETE"), search.said
+    assert "its node ran out of memory (run fewer trials at once" in str(failed.error)
+    assert search.said.count("starts again from its last checkpoint: its process was ended because") == 1
 
 
 def _is_helper(node: Any) -> bool:

@@ -112,3 +112,10 @@ def test_the_command_writes_valid_files_and_overwrites_none(tunesmith: Run, tmp_
     again = tunesmith("cluster", "init", "--target", "kuberay")
     assert again.returncode == 2
     assert "--force" in again.stderr
+
+
+def test_a_worker_that_is_to_end_waits_for_its_trials_and_is_not_killed_before() -> None:
+    spec = ray_cluster(SHAPE)["spec"]
+    pod = spec["workerGroupSpecs"][0]["template"]["spec"]
+    settings = {each["name"]: each["value"] for each in pod["containers"][0]["env"] if "value" in each}
+    assert 30 < int(settings["RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"]) < pod["terminationGracePeriodSeconds"]

@@ -151,6 +151,11 @@ def test_a_paused_search_gives_up_all_lanes_and_waits_in_turn_when_it_goes_on() 
     assert decide([goes_on[0], replace(goes_on[1], granted=2, running=2)], quotas={}, capacity=FOUR).scales == {1: 2}
 
 
+def test_one_that_goes_on_before_its_trials_have_ended_keeps_the_room_they_have() -> None:
+    goes_on, other = _claim(1, running=2, is_started=True), _claim(2, "bob", granted=2, running=2)
+    assert decide([goes_on, other], quotas={}, capacity=FOUR) == Decisions(starts={}, scales={1: 2}, reasons={})
+
+
 def test_one_that_goes_on_and_cannot_be_told_yet_keeps_its_turn() -> None:
     goes_on = _claim(1, is_started=True, listens=False)
     told = decide([goes_on, _claim(2, "bob", lane=FOUR)], quotas={}, capacity=FOUR)

@@ -17,6 +17,7 @@ from search.control import (
     ask_to_pause,
     ask_to_scale,
     ask_to_stop,
+    ask_to_take,
     is_conducted,
     shown_lanes,
 )
@@ -145,3 +146,21 @@ def _wait_until_shown(files: SearchFiles, lanes: Lanes) -> None:
     while shown_lanes(files) != lanes:
         assert time.monotonic() < deadline, shown_lanes(files)
         time.sleep(0.02)
+
+
+def test_a_queue_is_the_most_that_a_person_gets_and_what_they_asked_for_the_most_that_a_queue_gives() -> None:
+    lanes = Lanes(num_concurrent=4, granted=4)
+    assert lanes.with_asked(2).num_concurrent == 2
+    assert lanes.with_asked(9).num_concurrent == 4
+    assert lanes.with_asked(2).with_granted(3).num_concurrent == 2
+    assert lanes.with_asked(9).with_granted(6).num_concurrent == 6
+    assert lanes.with_granted(0).num_concurrent == 0
+    assert Lanes(num_concurrent=4).with_asked(9).num_concurrent == 9, "no queue, no limit"
+
+
+def test_a_queue_tells_a_search_how_much_room_it_has(files: SearchFiles, conductor: Conductor) -> None:
+    ask_to_take(files, 3, timeout_seconds=10)
+    assert (conductor.lanes.num_concurrent, conductor.lanes.granted) == (3, 3)
+    ask_to_scale(files, 1, timeout_seconds=10)
+    ask_to_take(files, 2, timeout_seconds=10)
+    assert (conductor.lanes.num_concurrent, conductor.lanes.granted, conductor.lanes.asked) == (1, 2, 1)

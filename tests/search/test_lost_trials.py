@@ -11,6 +11,7 @@ from rich.console import Console
 
 from analysis.records import SearchFiles
 from analysis.sources import read_records
+from cluster.avoidance import Avoidance
 from search.ledger import Ledger, create_study
 from search.progress import SearchProgress
 from search.recorder import Recorder
@@ -23,13 +24,14 @@ from search.tracker import NullTracker
 from spaces.objectives import Objective
 from spaces.reports import Progress, TrialFailure, TrialReport
 from spaces.space import Space
-from trainables.trainable import FAILURE, FINISHED, LAST_ROWS, ORDER, REPORT, TrialOrder
+from trainables.trainable import CALLED_AWAY, FAILURE, FINISHED, LAST_ROWS, NODE, ORDER, REPORT, TrialOrder
 
 DOCUMENT = {"trainable": "m:f", "config": {"x": 0.5}}
 VARIED = {"config.x": {"uniform": [0.0, 1.0]}}
 SPACE = Space.parse(VARIED, document=DOCUMENT)
 SPEC = SearchSpec.model_validate({"name": "s", **DOCUMENT, "space": VARIED, "search": {"metric": "loss"}})
 MEMBERS = Members(space=SPACE, mutate=(), seed=0, first_assignment=lambda number: {})
+FULL, ROOMY = "full" * 8, "roomy" * 8
 NODE_LOST = ActorUnavailableError("RpcError: Socket closed", None)
 
 
@@ -61,6 +63,15 @@ class Search:
             ),
         )  # fmt: skip
         self._ids = 0
+        self.hosts = {FULL: "10.0.0.1", ROOMY: "10.0.0.2"}
+        self.searcher._avoidance = Avoidance(hosts=lambda: self.hosts)
+
+    def away_from(self) -> list[str]:
+        """The nodes that the next order keeps away from; it is handed out."""
+        self._ids += 1
+        found = self.searcher.suggest(f"tune-{self._ids}")
+        assert isinstance(found, dict)
+        return found.get("away_from", "").split()
 
     def next(self) -> tuple[str, int | str | None]:
         """What Tune is handed: an id, and the number of a trial, FINISHED, or nothing yet."""
@@ -130,6 +141,46 @@ def test_a_full_disk_is_tried_again_and_an_error_of_the_trial_is_its_result(sear
     search.searcher.on_trial_complete(name, {FAILURE: wrong.to_json(), LAST_ROWS: "[]"})
     assert search.states() == ["FAIL"]
     assert search.next()[1] == 1
+
+
+def _full(node: str) -> dict[str, str]:
+    failure = TrialFailure(kind="error", message="OSError: [Errno 28] No space left on device")
+    return {FAILURE: failure.to_json(), LAST_ROWS: "[]", NODE: node}
+
+
+def test_after_a_full_disk_no_trial_begins_on_that_node(search: Search) -> None:
+    search.searcher.on_trial_complete(search.next()[0], _full(FULL))
+    assert [search.away_from(), search.away_from()] == [[FULL], [FULL]], "the trial itself, and those after it"
+    assert "the disk of node 10.0.0.1 (fullfull) is full" in search.said.getvalue()
+
+
+def test_the_node_of_the_worker_that_failed_counts_and_not_that_of_the_process_that_leads_it(search: Search) -> None:
+    failure = TrialFailure(kind="error", message="OSError: [Errno 28] No space left on device", node=FULL)
+    search.searcher.on_trial_complete(search.next()[0], _full(ROOMY) | {FAILURE: failure.to_json()})
+    assert search.away_from() == [FULL]
+
+
+def test_a_trial_for_which_all_disks_are_full_has_failed_as_that(search: Search) -> None:
+    search.searcher.on_trial_complete(search.next()[0], _full(FULL))
+    name, number = search.next()
+    assert number == 0
+    search.searcher.on_trial_complete(name, _full(ROOMY))
+    trial = read_records(search.folder).trials[0]
+    assert (trial.state, trial.failure) == ("FAIL", "disk_full")
+    assert "the disks of all nodes that could run it are full" in str(trial.error)
+    assert (
+        "the disk of node 10.0.0.2 (roomyroo) is full, and there is no other node with room" in search.said.getvalue()
+    )
+
+
+def test_a_trial_that_was_called_away_goes_on_elsewhere_and_that_is_no_restart(search: Search) -> None:
+    for _ in range(3):
+        name, number = search.next()
+        assert number == 0
+        search.searcher.on_trial_complete(name, {CALLED_AWAY: True, NODE: FULL})
+    assert search.away_from() == [FULL]
+    assert search.states() == ["RUNNING"]
+    assert "its node is being taken back" in search.said.getvalue()
 
 
 def test_what_is_lost_while_the_search_stops_stays_resumable(search: Search) -> None:

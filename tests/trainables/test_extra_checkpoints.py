@@ -1,12 +1,14 @@
 """A trial that is called away between two evaluations: it saves, ends there, and goes on elsewhere as if it had not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from s3_server import S3Server
 from tiny_trials import Document, Ran, labelled, prose, run, weights
 
 from spaces.reports import Progress, TrialCalledAway, TrialReport, TrialStopped
+from spaces.store import Store, entered
 from trainables.checkpoints import TrialDirectory
 from trainables.extra_checkpoints import commit_extra, start_of
 from trainables.trial import parse_document, run_trial
@@ -105,3 +107,51 @@ def test_an_older_attempt_saves_no_more(tmp_path: Path) -> None:
     with pytest.raises(TrialStopped):
         commit_extra(old, folder, step=1, report=report, rows=[])
     assert start_of(new) is None
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3") / "log")
+    server.make_bucket("bucket")
+    yield server
+    server.close()
+
+
+def test_a_machine_that_shares_no_disk_goes_on_from_the_extra_checkpoint_in_the_store(
+    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    url = "s3://bucket/searches/words/trials/0"
+
+    def on_machine(name: str) -> TrialDirectory:
+        monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / name))
+        directory = TrialDirectory(entered(url, search_levels=2))
+        directory.begin_attempt()
+        return directory
+
+    def written(directory: TrialDirectory, weights: str) -> Path:
+        (folder := directory.checkpoints / ".written").mkdir()
+        (folder / "weights").write_text(weights)
+        return folder
+
+    def report(evaluation: int, seconds: float) -> TrialReport:
+        progress = Progress(step=10 * evaluation, epoch=1.0, tokens=0, evaluation=evaluation)
+        return TrialReport(progress=progress, metrics={"eval/loss": 0.5} if evaluation else {}, seconds=seconds)
+
+    first = on_machine("first")
+    first.commit(written(first, "evaluated"), report(1, 4.0))
+    commit_extra(first, written(first, "further"), step=15, report=report(0, 6.0), rows=[{"step": 15}])
+    second = on_machine("second")
+    start = start_of(second)
+    assert start is not None
+    assert start.evaluated is not None
+    assert (start.checkpoint.path / "weights").read_text() == "further"
+    assert (start.evaluated.path / "weights").read_text() == "evaluated"
+    assert (start.checkpoint.report.seconds, start.rows) == (6.0, ({"step": 15},))
+    second.commit(written(second, "newer"), report(2, 9.0))
+    third = start_of(on_machine("third"))
+    assert third is not None
+    assert (third.checkpoint.path / "weights").read_text() == "newer"
+    assert third.rows == ()
+    assert not [name for name in Store.at(url).names() if "step-" in name], "what is out of date is removed there"
