@@ -81,9 +81,7 @@ def fetch_extra(trial: Path, checkpoints: Path) -> None:
         folder = json.loads(text)["folder"]
         checkpoints.mkdir(parents=True, exist_ok=True)
         store.get_folder(f"{below}/{folder}", checkpoints / folder)
-        temporary = checkpoints / f".{EXTRA}.fetched"
-        temporary.write_text(text, "utf-8")
-        temporary.replace(checkpoints / EXTRA)
+        replace_text(checkpoints / EXTRA, text)
     except Exception as error:  # training goes on from the last evaluation
         log.warning("extra checkpoint of %s not fetched: %s", store.url, why(error))
 
@@ -100,7 +98,8 @@ def fetch(trial: Path) -> None:
 
 
 def _fetch(store: Store, trial: Path) -> None:
-    found = [_order(pointer.read_text("utf-8")) for pointer in (trial / "checkpoints").rglob(POINTER)]
+    pointers = [pointer for name in (POINTER, EXTRA) for pointer in (trial / "checkpoints").rglob(name)]
+    found = [_order(pointer.read_text("utf-8")) for pointer in pointers]
     if found and (last := store.read(_VOID)) is not None and min(found)[0] <= int(last):
         shutil.rmtree(trial / "checkpoints")  # of another trial that had this number
         (trial / "checkpoints").mkdir()
