@@ -11,6 +11,7 @@ from spaces.reports import Progress, TrialCalledAway, TrialReport, TrialStopped
 from spaces.store import Store, entered
 from trainables.checkpoints import TrialDirectory
 from trainables.extra_checkpoints import commit_extra, start_of
+from trainables.remote_checkpoints import void
 from trainables.trial import parse_document, run_trial
 
 BY_STEPS = {"eval_strategy": "steps", "eval_steps": 5, "logging_steps": 3, "num_train_epochs": 2}
@@ -117,41 +118,62 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.close()
 
 
-def test_a_machine_that_shares_no_disk_goes_on_from_the_extra_checkpoint_in_the_store(
-    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def machine(tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], TrialDirectory]:
+    """A machine with a cache of its own, which takes a trial over."""
     for name, value in server.environment.items():
         monkeypatch.setenv(name, value)
-    url = "s3://bucket/searches/words/trials/0"
 
-    def on_machine(name: str) -> TrialDirectory:
+    def takes_over(name: str, url: str) -> TrialDirectory:
         monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / name))
         directory = TrialDirectory(entered(url, search_levels=2))
         directory.begin_attempt()
         return directory
 
-    def written(directory: TrialDirectory, weights: str) -> Path:
-        (folder := directory.checkpoints / ".written").mkdir()
-        (folder / "weights").write_text(weights)
-        return folder
+    return takes_over
 
-    def report(evaluation: int, seconds: float) -> TrialReport:
-        progress = Progress(step=10 * evaluation, epoch=1.0, tokens=0, evaluation=evaluation)
-        return TrialReport(progress=progress, metrics={"eval/loss": 0.5} if evaluation else {}, seconds=seconds)
 
-    first = on_machine("first")
-    first.commit(written(first, "evaluated"), report(1, 4.0))
-    commit_extra(first, written(first, "further"), step=15, report=report(0, 6.0), rows=[{"step": 15}])
-    second = on_machine("second")
+def _written(directory: TrialDirectory, weights: str) -> Path:
+    (folder := directory.checkpoints / ".written").mkdir()
+    (folder / "weights").write_text(weights)
+    return folder
+
+
+def _report(evaluation: int, seconds: float = 0.0) -> TrialReport:
+    progress = Progress(step=10 * evaluation, epoch=1.0, tokens=0, evaluation=evaluation)
+    return TrialReport(progress=progress, metrics={"eval/loss": 0.5} if evaluation else {}, seconds=seconds)
+
+
+def test_a_machine_that_shares_no_disk_goes_on_from_the_extra_checkpoint_in_the_store(
+    machine: Callable[[str, str], TrialDirectory],
+) -> None:
+    url = "s3://bucket/searches/words/trials/0"
+    first = machine("first", url)
+    first.commit(_written(first, "evaluated"), _report(1, 4.0))
+    commit_extra(first, _written(first, "further"), step=15, report=_report(0, 6.0), rows=[{"step": 15}])
+    second = machine("second", url)
     start = start_of(second)
     assert start is not None
     assert start.evaluated is not None
     assert (start.checkpoint.path / "weights").read_text() == "further"
     assert (start.evaluated.path / "weights").read_text() == "evaluated"
     assert (start.checkpoint.report.seconds, start.rows) == (6.0, ({"step": 15},))
-    second.commit(written(second, "newer"), report(2, 9.0))
-    third = start_of(on_machine("third"))
+    second.commit(_written(second, "newer"), _report(2, 9.0))
+    third = start_of(machine("third", url))
     assert third is not None
     assert (third.checkpoint.path / "weights").read_text() == "newer"
     assert third.rows == ()
     assert not [name for name in Store.at(url).names() if "step-" in name], "what is out of date is removed there"
+
+
+@pytest.mark.parametrize("evaluations", [0, 1])
+def test_a_trial_does_not_go_on_from_what_another_one_of_its_number_left_on_the_machine(
+    machine: Callable[[str, str], TrialDirectory], evaluations: int
+) -> None:
+    url = f"s3://bucket/searches/words/trials/{1 + evaluations}"
+    first = machine("one", url)
+    for evaluation in range(1, evaluations + 1):
+        first.commit(_written(first, "evaluated"), _report(evaluation))
+    commit_extra(first, _written(first, "further"), step=15, report=_report(0), rows=[])
+    void(Store.at(url))
+    assert start_of(machine("one", url)) is None
