@@ -110,7 +110,6 @@ def cluster_room() -> ClusterRoom:
     }
     to_come = [each for room in capacity_now().may_bring for each in rooms_to_come(room, staying.values())]
     nodes = (*staying.values(), *to_come)
-    # What is measured as free is not handed on: on a real cluster a search did not grow by it (decision 0138).
     return ClusterRoom(total=sum(nodes, Amount()), nodes=nodes)
 
 

@@ -50,8 +50,6 @@ class ClusterRoom:
     """What the queue may use of it."""
     nodes: tuple[Amount, ...] = ()
     """What each node has, those included that an autoscaler may bring. Empty: all is on one node."""
-    free: tuple[Amount, ...] | None = None
-    """What is free on each node now, as measured. None: as if trials lay as tightly as they can."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,8 +101,6 @@ class Claim:
     """Whether it has a process: one without lanes was paused."""
     is_paused: bool = False
     """Whether it begins no trials until somebody lets it go on. Others get its lanes meanwhile."""
-    placed: int | None = None
-    """How many of its trials show in what is measured as free. None: all that run."""
 
     @property
     def waits(self) -> bool:
@@ -157,7 +153,7 @@ def decide(
     room = room or ClusterRoom(total=capacity)
     claims = sorted(claims, key=lambda claim: claim.number)
     goals, let_in, reasons = _goals(claims, quotas=quotas, room=room)
-    account = _Account(room, quotas, is_measured=True)
+    account = _Account(room, quotas)
     for claim in claims:
         account.take(claim, claim.held)
     scales = {
@@ -170,7 +166,7 @@ def decide(
         can_be_told = claim.listens or not claim.is_started
         if can_be_told and (lanes := account.lanes_now(claim, goals[claim.number])):
             (scales if claim.is_started else starts)[claim.number] = lanes
-            account.take(claim, max(0, lanes - claim.held), is_new=True)
+            account.take(claim, max(0, lanes - claim.held))
         else:
             account.set_aside(claim)
             reasons[claim.number] = account.why_not_now(claim)
@@ -180,7 +176,7 @@ def decide(
             lanes = account.lanes_now(claim, goal)
             if lanes > claim.granted:
                 scales[claim.number] = lanes
-                account.take(claim, max(0, lanes - claim.held), is_new=True)
+                account.take(claim, max(0, lanes - claim.held))
     return Decisions(starts=starts, scales=scales, reasons=reasons)
 
 
@@ -224,32 +220,20 @@ def _goals(
 class _Account:
     """Who has taken what of a cluster."""
 
-    def __init__(self, room: ClusterRoom, quotas: Mapping[str, Quota], *, is_measured: bool = False) -> None:
-        """
-        Args:
-            room: The cluster.
-            quotas: By user.
-            is_measured: Whether trials lie where they are, as far as that was measured, and not as tightly as they can.
-        """
+    def __init__(self, room: ClusterRoom, quotas: Mapping[str, Quota]) -> None:
         self._capacity = room.total
         self._quotas = quotas
-        nodes = [_on_node(each) for each in room.nodes or (room.total,)]
-        measured = room.free if is_measured else None
-        self._empty = Rooms(nodes)
-        self._is_measured = measured is not None
-        self._rooms = Rooms(nodes if measured is None else [_on_node(each) for each in measured])
-        self._rooms_left = self._rooms.copy()
+        self._empty = Rooms(_on_node(each) for each in room.nodes or (room.total,))
+        self._rooms, self._rooms_left = self._empty.copy(), self._empty.copy()
         self._taken = Amount()
         self._taken_by: dict[str, Amount] = {}
         self._aside = Amount()
 
-    def take(self, claim: Claim, lanes: int, *, is_new: bool = False) -> None:
-        """Also more than there is: what runs, runs. `is_new`: none of these lanes is in use yet."""
+    def take(self, claim: Claim, lanes: int) -> None:
+        """Also more than there is: what runs, runs. Trials lie as tightly as they can: where each lies is not known."""
         self._taken += claim.lane * lanes
         self._taken_by[claim.user] = self._taken_by.get(claim.user, Amount()) + claim.lane * lanes
-
-        seen = claim.running if claim.placed is None else claim.placed
-        for _ in range(lanes if is_new or not self._is_measured else max(0, lanes - seen)):
+        for _ in range(lanes):
             for rooms in (self._rooms, self._rooms_left):
                 rooms.take(claim.worker, count=claim.workers)
 

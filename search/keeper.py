@@ -199,7 +199,6 @@ def _claim(each: QueuedSearch) -> Claim:
         is_fixed=each.search.is_fixed,
         is_started=each.state in ON_CLUSTER,
         is_paused=lanes is not None and lanes.is_paused and not each.search.is_fixed,
-        placed=0 if lanes is None else lanes.num_running,
     )
 
 
