@@ -39,6 +39,14 @@ class GcsServer:
         """What a client needs to find it."""
         return {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self._cable.port}", "NO_GCE_CHECK": "true"}
 
+    def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let this process, and those that it starts, find it: also where it has talked to another one before."""
+        import gcsfs
+
+        for name, value in self.environment.items():
+            monkeypatch.setenv(name, value)
+        gcsfs.GCSFileSystem.clear_instance_cache()
+
     def make_bucket(self, name: str) -> None:
         """A new bucket."""
         self._request("/storage/v1/b?project=test", content=json.dumps({"name": name}).encode())

@@ -47,8 +47,7 @@ Call = Callable[..., subprocess.CompletedProcess[str]]
 def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayHead]:
     """Its nodes have credentials, and a cache of their own."""
     server = S3Server(tmp_path / "server.log")
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    server.enter(monkeypatch)
     server.make_bucket("bucket")
     with pytest.MonkeyPatch.context() as of_cluster:
         of_cluster.setenv("TUNESMITH_CACHE", str(tmp_path / "cluster-cache"))

@@ -40,12 +40,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def plan(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A search that is kept in the store, begun."""
-    import s3fs
-
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    server.enter(monkeypatch)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    s3fs.S3FileSystem.clear_instance_cache()
     monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
     plan = planned(tmp_path, storage=f"s3://bucket/{uuid.uuid4().hex}", checkpoints={"keep": 1})
     begin_store(plan.files, _url(plan))

@@ -44,12 +44,8 @@ def train(config, report):
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    import s3fs
-
-    s3fs.S3FileSystem.clear_instance_cache()  # each server has a port of its own
     server = S3Server(tmp_path / "server.log")
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    server.enter(monkeypatch)
     server.make_bucket("bucket")
     yield server
     server.close()

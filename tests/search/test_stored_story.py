@@ -53,8 +53,7 @@ def train(config, report):
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     server = S3Server(tmp_path / "server.log")
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    server.enter(monkeypatch)
     server.make_bucket("bucket")
     yield server
     server.close()

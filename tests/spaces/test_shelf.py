@@ -25,11 +25,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def url(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
     """Of a search that is not there yet."""
-    import s3fs
-
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
+    server.enter(monkeypatch)
     return f"s3://bucket/{uuid.uuid4().hex}/far"
 
 

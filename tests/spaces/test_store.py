@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import pytest
 from gcs_server import GcsServer
 from s3_server import S3Server
@@ -26,10 +25,8 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture
 def server(running: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """The server, as the environment of this process names it."""
-    for name, value in running.environment.items():
-        monkeypatch.setenv(name, value)
+    running.enter(monkeypatch)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    fsspec.get_filesystem_class(running.scheme).clear_instance_cache()
     return running
 
 

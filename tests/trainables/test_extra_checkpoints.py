@@ -121,8 +121,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def machine(tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], TrialDirectory]:
     """A machine with a cache of its own, which takes a trial over."""
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
+    server.enter(monkeypatch)
 
     def takes_over(name: str, url: str) -> TrialDirectory:
         monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / name))
