@@ -10,7 +10,7 @@ import pytest
 from conftest import Run, command
 
 from analysis.records import SearchFiles
-from search.control import FIRST_LANES, first_lanes, shown_lanes
+from search.control import FIRST_LANES, ask_to_take, first_lanes, shown_lanes
 
 SPEC = """
 name: sharing
@@ -66,7 +66,7 @@ def test_a_search_that_is_told_to_run_fewer_ends_the_process_of_the_lane_it_give
         assert lanes is not None
         assert lanes.num_concurrent == 1
         assert "concurrent_trials: 2" in files.spec.read_text()
-        tunesmith("scale", "searches/sharing", "2")
+        ask_to_take(files, 2, timeout_seconds=30)  # as the keeper of a queue does
         _wait_until(lambda: alive() == 2, "a second process trains, too")
         tunesmith("scale", "searches/sharing", "1")
         (tmp_path / "hurry").touch()
