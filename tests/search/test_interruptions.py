@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from conftest import Run, command
@@ -25,15 +26,18 @@ resources: {concurrent_trials: 2}
 tracking: {wandb: {mode: offline}}
 """
 STEPS = 4
-# Each step is logged before it is reported; the log tells what really ran.
+# Each step is logged before it is reported; the log tells what really ran, where, and in which session: each has a Ray
+# of its own. A process may outlive its killed driver by the step it is in, so the time of a line does not tell.
 FUNCTION = f"""
 import os, time, tempfile, pathlib
+import ray
 
 def train(config, report):
     done = int((report.checkpoint / "step").read_text()) if report.checkpoint else 0
+    session = ray.get_runtime_context().get_node_id()
     for step in range(done + 1, {STEPS} + 1):
         with open(os.path.join(os.path.dirname(__file__), "steps.log"), "a") as file:
-            file.write(f"{{config['x']}} {{step}} {{os.getpid()}}\\n")
+            file.write(f"{{config['x']}} {{step}} {{os.getpid()}} {{session}}\\n")
         time.sleep(0.4)
         folder = pathlib.Path(tempfile.mkdtemp())
         (folder / "step").write_text(str(step))
@@ -48,12 +52,19 @@ def walk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _steps(folder: Path) -> list[tuple[str, int, int]]:
+class _Step(NamedTuple):
+    trial: str  # by its x
+    number: int
+    pid: int
+    session: str
+
+
+def _steps(folder: Path) -> list[_Step]:
     try:
         lines = (folder / "steps.log").read_text().splitlines()
     except FileNotFoundError:
         return []
-    return [(x, int(step), int(pid)) for x, step, pid in (line.split() for line in lines)]
+    return [_Step(x, int(step), int(pid), session) for x, step, pid, session in (line.split() for line in lines)]
 
 
 def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -85,7 +96,7 @@ def _assert_complete(folder: Path) -> None:
 def _assert_whole(folder: Path, *, most_repeats: int) -> None:
     """The same, and no more steps repeated than were in flight."""
     _assert_complete(folder)
-    repeats = [count - 1 for count in collections.Counter((x, step) for x, step, _ in _steps(folder)).values()]
+    repeats = [count - 1 for count in collections.Counter(step[:2] for step in _steps(folder)).values()]
     assert sum(repeats) <= most_repeats
     assert max(repeats) <= 1
 
@@ -94,13 +105,11 @@ def test_a_search_that_is_killed_again_and_again_loses_only_what_was_in_flight_e
     walk: Path, tunesmith: Run
 ) -> None:
     finished: dict[int, str] = {}  # trials, and which attempt ended them
-    session_of: dict[int, int] = {}  # by process: each session has its own
     driver = _start(walk)
     for session, steps_before_the_kill in enumerate((1, 7, 13)):
         _wait_for_steps(walk, steps_before_the_kill, driver)
         driver.kill()
         driver.communicate()
-        session_of = {pid: session for *_, pid in _steps(walk)} | session_of
         for trial in read_records(walk / "searches" / "walk").trials:
             if trial.state == "COMPLETE":
                 finished.setdefault(trial.number, _attempt(walk, trial.number))
@@ -112,11 +121,12 @@ def test_a_search_that_is_killed_again_and_again_loses_only_what_was_in_flight_e
     _assert_complete(walk)
     assert finished, "the story needs a trial that was finished before a kill"
     assert {number: _attempt(walk, number) for number in finished} == finished, "what is finished is not run again"
-    sessions: list[list[tuple[str, int]]] = [[], [], [], []]
-    for x, step, pid in _steps(walk):
-        sessions[session_of.get(pid, 3)].append((x, step))
+    sessions: dict[str, list[tuple[str, int]]] = {}
+    for step in _steps(walk):
+        sessions.setdefault(step.session, []).append((step.trial, step.number))
+    assert len(sessions) == 4
     before: set[tuple[str, int]] = set()
-    for steps in sessions:
+    for steps in sessions.values():
         assert len(steps) == len(set(steps)), "a session runs no step twice"
         assert len(before & set(steps)) <= 2, "only what both lanes had in flight is run again"
         before |= set(steps)
@@ -143,7 +153,7 @@ def test_ctrl_c_leaves_a_resumable_search_and_says_how_to_go_on(walk: Path, tune
 def test_a_killed_trial_process_goes_on_from_its_checkpoint(walk: Path) -> None:
     driver = _start(walk)
     _wait_for_steps(walk, 5, driver)
-    os.kill(_steps(walk)[-1][2], signal.SIGKILL)
+    os.kill(_steps(walk)[-1].pid, signal.SIGKILL)
     _, errors = driver.communicate(timeout=200)
     assert driver.returncode == 0, errors
     _assert_whole(walk, most_repeats=1)
