@@ -213,9 +213,15 @@ def new_file(files: SearchFiles) -> Iterator[RDBStorage]:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     unfinished = files.study.with_name(f".{files.study.name}-{os.getpid()}")
+    unfinished.unlink(missing_ok=True)  # of a process that was killed: each container counts its processes from one
     storage = _in_a_file(unfinished)
-    yield storage
-    storage.engine.dispose()
+    try:
+        yield storage
+    except BaseException:
+        unfinished.unlink()
+        raise
+    finally:
+        storage.engine.dispose()
     unfinished.replace(files.study)
 
 

@@ -1,3 +1,4 @@
+import os
 import threading
 from pathlib import Path
 from typing import Any, Literal
@@ -129,6 +130,21 @@ def test_who_reads_a_search_as_it_begins_meets_a_whole_study_or_none(tmp_path: P
     reader.join(60)
     assert met == [3] * len(folders)
     assert [path.name for folder in folders for path in folder.iterdir()] == ["study.db"] * len(folders)
+
+
+def test_a_study_that_could_not_be_made_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(TypeError):
+        create_study(tmp_path, SPEC, attributes={"num_trials": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_with_this_number_left_unfinished_is_in_nobodys_way(tmp_path: Path) -> None:
+    """Numbers of processes come back soon in containers."""
+    create_study(tmp_path, SPEC, attributes={"num_trials": 5})
+    (tmp_path / "study.db").rename(tmp_path / f".study.db-{os.getpid()}")
+    create_study(tmp_path, SPEC, attributes={"num_trials": 3})
+    assert read_records(tmp_path).num_planned == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
 
 
 def test_what_a_trial_costs_the_database_does_not_depend_on_how_many_there_were(study: optuna.Study) -> None:
