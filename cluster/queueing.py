@@ -130,9 +130,7 @@ class Decisions:
     """Searches that go on waiting -> why, for a person."""
 
 
-def decide(
-    claims: Sequence[Claim], *, quotas: Mapping[str, Quota], capacity: Amount, room: ClusterRoom | None = None
-) -> Decisions:
+def decide(claims: Sequence[Claim], *, quotas: Mapping[str, Quota], room: ClusterRoom) -> Decisions:
     """What to do so that all get what the rules give them. Never takes a lane away from a trial that runs, and never
     the last lane of a search that is not paused.
 
@@ -147,10 +145,8 @@ def decide(
     Args:
         claims: All searches that wait or run.
         quotas: By user.
-        capacity: What the queue may use.
-        room: The same by node. Default: one node has all of it.
+        room: What the queue may use.
     """
-    room = room or ClusterRoom(total=capacity)
     claims = sorted(claims, key=lambda claim: claim.number)
     goals, let_in, reasons = _goals(claims, quotas=quotas, room=room)
     account = _Account(room, quotas)

@@ -76,9 +76,8 @@ class Keeper:
             elif each.state == "RUNNING":
                 self._follow(each, jobs.get(each.submission_id))
         claims = {each.number: (each, _claim(each)) for each in self._store.searches(only_active=True)}
-        room = self._cluster.room()
         decisions = decide(
-            [claim for _, claim in claims.values()], quotas=self._store.quotas(), capacity=room.total, room=room
+            [claim for _, claim in claims.values()], quotas=self._store.quotas(), room=self._cluster.room()
         )
         for number, lanes in decisions.scales.items():
             self._scale(claims[number][0], lanes)
