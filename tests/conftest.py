@@ -33,6 +33,7 @@ def _closed_world(tmp_path_factory: pytest.TempPathFactory) -> None:
         HF_HUB_OFFLINE="1",
         WANDB_ERROR_REPORTING="false",
         WANDB_MODE="offline",
+        WANDB_ARTIFACT_DIR=str(tmp_path_factory.mktemp("artifacts")),
         TOKENIZERS_PARALLELISM="false",
     )
     for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
