@@ -24,7 +24,7 @@ from search.confirmation_spec import confirmation_spec, on_all_but_test
 from search.load import RECORDED
 from search.plan import Plan
 from search.published import make_baseline
-from search.run import recorded_plan
+from search.recorded_spec import recorded_plan
 from search.stages import run_stage
 from search.unseen import check_test_split
 from search.yaml_text import parse_yaml

@@ -6,7 +6,7 @@ from typing import Any
 
 from search.confirmation_sections import ConfirmationConfig, ConfirmedConfiguration
 from search.load import validate
-from search.run import resolved_spec
+from search.recorded_spec import resolved_spec
 from search.spec import SearchSpec
 from search.storage import moved
 from spaces.documents import get_path, set_path

@@ -21,7 +21,7 @@ from cluster.connect import local_cpus
 from search.load import RECORDED
 from search.plan import Plan
 from search.published import recorded_document
-from search.run import recorded_plan
+from search.recorded_spec import recorded_plan
 from search.yaml_text import parse_yaml
 from spaces.errors import SpecError
 from spaces.reports import TrialReport

@@ -13,8 +13,8 @@ from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
 from search.load import RECORDED, load_spec
 from search.plan import Plan, make_plan
+from search.recorded_spec import resolved_spec
 from search.revisions import Revision, add_revision, read_revisions
-from search.run import resolved_spec
 from search.yaml_text import parse_yaml
 from spaces.errors import SpecError, did_you_mean
 from spaces.reports import FailureKind

@@ -17,7 +17,8 @@ from analysis.records import TrialRecord, replace_text
 from analysis.statistics import corrected_interval
 from search.load import validate
 from search.plan import Plan
-from search.run import resolved_spec, shortest
+from search.recorded_spec import resolved_spec
+from search.run import shortest
 from search.spec import SearchSpec
 from search.stages import plan_of, run_stage
 from search.storage import moved

@@ -15,7 +15,7 @@ from analysis.records import SearchFiles
 from search.confirmation_sections import ConfirmedConfiguration
 from search.load import RECORDED, validate
 from search.plan import Plan, base_document
-from search.run import resolved_spec
+from search.recorded_spec import resolved_spec
 from search.spec import SearchSpec
 from search.stages import run_stage
 from search.storage import moved

@@ -1,13 +1,10 @@
 """The story of a search: create or reopen its folder, prepare the data, connect, tune, summarise."""
 
 import contextlib
-import hashlib
 import json
-import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +12,7 @@ import filelock
 import optuna
 from rich.console import Console
 
-from analysis.kept import brought_here, kept_in
+from analysis.kept import brought_here
 from analysis.leaderboard import leaderboard
 from analysis.leaderboard_text import to_csv
 from analysis.own_runs import search_summary
@@ -37,14 +34,14 @@ from search.databases import reach
 from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.lease import Lease
 from search.ledger import Proposal, create_study, open_ledger, open_study
-from search.load import RECORDED, load_spec
 from search.lost_runs import write_lost_runs
 from search.mirror import Mirror
 from search.mirroring import begin_store, mirrored
 from search.pins import pin_checkpoints
-from search.plan import Plan, make_plan
+from search.plan import Plan
 from search.progress import SearchProgress, shown
 from search.provenance import provenance
+from search.recorded_spec import recorded_plan, resolved_spec, study_attributes, write_spec
 from search.recorder import Recorder
 from search.reporting import report_at_end
 from search.revisions import read_revisions
@@ -53,8 +50,6 @@ from search.spending import SECONDS, make_spending
 from search.study_storage import Patience, leased
 from search.tracker import RunFacts, SearchIdentity, Tracker
 from search.tracking import make_tracker
-from search.yaml_text import parse_yaml, to_yaml
-from spaces.documents import get_path, has_path
 from spaces.errors import SpecError
 from spaces.shelf import note_shelf
 from spaces.store import Store, is_store, store_of
@@ -119,12 +114,12 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
         reach(database).dispose()
     files.path.mkdir(parents=True, exist_ok=True)
     with conducting(files):
-        identity = _write_spec(plan)
+        identity = write_spec(plan)
         pin_checkpoints(resolved_spec(plan.spec), files)
         if database is not None:
             write_place(files, database=database, search=plan.spec.name, fingerprint=identity.fingerprint)
         with leased(files, say=console.print) as lease, mirrored(files, say=console.print) as mirror:
-            study = create_study(files.path, plan.spec, attributes=_study_attributes(plan), lease=lease)
+            study = create_study(files.path, plan.spec, attributes=study_attributes(plan), lease=lease)
             write_inheritance(inheritance, study, plan.space, files)
             return _conduct(plan, identity, address=address, console=console, lease=lease, mirror=mirror)
 
@@ -161,26 +156,6 @@ def resume_search(
                 "it anew."
             )
         return _conduct(plan, identity, address=address, console=console, lease=lease, mirror=mirror)
-
-
-def recorded_plan(files: SearchFiles) -> tuple[Plan, SearchIdentity]:
-    """The plan of an existing search and its identity, wherever its folder lies now."""
-    loaded = load_spec(files.spec, overrides=[f"storage={json.dumps(kept_in(files))}"])
-    recorded = parse_yaml(files.spec.read_text("utf-8"))[0][RECORDED]
-    plan = make_plan(loaded)
-    if plan.files.path != files.path:
-        raise SpecError(f"the folder of search `{plan.spec.name}` was renamed to `{files.path.name}`: name it back.")
-    return plan, _identity(plan, recorded["fingerprint"])
-
-
-def _identity(plan: Plan, fingerprint: str) -> SearchIdentity:
-    confirmed = plan.spec.confirmation
-    return SearchIdentity(
-        name=plan.spec.name,
-        fingerprint=confirmed.fingerprint if confirmed else fingerprint,
-        directory=plan.files.path,
-        confirmed_search=confirmed.search if confirmed else None,
-    )
 
 
 def _conduct(
@@ -446,61 +421,6 @@ def _end_tracking(
     if wants_model and (model := best_model(record, plan.files, study)) is not None:
         tracker.log_model(model)
     tracker.close(interrupted=was_interrupted)
-
-
-def _write_spec(plan: Plan) -> SearchIdentity:
-    """spec.yaml: the spec with defaults filled in, which is a spec again, and what identifies this search."""
-    resolved = resolved_spec(plan.spec)
-    # The same spec run twice is two searches: without the random part their W&B runs would share ids.
-    fingerprint = fingerprint_of(plan.spec)[:8] + secrets.token_hex(2)
-    recorded = {
-        "fingerprint": fingerprint,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **provenance(),
-        **({"preset": plan.preset.name} if plan.preset is not None else {}),
-    }
-    replace_text(plan.files.spec, to_yaml({**resolved, RECORDED: recorded}))
-    return _identity(plan, fingerprint)
-
-
-def resolved_spec(spec: SearchSpec) -> dict[str, Any]:
-    """The spec with every default filled in, as plain values."""
-    resolved: dict[str, Any] = spec.model_dump(mode="json", exclude_none=True)
-    resolved["space"] = spec.space  # as written: null has a meaning there
-    return {name: value for name, value in resolved.items() if value not in ({}, [], ())}
-
-
-def fingerprint_of(spec: SearchSpec) -> str:
-    """Equal for specs that mean the same search."""
-    text = json.dumps(resolved_spec(spec) | {"storage": None}, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _study_attributes(plan: Plan) -> dict[str, Any]:
-    folds = plan.spec.search.folds
-    repeated = {
-        "trainings": len(folds.runs), "fold_kind": folds.kind, "divisions": folds.divisions,
-        "test_share": folds.test_share,
-    } if folds else {}  # fmt: skip
-    return {
-        "num_trials": plan.num_trials,
-        "step_unit": plan.step_unit,
-        "gpus_per_trial": plan.spec.resources.workers * plan.spec.resources.gpus_per_worker,
-        "currency": plan.spec.resources.currency,
-        "seed": plan.spec.search.seed,
-        "folds": repeated,
-        "yardstick": _yardstick(plan.spec),
-        "defaults": {path: get_path(plan.document, path) for path in plan.space.paths if has_path(plan.document, path)},
-    }
-
-
-def _yardstick(spec: SearchSpec) -> dict[str, Any]:
-    """What values are measured with: searches that have it in common compare."""
-    document = spec.model_dump(mode="json", exclude_none=True)
-    folds = document["search"].get("cross_validation")
-    return {name: document[name] for name in ("task", "trainable", "data") if name in document} | (
-        {"folds": folds} if folds else {}
-    )
 
 
 @contextlib.contextmanager

@@ -13,7 +13,8 @@ from analysis.sources import read_records
 from analysis.study_place import study_place
 from search.load import LoadedSpec
 from search.plan import Plan, make_plan
-from search.run import SearchOutcome, conducting, resolved_spec, resume_search, start_search
+from search.recorded_spec import resolved_spec
+from search.run import SearchOutcome, conducting, resume_search, start_search
 from search.spec import SearchSpec
 from spaces.store import store_of
 

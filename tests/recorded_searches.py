@@ -17,9 +17,9 @@ from search.load import RECORDED, load_spec
 from search.mirror import Mirror
 from search.plan import Plan, make_plan
 from search.progress import SearchProgress
+from search.recorded_spec import resolved_spec
 from search.recorder import Recorder
 from search.revisions import read_revisions
-from search.run import resolved_spec
 from search.spending import make_spending
 from search.tracker import NullTracker, Tracker
 from search.yaml_text import to_yaml

@@ -23,7 +23,7 @@ from search.confirmation_spec import confirmation_spec, on_all_but_test
 from search.load import load_spec, validate
 from search.plan import Plan, base_document, make_plan
 from search.published import published_points, published_spec
-from search.run import resolved_spec
+from search.recorded_spec import resolved_spec
 from search.stages import plan_of
 from search.unseen import check_test_split
 from search.yaml_text import to_yaml

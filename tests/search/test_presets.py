@@ -10,7 +10,7 @@ from conftest import Run
 from search.load import LoadedSpec, load_spec
 from search.plan import Plan, make_plan
 from search.plan_text import plan_facts
-from search.run import resolved_spec
+from search.recorded_spec import resolved_spec
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.errors import SpecError
 from spaces.presets import all_presets

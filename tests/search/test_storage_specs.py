@@ -10,7 +10,7 @@ from recorded_searches import planned, write_spec
 from analysis.study_place import check_database
 from search.load import load_spec
 from search.plan import make_plan
-from search.run import resolved_spec
+from search.recorded_spec import resolved_spec
 from search.storage import StorageConfig, moved
 from spaces.errors import SpecError
 from spaces.store import is_store, store_url

@@ -165,7 +165,7 @@ def test_the_written_spec_is_a_spec_that_means_the_same(
     story: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from search.load import load_spec
-    from search.run import fingerprint_of
+    from search.recorded_spec import fingerprint_of
 
     folder, _ = story
     monkeypatch.chdir(folder)  # paths in a spec are meant from where tunesmith is started

@@ -11,7 +11,7 @@ from tiny_trials import labelled, masked, run, tuned
 from analysis.records import SearchFiles
 from search.load import load_spec
 from search.plan import make_plan
-from search.run import fingerprint_of, resolved_spec
+from search.recorded_spec import fingerprint_of, resolved_spec
 from search.yaml_text import to_yaml
 from spaces.errors import SpecError
 from spaces.space import Space
