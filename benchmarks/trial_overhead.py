@@ -22,8 +22,9 @@ from rich.console import Console
 from analysis.sources import read_records
 from cluster.connect import connected, set_environment
 from search.load import load_spec
-from search.plan import base_document, make_plan
+from search.plan import make_plan
 from search.run import start_search
+from search.trial_documents import base_document
 
 SPEC = """
 name: overhead

@@ -1,17 +1,9 @@
-"""Every check that costs no training, and what a search will do. Imports neither torch nor ray nor optuna."""
+"""What a search will do, after every check that costs no training. Imports neither torch nor ray nor optuna."""
 
-import copy
-import random
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from types import NoneType
 from typing import Any
 
-from pydantic import ValidationError
-
 from analysis.records import SearchFiles
-from analysis.wording import show_value
 from search.algorithms import FINITE, AlgorithmConfig, with_startup_trials
 from search.auto import Situation, chosen
 from search.budget import check_budget
@@ -19,47 +11,27 @@ from search.confirmation_sections import ConfirmationConfig
 from search.confirmation_space import ConfirmationSpace, confirming
 from search.first_guesses import FirstGuess, first_guesses
 from search.fold_checks import check_folds
-from search.load import LoadedSpec, explain, line_of, models_in
+from search.load import LoadedSpec, line_of
 from search.objective_checks import check_objectives
 from search.presets import AppliedPreset, without_forbidden_points
 from search.priors import check_priors
+from search.resource_checks import check_precision, check_resources
 from search.scheduler_checks import check_scheduler
+from search.space_checks import check_candidates, check_paths, edge_values
 from search.spec import DEFAULT_TRIALS, SearchSpec
 from search.start_points import check_start_points
 from search.storage_checks import check_storage
+from search.trial_documents import base_document, check_base, errors_in
 from search.yaml_text import Lines
-from spaces.distributions import Choice, Distribution
-from spaces.documents import get_path, has_path, overlap, set_path
-from spaces.errors import SpecError, did_you_mean
+from spaces.errors import SpecError
 from spaces.reports import Progress, recorded_step
 from spaces.space import Space
-from trainables.arguments import check_training_name, resolved_training
-from trainables.checks import check_trial
-from trainables.config import (
-    CustomTrialConfig,
-    DataConfig,
-    ModelConfig,
-    RegularizationConfig,
-    StoppingConfig,
-    TrialConfig,
-)
+from trainables.arguments import resolved_training
 from trainables.data.card import DataCard
-from trainables.huggingface import architecture, training_argument_fields
-from trainables.model_checks import check_pretrained_field
 from trainables.preparation import cached_card
-from trainables.sharding import check_sharding_resources
-from trainables.task_sections import FIXED_FOR_A_SEARCH, SECTIONS, PromptConfig, section_of
+from trainables.task_sections import PromptConfig
 from trainables.tasks.registry import TASKS
-from trainables.training_checks import check_needs_no_gpu
-from trainables.user_functions import check_trainable
 
-_SECTIONS = {
-    "model": ModelConfig, "data": DataConfig, "stopping": StoppingConfig, "regularization": RegularizationConfig,
-}  # fmt: skip
-_VARYING_SECTIONS = ("model", "data", "training", "stopping", "regularization")
-_EXAMPLES = {"model": "config.hidden_size", "data": "max_length", "training": "learning_rate", "config": "seed",
-             "stopping": "patience", "regularization": "l1", "preference": "beta", "prompt": "shots"}  # fmt: skip
-_SAMPLES_CHECKED = 50
 _MOST_POINTS_COUNTED = 100_000
 _MILLI = 1000
 
@@ -162,15 +134,15 @@ def make_plan(loaded: LoadedSpec) -> Plan:
         return _plan_confirmation(spec, spec.confirmation)
     try:
         check_storage(spec)
-        _check_base(spec)
-        _check_paths(spec)
+        check_base(spec)
+        check_paths(spec)
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))
-        _check_candidates(spec, space)
+        check_candidates(spec, space)
         check_objectives(spec)
         check_folds(spec)
         check_scheduler(spec, space)
-        _check_resources(spec, space)
-        _check_precision(spec, space)
+        check_resources(spec, space)
+        check_precision(spec, space)
         check_budget(spec.search.budget, spec.resources)
         grid_size = _grid_size(spec, space)
         num_trials = _num_trials(spec, grid_size)
@@ -195,9 +167,9 @@ def make_plan(loaded: LoadedSpec) -> Plan:
 def _plan_confirmation(spec: SearchSpec, confirmation: ConfirmationConfig) -> Plan:
     """Every configuration with every seed. Raises SpecError for one that cannot be trained here."""
     for index, each in enumerate(confirmation.configurations):
-        for error in _errors_in(confirming(each.document, seed=confirmation.seeds[0])):
+        for error in errors_in(confirming(each.document, seed=confirmation.seeds[0])):
             raise error.at(f"confirmation.configurations.{index}.document")
-    _check_resources(spec, space := ConfirmationSpace(confirmation))
+    check_resources(spec, space := ConfirmationSpace(confirmation))
     return Plan(
         spec=spec,
         space=space,
@@ -212,235 +184,6 @@ def _plan_confirmation(spec: SearchSpec, confirmation: ConfirmationConfig) -> Pl
 def files_of(spec: SearchSpec) -> SearchFiles:
     """Where a search lies."""
     return spec.storage.files(spec.name)
-
-
-def base_document(spec: SearchSpec) -> dict[str, Any]:
-    """The trial document of the spec with nothing varied, defaults filled in. Changing it changes no spec."""
-    folds = spec.search.folds
-    repeated = {} if folds is None else {"folds": folds.model_dump(mode="json")}
-    if spec.trainable is not None:
-        return {"trainable": spec.trainable, "config": copy.deepcopy(spec.config), **repeated}
-    assert spec.model is not None, "a task has a model"
-    assert spec.data is not None, "a task has data"
-    document = {
-        "task": spec.task,
-        "model": spec.model.model_dump(mode="json"),
-        "data": spec.data.model_dump(mode="json"),
-        "training": copy.deepcopy(resolved_training(spec.training)),
-        "stopping": spec.stopping.model_dump(mode="json"),
-        "regularization": spec.regularization.model_dump(mode="json"),
-        **repeated,
-    }
-    own = section_of(spec.task)
-    if own is None:
-        return document
-    return document | {own: (getattr(spec, own) or SECTIONS[own][1]()).model_dump(mode="json")}
-
-
-def _check_base(spec: SearchSpec) -> None:
-    if spec.trainable is not None:
-        try:
-            check_trainable(spec.trainable)
-        except SpecError as error:
-            raise error.at("trainable") from None
-        return
-    assert spec.model is not None
-    assert spec.data is not None
-    assert spec.task is not None
-    if spec.data.splits.train_on_validation:
-        raise SpecError("only a confirmation may: see `tunesmith confirm`.", path="data.splits.train_on_validation")
-    check_trial(
-        TrialConfig(
-            task=spec.task, model=spec.model, data=spec.data, training=spec.training, stopping=spec.stopping,
-            regularization=spec.regularization, preference=spec.preference, prompt=spec.prompt,
-        )
-    )  # fmt: skip
-
-
-def _check_paths(spec: SearchSpec) -> None:
-    for origin, paths in (("space", list(spec.space)), ("derive", list(spec.derive))):
-        for path in paths:
-            try:
-                _check_path(spec, path)
-            except SpecError as error:
-                raise SpecError(error.message, path=f"{origin}.{path}") from None
-
-
-def _check_path(spec: SearchSpec, path: str) -> None:
-    section, _, rest = path.partition(".")
-    own = section_of(spec.task)
-    sections = ("config",) if spec.trainable else (*_VARYING_SECTIONS, *([own] if own else []))
-    if section in sections and not rest:
-        raise SpecError(f"a whole section cannot vary: name a field of it, such as `{section}.{_EXAMPLES[section]}`.")
-    if section not in sections:
-        near = did_you_mean(section, sections)
-        if not near and spec.task and section in training_argument_fields():
-            near = f" Did you mean `training.{path}`?"
-        raise SpecError(f"a path starts with {' or '.join(f'`{name}.`' for name in sections)}.{near}")
-    if path in FIXED_FOR_A_SEARCH:
-        raise SpecError(f"this cannot vary: {FIXED_FOR_A_SEARCH[path]}.")
-    if section == "config":
-        if not has_path({"config": spec.config}, path):
-            raise SpecError(f"`config` has no such entry: give it a default there.{did_you_mean(rest, spec.config)}")
-    elif section == "training":
-        check_training_name(rest.partition(".")[0])
-    elif path.startswith("model.config."):
-        _check_model_field(spec, path.removeprefix("model.config."))
-    else:
-        known = _SECTIONS | {name: section for name, (_, section) in SECTIONS.items()}
-        _check_entries(base_document(spec), path)
-        _check_typed_path(known[section], rest)
-
-
-def _check_model_field(spec: SearchSpec, field: str) -> None:
-    assert spec.model is not None
-    if spec.model.architecture is None:
-        check_pretrained_field("", field)
-        return
-    known = architecture(spec.model.architecture)
-    if known is not None and field not in known.fields:
-        raise SpecError(
-            f"the configuration of `{spec.model.architecture}` has no such field.{did_you_mean(field, known.fields)}"
-        )
-
-
-def _check_entries(document: dict[str, Any], path: str) -> None:
-    """A number names an entry of a list, and nothing else does."""
-    *sections, _ = (parts := path.split("."))
-    for depth, part in enumerate(parts[1:], 1):
-        way = ".".join(sections[:depth])
-        if not has_path(document, way):
-            return  # what stands there is made by the path, or its keys are checked elsewhere
-        node = get_path(document, way)
-        if isinstance(node, list) and not part.isdecimal():
-            raise SpecError(
-                f"`{way}` is a list of {len(node)}: name an entry by its number, from 0, such as `{way}.0`."
-            )
-        if part.isdecimal() and not isinstance(node, list | NoneType):
-            raise SpecError(f"`{way}` is no list, so it has no entry {part}.")
-
-
-def _check_typed_path(model: Any, rest: str) -> None:
-    candidates = [model]
-    for part in rest.split("."):
-        if part.isdecimal() and candidates:
-            continue  # an entry of a list; whether there is one is known where the path is set
-        known = {name for candidate in candidates for name in candidate.model_fields}
-        if not known:
-            raise SpecError(f"`{part}` leads too far: what stands before it has no keys.")
-        if part not in known:
-            raise SpecError(f"there is no `{part}`.{did_you_mean(part, known)} Known here: {', '.join(sorted(known))}.")
-        candidates = [
-            inner
-            for candidate in candidates
-            if part in candidate.model_fields
-            for inner in models_in(candidate.model_fields[part].annotation)
-        ]
-
-
-def _check_candidates(spec: SearchSpec, space: Space) -> None:
-    """Every value that a parameter may take must make a valid document, and so must some whole configurations."""
-    for parameter in space.parameters:
-        for value in _edge_values(parameter.distribution):
-            document = base_document(spec)
-            set_path(document, parameter.path, value)
-            for error in _errors_in(document):
-                # an error elsewhere is not this parameter's: the value may be valid together with others
-                if error.path == parameter.path or error.path.startswith(f"{parameter.path}."):
-                    raise SpecError(
-                        f"a value is not allowed: {_below(parameter.path, error)}", path=f"space.{parameter.path}"
-                    )
-    generator = random.Random(spec.search.seed)
-    for _ in range(_SAMPLES_CHECKED if space.paths else 1):
-        assignment = space.sample(generator)
-        for error in _errors_in(space.apply(assignment)):
-            shown = ", ".join(f"{path}={show_value(value)}" for path, value in assignment.items())
-            raise SpecError(
-                f"the space holds a configuration that cannot work: {error} It has {shown or 'derived values only'}. "
-                "Narrow the space, or forbid it by a constraint.",
-                path=_blamed(space, error.path),
-            )
-
-
-def _below(path: str, error: SpecError) -> str:
-    inside = error.path.removeprefix(path).removeprefix(".")
-    return f"{inside}: {error.message}" if inside else error.message
-
-
-def _blamed(space: Space, path: str) -> str:
-    """Where in the spec the value at `path` comes from."""
-    for section, paths in (("space", space.paths), ("derive", tuple(space.derive))):
-        for known in paths:
-            if overlap(known, path):
-                return f"{section}.{known}"
-    return "space"
-
-
-def _edge_values(distribution: Distribution) -> Iterator[Any]:
-    if isinstance(distribution, Choice):
-        yield from distribution.values
-        return
-    for name in ("low", "high"):
-        value = getattr(distribution, name)
-        if value is not None:  # a normal distribution may be open
-            yield value
-
-
-def _errors_in(document: dict[str, Any]) -> list[SpecError]:
-    model = CustomTrialConfig if "trainable" in document else TrialConfig
-    try:
-        trial = model.model_validate(document)
-        if isinstance(trial, TrialConfig):
-            check_trial(trial)
-    except ValidationError as error:
-        return explain(error, document, model=model)
-    except SpecError as error:
-        return [error]
-    return []
-
-
-def _check_resources(spec: SearchSpec, space: Space) -> None:
-    # Worker groups run our own loop only.
-    if spec.trainable is not None and spec.resources.workers != 1:
-        raise SpecError(
-            f"a `trainable` trains in one worker, but got {spec.resources.workers}: its function would have to be "
-            "started on each, and tunesmith does so for a `task` only. Run more trials at once instead.",
-            path="resources.workers",
-        )
-    searched = next((each.distribution for each in space.parameters if each.path == "training.fsdp"), None)
-    shards = spec.training.get("fsdp") or "training.fsdp" in space.derive
-    if shards or (searched is not None and any(_edge_values(searched))):
-        check_sharding_resources(
-            workers=spec.resources.workers, gpus_per_worker=spec.resources.gpus_per_worker
-        )  # fmt: skip
-    gpus = spec.resources.gpus_per_worker
-    if gpus > 1 and not gpus.is_integer():
-        raise SpecError(
-            f"a trial takes a part of one GPU or whole ones, but got {gpus:g}.", path="resources.gpus_per_worker"
-        )
-    if spec.model is not None and spec.model.quantization is not None and not gpus:
-        raise SpecError(
-            "loading in 4 or 8 bits needs a GPU: set `resources.gpus_per_worker`.", path="model.quantization"
-        )
-
-
-def _check_precision(spec: SearchSpec, space: Space) -> None:
-    """What needs a GPU is refused before a search without one begins. Ray knows nothing of an Apple GPU."""
-    if spec.task is None or spec.resources.gpus_per_worker or sys.platform == "darwin":
-        return
-    try:
-        check_needs_no_gpu(spec.training)
-    except SpecError as error:
-        raise error.at("training") from None
-    for parameter in space.parameters:
-        section, _, name = parameter.path.partition(".")
-        if section != "training":
-            continue
-        for value in _edge_values(parameter.distribution):
-            try:
-                check_needs_no_gpu({name: value})
-            except SpecError as error:
-                raise SpecError(error.message, path=f"space.{parameter.path}") from None
 
 
 def _grid_size(spec: SearchSpec, space: Space) -> int | None:
@@ -531,7 +274,7 @@ def _planned_asking(spec: SearchSpec, unit: str) -> float | None:
 def _largest(space: Space, path: str, fixed: float) -> float:
     for parameter in space.parameters:
         if parameter.path == path:
-            return float(max(_edge_values(parameter.distribution)))
+            return float(max(edge_values(parameter.distribution)))
     return float(fixed)
 
 

@@ -14,11 +14,12 @@ from analysis.kept import place_of
 from analysis.records import SearchFiles
 from search.confirmation_sections import ConfirmedConfiguration
 from search.load import RECORDED, validate
-from search.plan import Plan, base_document
+from search.plan import Plan
 from search.recorded_spec import resolved_spec
 from search.spec import SearchSpec
 from search.stages import run_stage
 from search.storage import moved
+from search.trial_documents import base_document
 from search.yaml_text import parse_yaml
 from spaces.documents import set_path
 from spaces.errors import SpecError

@@ -14,7 +14,8 @@ from analysis.records import SearchFiles
 from analysis.wording import show_metric
 from cluster.connect import local_cpus, quiet_ray, set_environment
 from search.load import load_spec
-from search.plan import base_document, make_plan
+from search.plan import make_plan
+from search.trial_documents import base_document
 from search.yaml_text import parse_yaml
 from spaces.documents import set_path
 from spaces.errors import SpecError

@@ -21,10 +21,11 @@ from search.confirmation_sections import ConfirmationConfig, ConfirmedConfigurat
 from search.confirmation_space import ConfirmationSpace
 from search.confirmation_spec import confirmation_spec, on_all_but_test
 from search.load import load_spec, validate
-from search.plan import Plan, base_document, make_plan
+from search.plan import Plan, make_plan
 from search.published import published_points, published_spec
 from search.recorded_spec import resolved_spec
 from search.stages import plan_of
+from search.trial_documents import base_document
 from search.unseen import check_test_split
 from search.yaml_text import to_yaml
 from spaces.errors import SpecError

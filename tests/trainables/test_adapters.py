@@ -12,7 +12,7 @@ import transformers
 from tiny_trials import TINY_GPT2, Document, Ran, labelled, prose, run, tuned, weights
 
 from search.load import validate
-from search.plan import base_document
+from search.trial_documents import base_document
 from spaces.errors import SpecError
 from spaces.space import Space
 from trainables.checks import check_trial
