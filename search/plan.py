@@ -26,7 +26,6 @@ from search.priors import check_priors
 from search.scheduler_checks import check_scheduler
 from search.spec import DEFAULT_TRIALS, SearchSpec
 from search.start_points import check_start_points
-from search.storage_checks import check_storage
 from search.yaml_text import Lines
 from spaces.distributions import Choice, Distribution
 from spaces.documents import get_path, has_path, overlap, set_path
@@ -161,7 +160,6 @@ def make_plan(loaded: LoadedSpec) -> Plan:
     if spec.confirmation is not None:
         return _plan_confirmation(spec, spec.confirmation)
     try:
-        check_storage(spec)
         _check_base(spec)
         _check_paths(spec)
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))

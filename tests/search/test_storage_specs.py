@@ -112,17 +112,6 @@ def test_a_url_that_went_through_a_path_is_still_known() -> None:
     assert not is_store("./s3/bucket")
 
 
-def test_a_nested_cross_validation_is_not_kept_in_a_store(tmp_path: Path) -> None:
-    spec = tmp_path / "spec.yaml"
-    spec.write_text(
-        "name: n\ntask: sequence_classification\nmodel: {architecture: bert}\n"
-        "data: {source: {builtin: stdlib-docstrings}}\nstorage: s3://bucket/searches\n"
-        "search: {cross_validation: {folds: 2, outer_folds: 2}}\n"
-    )
-    with pytest.raises(SpecError, match="a nested cross-validation is several searches in one folder"):
-        make_plan(load_spec(spec))
-
-
 def test_check_needs_neither_the_database_nor_the_store(tmp_path: Path, tunesmith_here: Run) -> None:
     write_spec(tmp_path, storage={"path": "s3://bucket/searches", "database": DATABASE})
     shown = tunesmith_here("check", "spec.yaml", "--json")
