@@ -73,6 +73,20 @@ def read_notes(store: Store) -> dict[str, Any] | None:
     return None if text is None else json.loads(text)
 
 
+def conducted_elsewhere(files: SearchFiles) -> str | None:
+    """The other machine, with the process, that conducts a search in an object store; None where none says so there.
+    One that was lost could not take back its word."""
+    if (store := store_of(files.path)) is None:
+        return None
+    try:
+        notes = read_notes(store)
+    except Exception:  # whatever a store's library raises: then nobody says anything
+        return None
+    if notes is None or not notes["running"] or notes["copy"] == copy_id(files):
+        return None
+    return f"{notes['host']}, process {notes['process']}"
+
+
 def copy_id(files: SearchFiles) -> str | None:
     """Which copy of a search the working folder holds."""
     try:
@@ -191,7 +205,7 @@ def store_late(file: Path) -> None:
         store.put(file, file.name)
     except Exception as error:  # whatever a store's library raises
         raise OutOfReach(
-            f"`{store.url}/{file.name}` is not stored: {why(error)}. It lies in {file}; the same command again stores it."
+            f"`{store.url}/{file.name}` is not stored: {why(error)}. It lies in {file}; the same command stores it."
         ) from None
 
 

@@ -16,7 +16,7 @@ from spaces.store import Store, check_writable, entered, store_of
 
 
 def begin_store(files: SearchFiles, url: str) -> None:
-    """Make the working folder of a new search, or of a nested cross-validation, and note in it where the search is kept.
+    """Make the working folder of a new search, or of a nested cross-validation, and note in it where it is kept.
 
     Raises:
         SpecError: the store cannot be written to, or holds the search already.

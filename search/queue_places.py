@@ -1,7 +1,7 @@
-"""Where the process of a queued search works, and whether there is something to go on with; seen from the queue's keeper.
+"""Where the process of a queued search works, and whether there is something to go on with; seen from the keeper.
 
-Both live on the cluster's head, so a search in an object store is asked through the working folder of that machine. Knows
-neither ray nor the queue's database.
+Both live on the cluster's head, so a search in an object store is asked through the working folder of that machine.
+Knows neither ray nor the queue's database.
 """
 
 from analysis.kept import NESTED, read_notes

@@ -9,7 +9,6 @@ from recorded_searches import planned, write_spec
 
 from analysis.study_place import check_database
 from search.load import load_spec
-from search.plan import make_plan
 from search.run import resolved_spec
 from search.storage import StorageConfig, moved
 from spaces.errors import SpecError
