@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import secrets
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 import filelock
 
 from analysis.records import SearchFiles, SearchRecord, TrialFiles, replace_text
-from spaces.errors import SpecError
+from spaces.errors import OutOfReach, SpecError
 from spaces.reports import TrialReport
 from spaces.shelf import bring_shelf
 from spaces.store import COPY, REPORTS, Store, entered, is_store, store_of, store_url, why, working_folder
 
 NOTES = "mirror.json"
 """In the store: which machine's copy it was made from, and whether that still runs."""
+NESTED = "nested.yaml"
+"""The spec of a nested cross-validation, in the folder or store that holds its searches."""
 _OWN = re.compile(
     r"(^|/)\.|^control/|^study\.db|^mirror\.json$|^trials/\d+/(checkpoints/|reports/|(attempt|void)$|needed-by/)"
     r"|^(confirmation-\d+|[^/]+-published)/"
@@ -46,9 +49,12 @@ def brought_here(place: Path | str) -> Path:
     files = SearchFiles(working_folder(place))
     try:
         notes = read_notes(store)
-        if notes is None:
+        if notes is None and store.read(NESTED) is not None:
+            inner = _fetch_nested(store, files)
+        elif notes is None:
             raise SpecError(f"`{store.url}` is no search: it has no {NOTES}.{_nearby(store)}")
-        inner = _fetch(store, files) if notes["copy"] != copy_id(files) else []
+        else:
+            inner = _fetch(store, files) if notes["copy"] != copy_id(files) else []
     except (SpecError, filelock.Timeout):
         raise
     except Exception as error:
@@ -65,6 +71,20 @@ def read_notes(store: Store) -> dict[str, Any] | None:
     """What the mirror has noted in the store; None where there is no search."""
     text = store.read(NOTES)
     return None if text is None else json.loads(text)
+
+
+def conducted_elsewhere(files: SearchFiles) -> str | None:
+    """The other machine, with the process, that conducts a search in an object store; None where none says so there.
+    One that was lost could not take back its word."""
+    if (store := store_of(files.path)) is None:
+        return None
+    try:
+        notes = read_notes(store)
+    except Exception:  # whatever a store's library raises: then nobody says anything
+        return None
+    if notes is None or not notes["running"] or notes["copy"] == copy_id(files):
+        return None
+    return f"{notes['host']}, process {notes['process']}"
 
 
 def copy_id(files: SearchFiles) -> str | None:
@@ -101,9 +121,24 @@ def _fetch(store: Store, files: SearchFiles) -> list[str]:
                 _complete_history(store, files.trial(int(trial)), f"trials/{trial}")
         _forget_others(files, set(found))
         new_copy(files)
-        return sorted({name.removesuffix(f"/{NOTES}") for name in found if name.endswith(f"/{NOTES}")})
+        return _searches_in(found)
     finally:
         lock.release()
+
+
+def _fetch_nested(store: Store, files: SearchFiles) -> list[str]:
+    """Replace what the folder of a nested cross-validation holds itself. Gives the names of its searches."""
+    entered(store.url)
+    found = store.names()
+    for name in found:
+        if "/" not in name and is_mirrored(name):
+            store.get(name, files.path / name)
+    new_copy(files)
+    return _searches_in(found)
+
+
+def _searches_in(names: Iterable[str]) -> list[str]:
+    return sorted({name.removesuffix(f"/{NOTES}") for name in names if name.endswith(f"/{NOTES}")})
 
 
 def _note_checkpoints(trial: TrialFiles, *, are_some: bool) -> None:
@@ -159,9 +194,19 @@ def place_of(files: SearchFiles) -> str:
 
 
 def store_late(file: Path) -> None:
-    """Store a file that was written when nobody mirrors its search."""
-    if (store := store_of(file.parent)) is not None:
+    """Store a file that was written when nobody mirrors its search.
+
+    Raises:
+        OutOfReach: the store does not take it.
+    """
+    if (store := store_of(file.parent)) is None:
+        return
+    try:
         store.put(file, file.name)
+    except Exception as error:  # whatever a store's library raises
+        raise OutOfReach(
+            f"`{store.url}/{file.name}` is not stored: {why(error)}. It lies in {file}; the same command stores it."
+        ) from None
 
 
 def public_checkpoint(files: SearchFiles, number: int, checkpoint: str) -> str:
@@ -215,5 +260,5 @@ def with_local_checkpoints(record: SearchRecord) -> SearchRecord:
 
 
 def _nearby(store: Store) -> str:
-    found = sorted(name.removesuffix(f"/{NOTES}") for name in store.names() if name.endswith(f"/{NOTES}"))
+    found = _searches_in(store.names())
     return f" Searches in there: {', '.join(f'{store.url}/{name}' for name in found[:5])}." if found else ""

@@ -1,5 +1,6 @@
 """What a person reads when a search has ended: the ranking, the best configuration, where things are, what next."""
 
+from pathlib import Path
 from typing import get_args
 
 from rich.console import Group, RenderableType
@@ -10,8 +11,9 @@ from analysis.leaderboard_text import marks, to_table
 from analysis.records import SearchRecord, TrialState
 from analysis.study_place import study_place
 from analysis.wording import show_metric, show_value
+from search.disk_use import DiskUse
 from search.run import SearchOutcome, shortest
-from search.status import DiskUse
+from spaces.store import is_store
 from trainables.metrics import MODES
 
 _LINES_SHOWN = 10
@@ -150,6 +152,4 @@ def _places(outcome: SearchOutcome, directory: str) -> list[str]:
 
 def shortest_text(path: str) -> str:
     """`path` relative to the current folder where that is shorter."""
-    from pathlib import Path
-
-    return shortest(Path(path))
+    return path if is_store(path) else shortest(Path(path))

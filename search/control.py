@@ -15,6 +15,7 @@ from typing import Protocol
 
 import filelock
 
+from analysis.kept import conducted_elsewhere, place_of
 from analysis.records import SearchFiles, replace_text
 from search.lease import is_leased
 from spaces.errors import SpecError
@@ -178,7 +179,12 @@ def shown_lanes(files: SearchFiles) -> Lanes | None:
 
 def _ask(files: SearchFiles, name: str, *, timeout_seconds: float) -> bool:
     if not is_conducted(files):
-        raise SpecError(f"no process conducts `{files.path}` at this moment: there is nothing to {_words(name)}.")
+        if (other := conducted_elsewhere(files)) is not None:
+            raise SpecError(
+                f"`{place_of(files)}` is run by another machine, {other}, unless that is gone: ask there, or, where it "
+                "was submitted, by `tunesmith jobs`."
+            )
+        raise SpecError(f"no process conducts `{place_of(files)}` at this moment: there is nothing to {_words(name)}.")
     request = files.control / name
     answer = request.with_name(request.name + _ANSWER)
     files.control.mkdir(exist_ok=True)
@@ -186,7 +192,7 @@ def _ask(files: SearchFiles, name: str, *, timeout_seconds: float) -> bool:
     replace_text(request, "")
     if not _wait_for(answer, files, timeout_seconds=timeout_seconds):
         request.unlink(missing_ok=True)
-        raise SpecError(f"the process that conducts `{files.path}` did not answer within {timeout_seconds:g} s.")
+        raise SpecError(f"the process that conducts `{place_of(files)}` did not answer within {timeout_seconds:g} s.")
     accepted = bool(json.loads(answer.read_text("utf-8"))["accepted"])
     answer.unlink(missing_ok=True)
     return accepted

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.kept import brought_here
+from analysis.kept import brought_here, place_of
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import is_folder, read_records
 from search.load import LoadedSpec, load_spec, validate
@@ -26,7 +26,7 @@ class EarlierSearch:
     """Another search."""
 
     source: str
-    """Where it is kept: an absolute folder, or the name of another source."""
+    """Where it is kept: an absolute folder, its URL, or the name of another source."""
     record: SearchRecord
     """What was recorded of it."""
     plan: Plan | None
@@ -82,7 +82,9 @@ def open_earlier(source: str, *, metric: str, mode: Mode) -> EarlierSearch:
     """
     if is_folder(source):
         directory = brought_here(source).expanduser().resolve()
-        return EarlierSearch(source=str(directory), record=read_records(directory), plan=_plan_of(directory))
+        return EarlierSearch(
+            source=place_of(SearchFiles(directory)), record=read_records(directory), plan=_plan_of(directory)
+        )
     record = read_records(source, metric=metric, mode=mode)
     spec = record.spec_of()
     return EarlierSearch(source=source, record=record, plan=_planned(spec, source) if spec is not None else None)

@@ -23,7 +23,7 @@ class HandedIn:
     user: str
     """Who."""
     place: str
-    """Name of the spec among the files; or the folder of a search, as the cluster sees it, which is resumed."""
+    """Name of the spec among the files; or the folder or URL of a search, as the cluster sees it, which is resumed."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """Content by relative path."""
     overrides: Sequence[str] = ()
@@ -54,7 +54,7 @@ def take_in(handed_in: HandedIn, *, checks: bool = True) -> tuple[NewSearch, Pac
             file.write_bytes(content)
         place = Path(handed_in.place)
         submission = prepare_submission(
-            place if place.is_absolute() else root / _checked_name(handed_in.place),
+            place if place.is_absolute() or is_store(place) else root / _checked_name(handed_in.place),
             overrides=handed_in.overrides,
             resumes=handed_in.resumes,
             action=handed_in.action,
@@ -63,12 +63,6 @@ def take_in(handed_in: HandedIn, *, checks: bool = True) -> tuple[NewSearch, Pac
             secret_files=handed_in.secret_files,
             checks=checks,
             root=root,
-        )
-    if is_store(submission.directory):
-        raise SpecError(
-            "the queue asks searches that run through their folder: a search of a queue is kept in a folder that all "
-            f"nodes see, not in `{submission.directory}`. Without `--queue` it can be submitted.",
-            path="storage.path",
         )
     return _new_search(handed_in, submission), Package(files=dict(handed_in.files))
 

@@ -9,17 +9,16 @@ import logging
 import re
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
-from analysis.records import SearchFiles
 from cluster.errors import ClusterError
 from cluster.job_records import SearchJob
 from cluster.queue_records import ON_CLUSTER, QueuedSearch, QueueState, StartOrder
 from cluster.queue_store import QueueStore, Term
 from cluster.queueing import Claim, ClusterRoom, Decisions, decide
 from search.control import FIRST_LANES, Lanes, ask_to_stop, ask_to_take, is_conducted, shown_lanes
-from spaces.errors import SpecError
+from search.queue_places import conducted_in, has_begun
+from spaces.errors import OutOfReach, SpecError
 
 log = logging.getLogger(__name__)
 
@@ -108,21 +107,15 @@ class Keeper:
             self._submit(each)
 
     def _submit(self, each: QueuedSearch) -> None:
-        if each.attempt > 1 and is_conducted(SearchFiles(Path(each.search.directory))):
+        if each.attempt > 1 and is_conducted(conducted_in(each.search)):
             # What the cluster lost sight of may still run; in a shared database a lease outlives its holder a while.
             self._term.explain(each, "its last process is not gone yet")
             return
-        order = StartOrder(
-            queued=each,
-            package=self._store.package(each.package),
-            command=_command(each),
-            environment={**each.search.environment, FIRST_LANES: str(each.lanes)},
-        )
         try:
-            self._cluster.submit(order)
+            self._cluster.submit(self._order_of(each))
         except SpecError:
             log.info("%s was submitted already, as job %s", each.search.name, each.submission_id)
-        except (ClusterError, OSError) as error:
+        except (ClusterError, OutOfReach, OSError) as error:
             if self._has_waited_long("submit", each):
                 self._term.end(each, "FAILED", str(error))
             else:
@@ -130,6 +123,14 @@ class Keeper:
             return
         self._term.runs(self._store.get(each.number))
         log.info("started %s of %s on %d lanes", each.search.name, each.search.user, each.lanes)
+
+    def _order_of(self, each: QueuedSearch) -> StartOrder:
+        return StartOrder(
+            queued=each,
+            package=self._store.package(each.package),
+            command=_command(each),
+            environment={**each.search.environment, FIRST_LANES: str(each.lanes)},
+        )
 
     # --- searches that run -----------------------------------------------------------------------------------
 
@@ -151,7 +152,7 @@ class Keeper:
 
     def _stop(self, each: QueuedSearch) -> None:
         try:
-            ask_to_stop(SearchFiles(Path(each.search.directory)), trial=None, timeout_seconds=_ANSWER_SECONDS)
+            ask_to_stop(conducted_in(each.search), trial=None, timeout_seconds=_ANSWER_SECONDS)
         except SpecError as error:
             log.info("%s does not stop yet: %s", each.search.name, error)
         if self._has_waited_long("stop", each):
@@ -160,7 +161,7 @@ class Keeper:
     def _scale(self, each: QueuedSearch, lanes: int) -> None:
         """Told first and noted then: what a search says it was told is what counts."""
         try:
-            ask_to_take(SearchFiles(Path(each.search.directory)), lanes, timeout_seconds=_ANSWER_SECONDS)
+            ask_to_take(conducted_in(each.search), lanes, timeout_seconds=_ANSWER_SECONDS)
         except SpecError as error:
             log.info("%s cannot be told its lanes now: %s", each.search.name, error)
             return
@@ -180,7 +181,7 @@ def submission_id_of(each: QueuedSearch, *, attempt: int) -> str:
 
 
 def _claim(each: QueuedSearch) -> Claim:
-    lanes = None if each.state == "QUEUED" else shown_lanes(SearchFiles(Path(each.search.directory)))
+    lanes = None if each.state == "QUEUED" else shown_lanes(conducted_in(each.search))
     most = lanes.asked if lanes is not None and lanes.asked is not None else each.search.most_lanes
     if lanes is not None and lanes.is_running_out:
         most = max(1, lanes.num_running)  # no trial will begin that could use more
@@ -213,7 +214,7 @@ def _granted(each: QueuedSearch, lanes: Lanes | None) -> int:
 def _command(each: QueuedSearch) -> tuple[str, ...]:
     """What it begins with, or, once it has begun, what goes on."""
     begins = each.search.command
-    if each.attempt > 1 and begins[0] != "confirm" and SearchFiles(Path(each.search.directory)).spec.is_file():
+    if each.attempt > 1 and begins[0] != "confirm" and has_begun(each.search):
         return ("resume", each.search.directory, "--address", "auto")
     return begins
 

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 
-from analysis.kept import copy_id, new_copy, read_notes
+from analysis.kept import NESTED, copy_id, new_copy, read_notes
 from analysis.records import SearchFiles
 from search.mirror import TAKE_OVER_SECONDS, Mirror
 from spaces.errors import SpecError
@@ -16,14 +16,14 @@ from spaces.store import Store, check_writable, entered, store_of
 
 
 def begin_store(files: SearchFiles, url: str) -> None:
-    """Make the working folder of a new search, and note in it where the search is kept.
+    """Make the working folder of a new search, or of a nested cross-validation, and note in it where it is kept.
 
     Raises:
         SpecError: the store cannot be written to, or holds the search already.
     """
     store = Store.at(url)
     check_writable(store)
-    if read_notes(store) is not None:
+    if read_notes(store) is not None or store.read(NESTED) is not None:
         raise SpecError(
             f"`{store.url}` exists already. Go on with it by `tunesmith resume {store.url}`, or give the search "
             "another name (`--set name=...`).",

@@ -13,9 +13,11 @@ from typing import Any
 
 from rich.console import Console
 
-from analysis.records import TrialRecord, replace_text
+from analysis.kept import NESTED, kept_in, place_of, store_late
+from analysis.records import SearchFiles, TrialRecord, replace_text
 from analysis.statistics import corrected_interval
 from search.load import validate
+from search.mirroring import begin_store
 from search.plan import Plan
 from search.recorded_spec import resolved_spec
 from search.run import shortest
@@ -25,9 +27,11 @@ from search.storage import moved
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import set_path
 from spaces.errors import SpecError
+from spaces.shelf import note_shelf
+from spaces.store import Store, is_store
 from trainables.fold_sections import FoldConfig
 
-SPEC_FILE, RESULT_FILE = "nested.yaml", "nested.json"
+SPEC_FILE, RESULT_FILE = NESTED, "nested.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,8 +102,11 @@ def start_nested(plan: Plan, *, address: str | None = None, console: Console) ->
         SpecError: its folder exists already, or its data cannot be read.
         ClusterError: Ray cannot be reached.
     """
-    directory = plan.files.path
-    if directory.exists() and any(directory.iterdir()):
+    directory, url = plan.files.path, f"{plan.spec.storage.path}/{plan.spec.name}"
+    if is_store(url):
+        begin_store(plan.files, url)
+        note_shelf(directory, Store.at(url))
+    elif directory.exists() and any(directory.iterdir()):
         raise SpecError(
             f"`{directory}` exists already. Go on with it by `tunesmith resume {shortest(directory)}`, or give it "
             "another name (`--set name=...`).",
@@ -107,6 +114,7 @@ def start_nested(plan: Plan, *, address: str | None = None, console: Console) ->
         )
     directory.mkdir(parents=True, exist_ok=True)
     replace_text(directory / SPEC_FILE, to_yaml(resolved_spec(plan.spec)))
+    store_late(directory / SPEC_FILE)
     return _conduct(plan.spec, directory, address=address, console=console)
 
 
@@ -114,7 +122,7 @@ def resume_nested(directory: Path, *, address: str | None = None, console: Conso
     """Go on with an interrupted one: what is done stays."""
     directory = directory.expanduser().resolve()
     content, _ = parse_yaml((directory / SPEC_FILE).read_text("utf-8"))
-    spec = validate(content | {"storage": moved(content.get("storage"), directory.parent)})
+    spec = validate(content | {"storage": moved(content.get("storage"), kept_in(SearchFiles(directory)))})
     return _conduct(spec, directory, address=address, console=console)
 
 
@@ -123,7 +131,7 @@ def _conduct(spec: SearchSpec, directory: Path, *, address: str | None, console:
     assert spec.search.cross_validation is not None, "this is a nested cross-validation"
     num_folds = spec.search.cross_validation.outer_folds or 0
     was_interrupted = False
-    for index, inner in enumerate(inner_specs(spec, directory, num_folds)):
+    for index, inner in enumerate(inner_specs(spec, place_of(SearchFiles(directory)), num_folds)):
         console.print(f"outer fold {index + 1} of {num_folds}: searching", style="bold", highlight=False)
         found = run_stage(inner, address=address, console=console)
         if (was_interrupted := found.was_interrupted) or (best := found.record.best) is None:
@@ -138,6 +146,7 @@ def _conduct(spec: SearchSpec, directory: Path, *, address: str | None, console:
         directory=directory, metric=spec.metric, folds=done, num_folds=num_folds, was_interrupted=was_interrupted
     )
     replace_text(directory / RESULT_FILE, json.dumps(outcome.to_json(), indent=2))
+    store_late(directory / RESULT_FILE)
     return outcome
 
 
@@ -149,10 +158,10 @@ def _outer_fold(index: int, best: TrialRecord, measured: TrialRecord) -> OuterFo
     )
 
 
-def inner_specs(spec: SearchSpec, directory: Path, num_folds: int) -> Iterator[SearchSpec]:
-    """The search of each outer fold, whose documents are its test split."""
+def inner_specs(spec: SearchSpec, place: str, num_folds: int) -> Iterator[SearchSpec]:
+    """The search of each outer fold, whose documents are its test split. `place` is a folder or a URL."""
     for index in range(num_folds):
-        raw = _raw(spec, name=f"{spec.name}-outer-{index}", storage=directory)
+        raw = _raw(spec, name=f"{spec.name}-outer-{index}", storage=place)
         set_path(raw, "search.cross_validation.outer_folds", None)
         set_path(raw, "data.splits.test_fold", FoldConfig(index=index, of=num_folds).model_dump())
         yield validate(raw)
@@ -162,7 +171,7 @@ def final_spec(inner: SearchSpec, best: TrialRecord) -> SearchSpec:
     """One training of the winner on all that its search could see, measured on what it could not."""
     plan = plan_of(inner)
     document = plan.space.apply(best.params)
-    raw = _raw(inner, name=f"{inner.name}-winner", storage=Path(inner.storage.path))
+    raw = _raw(inner, name=f"{inner.name}-winner", storage=inner.storage.path)
     raw |= {section: document[section] for section in document if section != "folds"}
     for section in ("space", "constraints", "derive"):
         raw.pop(section, None)
@@ -177,6 +186,6 @@ def final_spec(inner: SearchSpec, best: TrialRecord) -> SearchSpec:
     return validate(raw)
 
 
-def _raw(spec: SearchSpec, *, name: str, storage: Path) -> dict[str, Any]:
+def _raw(spec: SearchSpec, *, name: str, storage: str) -> dict[str, Any]:
     raw: dict[str, Any] = json.loads(json.dumps(resolved_spec(spec)))
     return raw | {"name": name, "storage": moved(raw.get("storage"), storage)}

@@ -20,7 +20,6 @@ from search.scheduler_checks import check_scheduler
 from search.space_checks import check_candidates, check_paths, edge_values
 from search.spec import DEFAULT_TRIALS, SearchSpec
 from search.start_points import check_start_points
-from search.storage_checks import check_storage
 from search.trial_documents import base_document, check_base, errors_in
 from search.yaml_text import Lines
 from spaces.errors import SpecError
@@ -133,7 +132,6 @@ def make_plan(loaded: LoadedSpec) -> Plan:
     if spec.confirmation is not None:
         return _plan_confirmation(spec, spec.confirmation)
     try:
-        check_storage(spec)
         check_base(spec)
         check_paths(spec)
         space = Space.parse(spec.space, constraints=spec.constraints, derive=spec.derive, document=base_document(spec))

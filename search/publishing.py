@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis.kept import brought_here
 from analysis.publish import Published, RunsPlace, publish, runs_place
 from analysis.records import SearchFiles
 from analysis.sources import WANDB, read_records
@@ -42,7 +43,7 @@ class PublishOutcome:
 def publish_search(
     source: str, *, syncs: bool = False, on_progress: OnProgress = lambda done, total: None
 ) -> PublishOutcome:
-    """Publish the search in a folder, or at `wandb:ENTITY/PROJECT/GROUP`. `syncs` sends offline runs before.
+    """Publish the search in a folder, at its URL, or at `wandb:ENTITY/PROJECT/GROUP`. `syncs` sends offline runs.
 
     Raises:
         SpecError: there is no search, its runs are not in W&B, or W&B cannot be used.
@@ -52,9 +53,9 @@ def publish_search(
         return PublishOutcome(
             published=publish(record := read_records(source), runs_place(source), summary(record)), synced=None
         )
-    directory = Path(source).expanduser()
+    directory = brought_here(Path(source).expanduser())
     record = read_records(directory)
-    place = _place(directory)
+    place = _place(directory, source)
     pending = unsent(directory / "wandb")
     synced = None
     if pending and syncs:
@@ -63,18 +64,18 @@ def publish_search(
             raise SpecError(f"not all runs could be sent: {synced.text()}")
     elif pending:
         raise SpecError(
-            f"W&B does not have {len(pending)} runs of `{directory}`: send them first (`tunesmith sync {directory}`), "
+            f"W&B does not have {len(pending)} runs of `{source}`: send them first (`tunesmith sync {source}`), "
             "or together (`--sync`)."
         )
     require_server()
     return PublishOutcome(published=publish(record, place, summary(record)), synced=synced)
 
 
-def _place(directory: Path) -> RunsPlace:
+def _place(directory: Path, source: str) -> RunsPlace:
     content, _ = parse_yaml(SearchFiles(directory).spec.read_text("utf-8"))
     tracking = WandbConfig.model_validate(content.get("tracking", {}).get("wandb", {}))
     if tracking.mode == "disabled":
-        raise SpecError(f"`{directory}` was run with `tracking.wandb.mode: disabled`: there are no runs to publish.")
+        raise SpecError(f"`{source}` was run with `tracking.wandb.mode: disabled`: there are no runs to publish.")
     return RunsPlace(
         entity=tracking.entity,
         project=tracking.project,

@@ -11,6 +11,7 @@ from cluster.jobs import checked_address
 from cluster.tokens import Token
 from search.submission import Submission
 from spaces.errors import SpecError
+from spaces.store import is_store
 
 _TIMEOUT_SECONDS = 60.0
 
@@ -39,7 +40,7 @@ class QueueClient:
             "user": user,
             "check": checks,
         }
-        if place.is_dir():
+        if place.is_dir() or is_store(place):
             body["directory"] = submission.directory
         else:
             body["spec_file"] = (place.absolute().parent.resolve() / place.name).relative_to(bundle.root).as_posix()

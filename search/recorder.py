@@ -6,7 +6,6 @@ Knows no ray. On a resumed or restarted trial, evaluations come again that are r
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from analysis.kept import public_checkpoint
@@ -217,12 +216,11 @@ class Recorder:
         if self._spending:
             self._spending.reported(number, report)
         if report.checkpoint is not None:
-            place, checkpoint = self._files.trial(number).checkpoints, Path(report.checkpoint)
             if self._mirror is not None:
-                place.mkdir(parents=True, exist_ok=True)  # says that there are some, also where they lie elsewhere
+                # Says that there are some, also where they lie elsewhere.
+                self._files.trial(number).checkpoints.mkdir(parents=True, exist_ok=True)
                 self._mirror.wait_until_known(number)
-            # Each fold has its own: then all of them count.
-            self._retention.saved(number, checkpoint if checkpoint.parent == place else place)
+            self._retention.saved(number, report.checkpoint_bytes)
         self._progress.trial_reported(number, report.progress, report.metrics.get(self.metric))
 
     def finish(self, number: int, *, is_complete: bool, reason: str | None = None) -> None:

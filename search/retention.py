@@ -4,12 +4,11 @@ A loser's checkpoints are removed when its trial ends. What runs owns its files 
 that is removed here is ever missed. Knows no study and no trial that runs but by its number.
 """
 
-import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 from analysis.records import SearchFiles, SearchRecord, TrialState
+from search.disk_use import checkpoint_bytes
 from search.pins import is_pinned
 from spaces.reports import FailureKind
 from trainables.metrics import Mode
@@ -41,8 +40,10 @@ class Retention:
         self._doomed: list[int] = []
         self._sizes: dict[int, int] = {}
         self._largest = 0
-        for number in (*self.kept, *(trial.number for trial in record.trials if trial.state == "RUNNING")):
-            self.saved(number, self._files.trial(number).checkpoints)
+        if max_bytes is not None:
+            taken = checkpoint_bytes(files)
+            for number in (*self.kept, *(trial.number for trial in record.trials if trial.state == "RUNNING")):
+                self.saved(number, taken.get(number, 0))
         self._free_losers()
 
     @property
@@ -60,9 +61,9 @@ class Retention:
         """Whether another trial's checkpoints fit below the limit, as large as the largest so far."""
         return self._max_bytes is None or self.used_bytes + self._largest <= self._max_bytes
 
-    def saved(self, number: int, checkpoint: Path) -> None:
-        """Trial `number`, which runs, has saved `checkpoint`, in place of an earlier one."""
-        self._sizes[number] = size_of(checkpoint)
+    def saved(self, number: int, num_bytes: int) -> None:
+        """The checkpoints of trial `number`, which runs, take `num_bytes` now, in place of what they took."""
+        self._sizes[number] = num_bytes
         self._largest = max(self._largest, self._sizes[number])
         self._keep_to_limit()
 
@@ -126,16 +127,3 @@ class Retention:
         shutil.rmtree(self._files.trial(number).checkpoints, ignore_errors=True)
         if self._on_free is not None:
             self._on_free(number)
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files below `folder`; a file that has two names there counts once."""
-    seen: dict[tuple[int, int], int] = {}
-    for place, _, names in os.walk(folder):
-        for name in names:
-            try:
-                status = os.lstat(os.path.join(place, name))  # noqa: PTH118  # half the time, for many small files
-            except FileNotFoundError:  # a trial that runs has replaced it
-                continue
-            seen[status.st_dev, status.st_ino] = status.st_size
-    return sum(seen.values())

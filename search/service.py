@@ -17,8 +17,8 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
+from analysis.kept import brought_here
 from analysis.leaderboard import leaderboard
-from analysis.records import SearchFiles
 from analysis.sources import read_records
 from cluster.packaging import own_version
 from cluster.queue_records import AlreadyQueuedError, QueuedSearch
@@ -26,8 +26,10 @@ from cluster.queue_store import QueueStore
 from cluster.queueing import Quota
 from cluster.visitors import Doorkeeper, Visitor
 from search.intake import HandedIn, take_in
+from search.queue_places import conducted_in
 from search.status import read_status
 from spaces.errors import SpecError
+from spaces.store import is_store
 
 MOST_BYTES = 80 * 1024**2
 """Of one request: 50 MB of files in base64, and something."""
@@ -50,16 +52,16 @@ class _Body(BaseModel):
 
 
 class SearchRequest(_Body):
-    """A search that is handed in: the text of its spec, or a folder that is resumed."""
+    """A search that is handed in: the text of its spec, or a folder or URL that is resumed."""
 
     spec: str | None = None
-    """The spec, in YAML. Its storage is a path that all nodes of the cluster see."""
+    """The spec, in YAML. Its storage is a path that all nodes of the cluster see, or the URL of an object store."""
     spec_file: str = _SPEC_FILE
     """Name that the spec gets beside its files, or has among them."""
     files: dict[str, Base64Bytes] = Field(default_factory=dict)
     """Own code and small data: content in base64, by relative path."""
     directory: str | None = None
-    """Instead of a spec: the folder of a search, as the nodes see it, which is resumed."""
+    """Instead of a spec: the folder of a search, as the nodes see it, or its URL, which is resumed."""
     overrides: list[str] = Field(default_factory=list)
     """`PATH=VALUE` for the spec."""
     resume: bool = False
@@ -172,10 +174,9 @@ def make_app(store: QueueStore, doorkeeper: Doorkeeper, *, pulse: Pulse, most_by
     @app.get("/searches/{name}/leaderboard", tags=["searches"])
     def ranking(name: str, visitor: known, top: Annotated[int | None, Field(ge=1)] = None) -> list[dict[str, Any]]:
         """Its trials, best first, as `leaderboard --json` gives them; also while it runs."""
-        directory = Path(find(name).search.directory)
-        if not SearchFiles(directory).spec.is_file():
+        if (place := _readable(find(name))) is None:
             raise HTTPException(409, f"`{name}` has not begun.")
-        return [entry.to_json() for entry in leaderboard(read_records(directory))[:top]]
+        return [entry.to_json() for entry in leaderboard(read_records(place))[:top]]
 
     @app.post("/searches/{name}/stop", tags=["searches"])
     def stop(name: str, visitor: known) -> dict[str, Any]:
@@ -235,8 +236,8 @@ def _handed_in(body: SearchRequest, visitor: Visitor) -> HandedIn:
         files[body.spec_file] = body.spec.encode()
     if body.directory is None and body.spec_file not in files:
         raise SpecError("a search is handed in as the text of its `spec`, or as a `directory` that is resumed.")
-    if body.directory is not None and not Path(body.directory).is_absolute():
-        raise SpecError(f"`directory` is an absolute path on the cluster, not `{body.directory}`.")
+    if body.directory is not None and not (Path(body.directory).is_absolute() or is_store(body.directory)):
+        raise SpecError(f"`directory` is an absolute path on the cluster or a URL, not `{body.directory}`.")
     return HandedIn(
         user=visitor.speaks_as(body.user),
         place=body.directory or body.spec_file,
@@ -252,12 +253,24 @@ def _handed_in(body: SearchRequest, visitor: Visitor) -> HandedIn:
 
 def _progress(found: QueuedSearch) -> dict[str, Any] | None:
     """As `status --json`; None while there is nothing yet."""
-    directory = Path(found.search.directory)
-    if found.attempt == 0 or not SearchFiles(directory).spec.is_file():
+    if found.attempt == 0:
         return None
     with contextlib.suppress(SpecError):
-        return read_status(directory).to_json()
+        return None if (place := _readable(found)) is None else read_status(place).to_json()
     return None
+
+
+def _readable(found: QueuedSearch) -> Path | None:
+    """Where its record is read; None while there is none.
+
+    Raises:
+        SpecError: it is in an object store that does not answer, or does not have it.
+    """
+    if is_store(found.search.directory) and not found.is_active:
+        return brought_here(found.search.directory)  # others may have gone on with it elsewhere
+    # Of one that waits or runs only what is here: its own process may be about to fetch it, and one at a time does.
+    files = conducted_in(found.search)
+    return files.path if files.spec.is_file() else None
 
 
 def _quota(quota: Quota) -> dict[str, float | None]:

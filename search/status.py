@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.kept import brought_here
+from analysis.kept import brought_here, conducted_elsewhere
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
 from analysis.study_place import study_place
@@ -24,31 +24,12 @@ from search.control import (
     shown_lanes,
     wait_until_ended,
 )
-from search.retention import size_of
-from search.units import show_bytes, show_seconds
+from search.disk_use import DiskUse
+from search.units import show_seconds
 from spaces.errors import SpecError
 
 _LOOK_EVERY_SECONDS = 0.5
 _SHOWN = 12
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DiskUse:
-    """What a search takes on disk."""
-
-    checkpoints: int
-    """Bytes of all checkpoints."""
-    total: int
-    """Bytes of its whole folder."""
-
-    @staticmethod
-    def of(files: SearchFiles) -> "DiskUse":
-        """Measured now, by the sizes of files."""
-        folders = (files.path / "trials").glob("*/checkpoints")
-        return DiskUse(checkpoints=sum(size_of(folder) for folder in folders), total=size_of(files.path))
-
-    def __str__(self) -> str:
-        return f"{show_bytes(self.total)}, of which checkpoints {show_bytes(self.checkpoints)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +44,8 @@ class Status:
     """What it takes."""
     lanes: Lanes | None = None
     """How many trials may run at once, of one that runs."""
+    elsewhere: str | None = None
+    """The other machine that conducts it, as it says in its object store."""
 
     def to_json(self) -> dict[str, Any]:
         """The documented form of `status --json`."""
@@ -71,6 +54,7 @@ class Status:
             "name": record.name,
             "directory": str(record.directory),
             "running": self.is_running,
+            "elsewhere": self.elsewhere,
             "paused": self.lanes.is_paused if self.lanes else None,
             "concurrent_trials": self.lanes.num_concurrent if self.lanes else None,
             "counts": {state: record.count(state) for state in ("COMPLETE", "PRUNED", "FAIL", "RUNNING")},
@@ -111,7 +95,14 @@ def read_status(directory: Path) -> Status:
     """
     files = SearchFiles(brought_here(directory).expanduser().resolve())
     record = read_records(files.path)
-    return Status(record=record, is_running=is_conducted(files), disk=DiskUse.of(files), lanes=shown_lanes(files))
+    is_running = is_conducted(files)
+    return Status(
+        record=record,
+        is_running=is_running,
+        disk=DiskUse.of(files),
+        lanes=shown_lanes(files),
+        elsewhere=None if is_running else conducted_elsewhere(files),
+    )
 
 
 def stop_search(directory: Path, *, answer_seconds: float, wait_seconds: float) -> str:
@@ -205,6 +196,8 @@ def _state(status: Status) -> str:
         return "paused: no new trials begin" if status.lanes.is_paused else f"running, {at_once}"
     if status.is_running:
         return "running"
+    if status.elsewhere is not None:
+        return f"running on {status.elsewhere}; or interrupted, if that is gone"
     if status.record.ended_by:
         return f"ended by {status.record.ended_by}"
     return "interrupted" if status.record.count("RUNNING") else "not running"

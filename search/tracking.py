@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from analysis.records import SearchRecord
+from analysis.kept import place_of
+from analysis.records import SearchFiles, SearchRecord
 from search.spec import WandbConfig
 from search.tracker import NOTHING, NullTracker, Row, RunFacts, SearchIdentity, Tracker, TrainedModel
 from search.wandb_runs import ERROR, STATE, SearchRuns
@@ -113,7 +114,7 @@ class WandbTracker:
 
     @property
     def sync_command(self) -> str | None:
-        return f"tunesmith sync {shlex.quote(str(self._directory))}" if self._runs.pending() else None
+        return f"tunesmith sync {shlex.quote(place_of(SearchFiles(self._directory)))}" if self._runs.pending() else None
 
     def _later(self, call: Callable[[], None]) -> None:
         if not self._has_started:

@@ -67,6 +67,8 @@ class TrialReport:
     """Texts for human review, where the task generates some: `prompt`, `expected`, `generated`."""
     checkpoint: str | None = None
     """Folder of the checkpoint taken at this evaluation."""
+    checkpoint_bytes: int = 0
+    """What it takes; where folds have checkpoints of their own, all of these together. The driver may not see them."""
     seconds: float = 0.0
     """Wall time of the trial so far, interruptions left out."""
     attempt: int = 1

@@ -25,6 +25,8 @@ _CHATTY = ("gcsfs", "google.auth")
 """Loggers that add warnings to each call, with all that they try. What goes wrong is raised, and said by who asked."""
 _URL = re.compile(r"(s3|gs)://?(?=[^/])")
 _MARKER = ".store"
+CACHE = "TUNESMITH_CACHE"
+"""Environment variable: the folder that holds all working folders. Default: ~/.cache/tunesmith."""
 REPORTS = "reports"
 """Folder of a trial in a store: reports that its search may not have stored yet, one file each."""
 
@@ -172,13 +174,14 @@ def why(error: BaseException) -> str:
     return (lines[0] if lines else type(error).__name__).rstrip(".")
 
 
-def working_folder(text: str | Path) -> Path:
-    """Where this machine works on what is kept at a URL; a folder of its own is itself. The folder may not be there."""
+def working_folder(text: str | Path, *, cache: str | None = None) -> Path:
+    """Where this machine works on what is kept at a URL; a folder of its own is itself. The folder may not be there.
+    `cache` is that of another process here, where it is not this one's."""
     if not is_store(text):
         return Path(text).expanduser().resolve()
     scheme, _, place = store_url(text).partition("://")
-    cache = Path(os.environ.get("TUNESMITH_CACHE") or "~/.cache/tunesmith").expanduser().resolve()
-    return cache / "searches" / scheme / place
+    held_in = Path(cache or os.environ.get(CACHE) or "~/.cache/tunesmith").expanduser().resolve()
+    return held_in / "searches" / scheme / place
 
 
 def entered(text: str | Path, *, search_levels: int = 0) -> Path:

@@ -6,11 +6,14 @@ import os
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hypothesis
 import pytest
+from gcs_server import GcsServer
+from s3_server import S3Server
+from store_server import StoreServer
 
 from cluster.connect import set_environment
 
@@ -85,3 +88,37 @@ def tunesmith_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 def command(*arguments: str) -> Sequence[str]:
     """The command line that starts the installed console script with this Python."""
     return [sys.executable, str(TUNESMITH), *arguments]
+
+
+@pytest.fixture(scope="session")
+def _s3_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    yield from _running(S3Server(tmp_path_factory.mktemp("s3") / "log"))
+
+
+@pytest.fixture(scope="session")
+def _gcs_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    yield from _running(GcsServer(tmp_path_factory.mktemp("gcs") / "log"))
+
+
+def _running(server: StoreServer) -> Iterator[StoreServer]:
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def s3(_s3_process: StoreServer, monkeypatch: pytest.MonkeyPatch) -> StoreServer:
+    """A server that speaks S3, with an empty `s3://bucket`, as this process and those that it starts find it."""
+    return _entered(_s3_process, monkeypatch)
+
+
+@pytest.fixture
+def gcs(_gcs_process: StoreServer, monkeypatch: pytest.MonkeyPatch) -> StoreServer:
+    """The same for Google Cloud Storage: `gs://bucket`."""
+    return _entered(_gcs_process, monkeypatch)
+
+
+def _entered(server: StoreServer, monkeypatch: pytest.MonkeyPatch) -> StoreServer:
+    server.empty()
+    server.make_bucket("bucket")
+    server.enter(monkeypatch)
+    return server

@@ -133,6 +133,7 @@ class Session:
                 rows=made.rows,
                 seconds=made.seconds,
                 checkpoint=str(checkpoint),
+                checkpoint_bytes=directory.bytes_with(checkpoint),
             ),
         )
 

@@ -16,7 +16,7 @@ from spaces.shelf import bring_shelf
 from spaces.store import entered, is_store
 from spaces.whole_text import replace_text
 from trainables.remote_checkpoints import POINTER as _POINTER
-from trainables.remote_checkpoints import fetch, note_attempt, push, recorded_attempt
+from trainables.remote_checkpoints import fetch, file_sizes, note_attempt, push, recorded_attempt
 
 _ATTEMPT = "attempt"
 
@@ -115,6 +115,13 @@ class TrialDirectory:
                 shutil.rmtree(other, ignore_errors=True)
         push(self.path, self.checkpoints)
         return final
+
+    def bytes_with(self, checkpoint: Path) -> int:
+        """What `checkpoint` takes, and in a fold those of all folds; 0 when a newer attempt has replaced it."""
+        try:
+            return sum(file_sizes(checkpoint if self.index is None else self.path / "checkpoints").values())
+        except FileNotFoundError:
+            return 0
 
     def adopt(self, checkpoint: Checkpoint, *, goes_on: bool) -> Path:
         """Start from another trial's checkpoint. Its files are linked where the disk can, else copied: they are never

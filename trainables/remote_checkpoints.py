@@ -32,10 +32,10 @@ def push(trial: Path, checkpoints: Path) -> None:
     folder = json.loads(text)["folder"]
     report = TrialReport.from_json(json.loads(text)["report"])
     try:
-        before, files = store.names(below), _sizes(checkpoints / folder)
+        before, files = store.names(below), file_sizes(checkpoints / folder)
         store.put_all(checkpoints / folder, files, below=f"{below}/{folder}")
         # A disk that is going away, too, must not replace what is whole there.
-        if _sizes(checkpoints / folder) != files:
+        if file_sizes(checkpoints / folder) != files:
             raise OSError(f"`{checkpoints / folder}` changed while it was stored")
         store.write(f"{REPORTS}/{report.progress.evaluation:06d}.json", report.to_json())
         store.write(f"{below}/{POINTER}", text)
@@ -45,7 +45,7 @@ def push(trial: Path, checkpoints: Path) -> None:
         log.warning("checkpoint %s not stored in %s: %s", folder, store.url, why(error))
 
 
-def _sizes(folder: Path) -> dict[str, int]:
+def file_sizes(folder: Path) -> dict[str, int]:
     """All files below a folder, in order. Raises FileNotFoundError where there is none."""
     folder.stat()
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
@@ -62,7 +62,7 @@ def push_extra(trial: Path, checkpoints: Path) -> None:
     text = (checkpoints / EXTRA).read_text("utf-8")
     folder = json.loads(text)["folder"]
     try:
-        store.put_all(checkpoints / folder, _sizes(checkpoints / folder), below=f"{below}/{folder}")
+        store.put_all(checkpoints / folder, file_sizes(checkpoints / folder), below=f"{below}/{folder}")
         store.write(f"{below}/{EXTRA}", text)
     except Exception as error:  # whatever a store's library raises: the last evaluation's is there
         log.warning("extra checkpoint %s not stored in %s: %s", folder, store.url, why(error))

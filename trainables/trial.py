@@ -92,7 +92,7 @@ def run_trial(
     usage: TrialUsage | None = None
     try:
         for part in parts_of(trial, report, directory):
-            told = _LastUsage(part.report, usage)
+            told = _Told(part.report, usage, part.directory)
             start = start_of(part.directory) if part.directory else None
             resume_from = start.checkpoint if start else None
             if start is not None:
@@ -118,15 +118,19 @@ def run_trial(
     return TrialOutcome(rows=part.rows_of_trial(rows) if part else rows)
 
 
-class _LastUsage:
-    """Passes reports on and keeps what they say of the trial's usage: the next training counts on from there."""
+class _Told:
+    """Passes reports on with what their checkpoints take, and keeps what they say of the trial's usage: the next
+    training counts on from there."""
 
-    def __init__(self, report: ReportFunction, usage: TrialUsage | None) -> None:
+    def __init__(self, report: ReportFunction, usage: TrialUsage | None, directory: TrialDirectory | None) -> None:
         self._report = report
+        self._directory = directory
         self.usage = usage
 
     def __call__(self, report: TrialReport) -> None:
         self.usage = report.usage or self.usage
+        if report.checkpoint is not None and self._directory is not None:
+            report = replace(report, checkpoint_bytes=self._directory.bytes_with(Path(report.checkpoint)))
         self._report(report)
 
 

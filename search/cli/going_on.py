@@ -91,6 +91,7 @@ def fork(
     as_json: JsonOption = False,
 ) -> None:
     """A new search that begins with what another has found out: its trials where they still fit, else its points."""
+    from analysis.kept import place_of
     from analysis.records import SearchFiles
     from search.load import load_spec
     from search.plan import make_plan
@@ -100,7 +101,7 @@ def fork(
     if not SearchFiles(directory).spec.is_file():
         raise SpecError(f"`{directory}` is no search: it has no {SearchFiles(directory).spec.name}.")
     overrides = [*(set_ or ()), *([f"storage={json.dumps(storage)}"] if storage else ())]
-    earlier = {"search": str(directory.expanduser().resolve())}
+    earlier = {"search": place_of(SearchFiles(directory.expanduser().resolve()))}
     others = [each.model_dump() for each in load_spec(spec, overrides=overrides).spec.search.warm_start]
     loaded = load_spec(spec, overrides=[*overrides, f"search.warm_start={json.dumps([earlier, *others])}"])
     console = console_for(as_json)

@@ -18,7 +18,8 @@ def rehearse(
         Path | None, typer.Option(help="Recorded results: a csv, jsonl or parquet file.", show_default=False)
     ] = None,
     from_: Annotated[
-        Path | None, typer.Option("--from", help="Instead of a table: the folder of a search.", show_default=False)
+        Path | None,
+        typer.Option("--from", help="Instead of a table: the folder of a search, or its URL.", show_default=False),
     ] = None,
     repeat: Annotated[int, typer.Option(min=1, help="Searches with different seeds.")] = 10,
     parallel: Annotated[int, typer.Option(min=1, help="Trials at once.")] = 1,
@@ -36,6 +37,7 @@ def rehearse(
     as_json: JsonOption = False,
 ) -> None:
     """Run a search against recorded results, in seconds: which algorithm and scheduler suits?"""
+    from analysis.kept import brought_here
     from search.rehearsal import Request, perform
     from search.tables import LOOKUPS
 
@@ -47,7 +49,7 @@ def rehearse(
         Request(
             spec=spec,
             table=table,
-            directory=from_,
+            directory=None if from_ is None else brought_here(from_),
             overrides=tuple(set_ or ()),
             algorithms=tuple(algorithm or ()),
             lookup=lookup,  # type: ignore[arg-type]  # one of LOOKUPS

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from analysis.records import SearchRecord
 
 _HELP = (
-    "The folder of a search; `wandb:ENTITY/PROJECT/GROUP`; a database URL; a folder of offline W&B runs; "
+    "The folder of a search, or its URL; `wandb:ENTITY/PROJECT/GROUP`; a database URL; a folder of offline W&B runs; "
     "a csv, tsv, jsonl or parquet file."
 )
 

@@ -29,7 +29,7 @@ def sync(directory: DirectoryArgument, as_json: JsonOption = False) -> None:
 
 def publish(
     source: Annotated[
-        str, typer.Argument(help="The search's folder, or wandb:ENTITY/PROJECT/GROUP.", show_default=False)
+        str, typer.Argument(help="The search's folder or URL, or wandb:ENTITY/PROJECT/GROUP.", show_default=False)
     ],
     sync: Annotated[bool, typer.Option("--sync", help="Send offline runs before.")] = False,
     as_json: JsonOption = False,

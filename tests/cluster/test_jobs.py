@@ -3,12 +3,12 @@
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from conftest import command
+from far_searches import Call, client, lay_out
 from ray_cluster import RayHead, running_head
 
 from analysis.sources import read_records
@@ -16,30 +16,6 @@ from cluster.connect import ClusterError
 from cluster.jobs import check_ray_version, checked_address, open_jobs
 from cluster.tokens import Token, find_token
 from spaces.errors import SpecError
-
-SPEC = """
-name: far
-trainable: walking:train
-config: {slope: 1.0, steps: 3, slow: /nowhere}
-space: {config.slope: {choice: [0.5, 1.0, 2.0, 4.0]}}
-search: {algorithm: grid, metric: loss}
-tracking: {wandb: {mode: disabled}}
-"""
-# It needs a module that lies beside it, goes on from its checkpoints, and takes its time while a file is there.
-WALKING = """
-import pathlib, tempfile, time
-from steepness import loss
-
-def train(config, report):
-    done = int((report.checkpoint / "done").read_text()) if report.checkpoint else 0
-    for step in range(done + 1, config["steps"] + 1):
-        time.sleep(1.0 if pathlib.Path(config["slow"]).exists() else 0.0)
-        folder = pathlib.Path(tempfile.mkdtemp())
-        (folder / "done").write_text(str(step))
-        report({"loss": loss(config, step)}, step=step, checkpoint=folder, is_final=step == config["steps"])
-"""
-
-Call = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
@@ -50,22 +26,12 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayHead]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("client")
-    (found / "spec.yaml").write_text(SPEC)
-    (found / "walking.py").write_text(WALKING)
-    (found / "steepness.py").write_text("def loss(config, step): return config['slope'] / step")
-    return found
+    return lay_out(tmp_path_factory.mktemp("client"))
 
 
 @pytest.fixture(scope="module")
 def call(head: RayHead, folder: Path) -> Call:
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*arguments, "--address", head.url), cwd=folder, env=head.environment, capture_output=True,
-            text=True, timeout=200, check=False,
-        )  # fmt: skip
-
-    return run
+    return client(head, folder, RAY_API_SERVER_ADDRESS=head.url)
 
 
 @pytest.fixture(scope="module")

@@ -1,86 +1,72 @@
-"""A submitted search in an object store: a real head, a real S3 server, and a client that sees no folder of it."""
+"""Submitted searches in an object store: a real head, a real S3 server, and a client that sees no folder of them.
+
+By hand and through the queue, each on a cluster of its own.
+"""
 
 import json
-import subprocess
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import command
+import requests
+from cable import free_port
+from far_searches import Call, client, lay_out
 from ray_cluster import RayHead, running_head
-from s3_server import S3Server
+from store_server import StoreServer
 
+from analysis.records import SearchRecord
 from analysis.sources import read_records
 from spaces.store import Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(590)]
 
 URL = "s3://bucket/searches/far"
-SPEC = """
-name: far
-trainable: walking:train
-config: {slope: 1.0, steps: 20, slow: /nowhere}
-space: {config.slope: {choice: [0.5, 1.0]}}
-search: {algorithm: grid, metric: loss}
-tracking: {wandb: {mode: disabled}}
-storage: s3://bucket/searches
-"""
-# It needs a module that lies beside it, goes on from its checkpoints, and takes its time while a file is there.
-WALKING = """
-import pathlib, tempfile, time
-from steepness import loss
-
-def train(config, report):
-    done = int((report.checkpoint / "done").read_text()) if report.checkpoint else 0
-    for step in range(done + 1, config["steps"] + 1):
-        time.sleep(2.0 if pathlib.Path(config["slow"]).exists() else 0.0)
-        folder = pathlib.Path(tempfile.mkdtemp())
-        (folder / "done").write_text(str(step))
-        report({"loss": loss(config, step)}, step=step, checkpoint=folder, is_final=step == config["steps"])
-"""
-
-Call = Callable[..., subprocess.CompletedProcess[str]]
+STEPS = 20
 
 
 @pytest.fixture
-def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RayHead]:
+def head(tmp_path: Path, s3: StoreServer) -> Iterator[RayHead]:
     """Its nodes have credentials, and a cache of their own."""
-    server = S3Server(tmp_path / "server.log")
-    server.enter(monkeypatch)
-    server.make_bucket("bucket")
     with pytest.MonkeyPatch.context() as of_cluster:
         of_cluster.setenv("TUNESMITH_CACHE", str(tmp_path / "cluster-cache"))
         with running_head(tmp_path) as found:
             of_cluster.undo()
             yield found
-    server.close()
 
 
 @pytest.fixture
-def call(head: RayHead, tmp_path: Path) -> Call:
-    (tmp_path / "client").mkdir()
-    (tmp_path / "client" / "spec.yaml").write_text(SPEC)
-    (tmp_path / "client" / "walking.py").write_text(WALKING)
-    (tmp_path / "client" / "steepness.py").write_text("def loss(config, step): return config['slope'] / step")
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*arguments, "--address", head.url), cwd=tmp_path / "client", env=head.environment,
-            capture_output=True, text=True, timeout=280, check=False,
-        )  # fmt: skip
-
-    return run
+def folder(tmp_path: Path) -> Path:
+    return lay_out(tmp_path / "client")
 
 
-@pytest.mark.timeout(590)
-def test_a_search_in_a_store_is_submitted_followed_stopped_and_resumed(call: Call, tmp_path: Path) -> None:
-    (slow := tmp_path / "slow").touch()
-    begun = call("submit", "spec.yaml", "--set", f"config.slow={slow}")
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """While this file is there, trials take their time."""
+    (tmp_path / "slow").touch()
+    return tmp_path / "slow"
+
+
+def _submit(slow: Path, *, nap: float) -> tuple[str, ...]:
+    choices = (
+        "--set",
+        f"config.steps={STEPS}",
+        "--set",
+        f"config.nap={nap}",
+        "--set",
+        "space.config.slope={choice: [0.5, 1.0]}",
+    )
+    return ("submit", "spec.yaml", "--storage", "s3://bucket/searches", "--set", f"config.slow={slow}", *choices)
+
+
+def test_a_search_in_a_store_is_submitted_followed_stopped_and_resumed(head: RayHead, folder: Path, slow: Path) -> None:
+    call = client(head, folder, RAY_API_SERVER_ADDRESS=head.url)
+    begun = call(*_submit(slow, nap=2.0))
     assert begun.returncode == 0, begun.stderr
     assert f"folder    {URL}" in begun.stdout
-    store = Store.at(URL)
-    _until(lambda: [name for name in store.names() if name.endswith("/last.json")], call)
+    _until(_has_checkpoint, call)
     status = json.loads(call("jobs", "status", "far", "--json").stdout)
     assert (status["state"], status["directory"]) == ("running", URL)
     stopped = call("jobs", "stop", "far")
@@ -91,17 +77,75 @@ def test_a_search_in_a_store_is_submitted_followed_stopped_and_resumed(call: Cal
     assert resumed.returncode == 0, resumed.stderr
     followed = call("jobs", "logs", "far", "--follow")
     assert followed.returncode == 0, followed.stdout
-    record = read_records(URL)
-    assert [(trial.state, trial.value) for trial in record.trials] == [("COMPLETE", 0.5 / 20), ("COMPLETE", 1.0 / 20)]
-    for trial in record.trials:
-        assert [row["evaluation"] for row in record.history_of(trial.number)] == list(range(1, 21))
-    again = call("submit", "spec.yaml")
+    _assert_is_whole(read_records(URL))
+    again = call(*_submit(slow, nap=2.0))
     assert again.returncode == 2
     assert "`far` was submitted before" in again.stderr
 
 
-def _until(condition: Callable[[], object], call: Call) -> None:
+def test_a_search_of_the_queue_in_a_store_is_paused_scaled_cancelled_and_resumed_while_its_keeper_is_killed(
+    head: RayHead, folder: Path, slow: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    call = client(
+        head, folder, RAY_API_SERVER_ADDRESS=head.url, TUNESMITH_QUEUE=f"http://127.0.0.1:{port}"
+    )  # fmt: skip
+    started = call("queue", "start", "--database", str(tmp_path / "queue.db"), "--port", str(port), "--json")
+    assert started.returncode == 0, started.stderr
+    handed_in = call(*_submit(slow, nap=8.0), "--queue")
+    assert handed_in.returncode == 0, handed_in.stderr
+    _until(_has_checkpoint, call)
+    assert _queued(call)["lanes"] == 2
+    scaled = call("jobs", "scale", "far", "1")
+    assert scaled.returncode == 0, scaled.stdout + scaled.stderr
+    _until(lambda: _queued(call)["lanes"] == 1, call)
+    os.kill(json.loads(started.stdout)["process"], signal.SIGKILL)
+    paused = call("jobs", "pause", "far")
+    assert paused.returncode == 0, paused.stdout + paused.stderr
+    _until(lambda: _queued(call)["message"] == "paused: others have its lanes meanwhile", call)
+    assert call("jobs", "go-on", "far").returncode == 0
+    _until(lambda: _queued(call)["lanes"] == 1, call)
+    told = requests.get(
+        f"http://127.0.0.1:{port}/searches/far", headers={"Authorization": f"Bearer {head.token}"}, timeout=60
+    ).json()
+    assert told["progress"]["running"]
+    assert told["progress"]["counts"]["RUNNING"] > 0
+    assert call("queue", "cancel", "far").returncode == 0
+    ended = _until(lambda: (found := _queued(call))["ended_at"] and found, call)
+    assert (ended["state"], ended["attempt"]) == ("CANCELLED", 1)
+    assert ended["message"].endswith("it can be resumed")
+    slow.unlink()
+    again = call("submit", URL, "--queue")
+    assert again.returncode == 0, again.stderr
+    ended = _until(lambda: (found := _queued(call))["ended_at"] and found["number"] == 2 and found, call)
+    assert (ended["state"], ended["attempt"]) == ("ENDED", 1), ended["message"]
+    _assert_is_whole(read_records(URL))
+    assert json.loads(call("queue", "stop", "--json").stdout) == {"stopped": True}
+
+
+def _has_checkpoint() -> bool:
+    return any(name.endswith("/last.json") for name in Store.at(URL).names())
+
+
+def _queued(call: Call) -> dict[str, object]:
+    """The search in the queue; the last one that was handed in."""
+    listed = call("queue", "list", "--all", "--json")
+    if listed.returncode != 0:
+        return dict.fromkeys(("lanes", "message", "ended_at"))  # the keeper is away
+    last: dict[str, object] = json.loads(listed.stdout)[-1]
+    return last
+
+
+def _assert_is_whole(record: SearchRecord) -> None:
+    """All trials are at their end, with each evaluation once."""
+    assert [(each.state, each.value) for each in record.trials] == [("COMPLETE", slope / STEPS) for slope in (0.5, 1.0)]
+    for trial in record.trials:
+        assert [row["evaluation"] for row in record.history_of(trial.number)] == list(range(1, STEPS + 1))
+
+
+def _until(found: Callable[[], object], call: Call) -> object:
     deadline = time.monotonic() + 150
-    while not condition():
+    while not (it := found()):
         assert time.monotonic() < deadline, call("jobs", "logs", "far").stdout
         time.sleep(0.5)
+    return it

@@ -4,13 +4,13 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from recorded_searches import Session, planned
-from s3_server import S3Server
+from store_server import StoreServer
 
 from analysis.kept import NOTES, brought_here
 from analysis.leaderboard import leaderboard
@@ -29,18 +29,9 @@ from trainables.remote_checkpoints import leave
 Move = Callable[[], None]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3") / "log")
-    server.make_bucket("bucket")
-    yield server
-    server.close()
-
-
 @pytest.fixture
-def plan(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
+def plan(s3: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """A search that is kept in the store, begun."""
-    server.enter(monkeypatch)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
     plan = planned(tmp_path, storage=f"s3://bucket/{uuid.uuid4().hex}", checkpoints={"keep": 1})
@@ -146,11 +137,11 @@ def test_an_evaluation_is_answered_only_when_the_stored_study_knows_its_trial(
     assert [row["evaluation"] for row in record.history_of(number)] == [1]
 
 
-def test_nobody_waits_for_a_store_that_is_away(plan: Plan, server: S3Server) -> None:
+def test_nobody_waits_for_a_store_that_is_away(plan: Plan, s3: StoreServer) -> None:
     said: list[str] = []
     with mirrored(plan.files, say=said.append) as mirror:
         assert mirror is not None
-        server.cut_off()
+        s3.cut_off()
         try:
             _until(lambda: len(said) == 1)
             began = time.monotonic()
@@ -158,7 +149,7 @@ def test_nobody_waits_for_a_store_that_is_away(plan: Plan, server: S3Server) -> 
             mirror.wait_until_known(0)
             assert time.monotonic() - began < 1.0
         finally:
-            server.let_go_on()
+            s3.let_go_on()
         mirror.wait_until_known(0)
 
 
@@ -283,19 +274,19 @@ def test_a_node_keeps_no_checkpoint_of_a_trial_that_left_it_and_gets_it_back(pla
 
 
 def test_a_node_keeps_what_it_could_not_store_and_the_driver_keeps_all(
-    plan: Plan, server: S3Server, other_machine: Move
+    plan: Plan, s3: StoreServer, other_machine: Move
 ) -> None:
     of_driver = _trained(plan.files.trial(1).path)
     leave(of_driver.path)
     assert of_driver.checkpoints.exists()
     other_machine()
-    server.cut_off()
+    s3.cut_off()
     try:
         on_node = _trained(_entered(plan))
         leave(on_node.path)
         assert on_node.checkpoints.exists()
     finally:
-        server.let_go_on()
+        s3.let_go_on()
 
 
 def _trained(trial: Path) -> TrialDirectory:
@@ -314,18 +305,18 @@ def _commit(trial: TrialDirectory, *, evaluation: int) -> None:
     trial.commit(folder, TrialReport(progress=progress, metrics={}, rows=[], seconds=1.0))
 
 
-def test_a_store_that_is_away_stops_nothing_and_gets_all_of_it_later(plan: Plan, server: S3Server) -> None:
+def test_a_store_that_is_away_stops_nothing_and_gets_all_of_it_later(plan: Plan, s3: StoreServer) -> None:
     said: list[str] = []
     with mirrored(plan.files, say=said.append) as mirror:
         session = Session(plan, mirror=mirror)
         session.complete(0.5)
         _until(lambda: "study.db" in Store.at(_url(plan)).names())
-        server.cut_off()
+        s3.cut_off()
         try:
             session.complete(0.4)
             _until(lambda: len(said) == 1)
         finally:
-            server.let_go_on()
+            s3.let_go_on()
         _until(lambda: len(said) == 2)
     assert "does not answer" in said[0]
     assert "the search goes on" in said[0]
@@ -335,19 +326,19 @@ def test_a_store_that_is_away_stops_nothing_and_gets_all_of_it_later(plan: Plan,
 
 
 def test_the_end_of_a_search_waits_a_bounded_time_and_says_what_is_not_stored(
-    plan: Plan, server: S3Server, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, s3: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.mirror._CLOSE_SECONDS", 2.0)
     said: list[str] = []
     try:
         with mirrored(plan.files, say=said.append) as mirror:
             Session(plan, mirror=mirror)
-            server.cut_off()
+            s3.cut_off()
             (plan.files.path / "leaderboard.csv").write_text("number\n")
             began = time.monotonic()
         assert time.monotonic() - began < 40
     finally:
-        server.let_go_on()
+        s3.let_go_on()
     assert "not stored in s3://" in said[-1]
     assert "leaderboard.csv" in said[-1]
     assert str(plan.files.path) in said[-1]
@@ -416,12 +407,12 @@ def test_what_is_no_search_is_named_with_the_searches_there(plan: Plan, other_ma
         brought_here(plan.spec.storage.path)
 
 
-def test_no_bucket_and_no_server_are_told_apart(plan: Plan, server: S3Server) -> None:
+def test_no_bucket_and_no_server_are_told_apart(plan: Plan, s3: StoreServer) -> None:
     with pytest.raises(SpecError, match="there is no bucket `missing`"):
         check_writable(Store.at("s3://missing/searches"))
-    server.cut_off()
+    s3.cut_off()
     try:
         with pytest.raises(SpecError, match=r"storage.path: cannot write to `s3://bucket/searches`"):
             check_writable(Store.at("s3://bucket/searches"))
     finally:
-        server.let_go_on()
+        s3.let_go_on()

@@ -7,16 +7,16 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cable import free_port
 from conftest import command
+from machines import Machine
 from rich.console import Console
-from s3_server import S3Server
 from safetensors.torch import load_file
+from store_server import StoreServer
 from trained_searches import trained
 
 from analysis.kept import brought_here
@@ -42,18 +42,9 @@ def train(config, report):
 """
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    server = S3Server(tmp_path / "server.log")
-    server.enter(monkeypatch)
-    server.make_bucket("bucket")
-    yield server
-    server.close()
-
-
 @pytest.mark.slow
 def test_a_model_is_exported_and_served_from_the_store(
-    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, s3: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = "s3://bucket/searches/colours"
     monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "first"))
@@ -77,20 +68,21 @@ def test_a_model_is_exported_and_served_from_the_store(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_confirmation_elsewhere_is_seen_by_all_and_found_done(
-    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, s3: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = "s3://bucket/searches/walk"
     (tmp_path / "walking.py").write_text(FUNCTION)
     (tmp_path / "spec.yaml").write_text(SPEC.format(folder=tmp_path))
-    _tunesmith("run", "spec.yaml", on=tmp_path / "first")
+    first, second, third = (Machine(tmp_path / name) for name in ("first", "second", "third"))
+    first.run("run", str(tmp_path / "spec.yaml"))
     asked = ("confirm", url, "--top", "1", "--seeds", "2", "--json")
-    told = json.loads(_tunesmith(*asked, on=tmp_path / "second"))
+    told = json.loads(second.run(*asked))
     assert told["complete"]
     names = Store.at(url).names()
     assert {"confirmation-1/study.db", "confirmation-1/confirmation.json", "confirmation-1/mirror.json"} <= set(names)
-    again = json.loads(_tunesmith(*asked, on=tmp_path / "third"))
+    again = json.loads(third.run(*asked))
     assert {**again, "directory": None} == {**told, "directory": None}
-    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "third"))
+    monkeypatch.setenv("TUNESMITH_CACHE", str(third.cache))
     shutil.rmtree(working_folder(url) / "confirmation-1")
     with mirrored(SearchFiles(working_folder(url)), say=print):
         pass
@@ -116,13 +108,3 @@ def _answer_of(url: str, question: object, *, cache: Path) -> Any:
     finally:
         server.terminate()
         server.communicate()
-
-
-def _tunesmith(*arguments: str, on: Path) -> str:
-    """On a machine with a cache of its own."""
-    done = subprocess.run(
-        command(*arguments), cwd=on.parent, env=os.environ | {"TUNESMITH_CACHE": str(on)}, capture_output=True,
-        text=True, timeout=280, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout

@@ -57,7 +57,7 @@ def winner() -> TrialRecord:
 
 
 def test_every_document_is_once_what_a_whole_search_never_saw(spec_file: Path, tmp_path: Path) -> None:
-    unseen = [texts(inner, "test") for inner in inner_specs(load_spec(spec_file).spec, tmp_path, 3)]
+    unseen = [texts(inner, "test") for inner in inner_specs(load_spec(spec_file).spec, str(tmp_path), 3)]
     assert [len(part) for part in unseen] == [16, 16, 16]
     assert len(set.union(*unseen)) == 48
 
@@ -65,14 +65,14 @@ def test_every_document_is_once_what_a_whole_search_never_saw(spec_file: Path, t
 def test_the_winner_is_measured_on_what_its_search_never_saw_and_trained_on_all_the_rest(
     spec_file: Path, tmp_path: Path
 ) -> None:
-    for inner in inner_specs(load_spec(spec_file).spec, tmp_path, 3):
+    for inner in inner_specs(load_spec(spec_file).spec, str(tmp_path), 3):
         last = final_spec(inner, winner())
         assert texts(last, "validation") == texts(inner, "test")
         assert texts(last, "train") == texts(inner, "train") | texts(inner, "validation")
 
 
 def test_the_winner_is_one_trial_with_its_own_values(spec_file: Path, tmp_path: Path) -> None:
-    inner = next(inner_specs(load_spec(spec_file).spec, tmp_path, 3))
+    inner = next(inner_specs(load_spec(spec_file).spec, str(tmp_path), 3))
     last = final_spec(inner, winner())
     assert last.training["learning_rate"] == 0.01
     assert not last.space

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from recorded_searches import Session, planned
 
+from search.disk_use import size_of
 from search.pins import pin_checkpoints
-from search.retention import size_of
 
 
 def _kept(session: Session) -> list[int]:

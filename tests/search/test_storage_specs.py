@@ -9,7 +9,6 @@ from recorded_searches import planned, write_spec
 
 from analysis.study_place import check_database
 from search.load import load_spec
-from search.plan import make_plan
 from search.recorded_spec import resolved_spec
 from search.storage import StorageConfig, moved
 from spaces.errors import SpecError
@@ -110,17 +109,6 @@ def test_a_url_that_went_through_a_path_is_still_known() -> None:
     assert is_store(Path("s3://bucket/searches/walk"))
     assert store_url(Path("s3://bucket/searches/walk")) == "s3://bucket/searches/walk"
     assert not is_store("./s3/bucket")
-
-
-def test_a_nested_cross_validation_is_not_kept_in_a_store(tmp_path: Path) -> None:
-    spec = tmp_path / "spec.yaml"
-    spec.write_text(
-        "name: n\ntask: sequence_classification\nmodel: {architecture: bert}\n"
-        "data: {source: {builtin: stdlib-docstrings}}\nstorage: s3://bucket/searches\n"
-        "search: {cross_validation: {folds: 2, outer_folds: 2}}\n"
-    )
-    with pytest.raises(SpecError, match="a nested cross-validation is several searches in one folder"):
-        make_plan(load_spec(spec))
 
 
 def test_check_needs_neither_the_database_nor_the_store(tmp_path: Path, tunesmith_here: Run) -> None:

@@ -1,19 +1,18 @@
-"""A search that is kept in an object store: killed on one machine, gone on with on another that has nothing of it."""
+"""A search that is kept in an object store: killed on one machine, gone on with on another that has nothing of it; and
+on nodes that share nothing else.
+"""
 
 import collections
 import contextlib
-import json
-import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import command
-from s3_server import S3Server
+from machines import Machine
+from store_server import StoreServer
 
 from analysis.kept import brought_here
 from analysis.records import SearchFiles
@@ -50,47 +49,9 @@ def train(config, report):
 """
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    server = S3Server(tmp_path / "server.log")
-    server.enter(monkeypatch)
-    server.make_bucket("bucket")
-    yield server
-    server.close()
-
-
-class Machine:
-    """Another place to start from, with a home and so a cache of its own: what a machine has."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.folder = folder
-        self.cache = folder / ".cache" / "tunesmith"
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        # Trials on other nodes are given TUNESMITH_CACHE, where it is set, so it is not.
-        own = {name: value for name, value in os.environ.items() if name != "TUNESMITH_CACHE"}
-        if (token := Path.home() / ".ray" / "auth_token").exists():
-            own.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
-        return subprocess.Popen(
-            command(*arguments), cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env=own | {"HOME": str(self.folder)},
-        )  # fmt: skip
-
-    def run(self, *arguments: str) -> str:
-        process = self.start(*arguments)
-        shown, errors = process.communicate(timeout=250)
-        assert process.returncode == 0, errors
-        return shown
-
-    def leaderboard(self) -> list[dict[str, object]]:
-        entries: list[dict[str, object]] = json.loads(self.run("leaderboard", URL, "--json"))
-        return entries
-
-
 @pytest.mark.timeout(600)
 def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_flight(
-    tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, s3: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "steps.log"
     (tmp_path / "walking.py").write_text(FUNCTION)
@@ -117,7 +78,7 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
     for trial in record.trials:
         assert [row["evaluation"] for row in files.trial(trial.number).read_history()] == list(range(1, STEPS + 1))
         assert len(trial.intermediate) == STEPS
-    boards = [machine.leaderboard() for machine in (second, third)]
+    boards = [machine.leaderboard(URL) for machine in (second, third)]
     assert [entry["checkpoint"] is not None for entry in boards[0]] == [True] + [False] * (NUM_TRIALS - 1)
     assert [entry["checkpoint"] is not None for entry in boards[1]] == [True] + [False] * (NUM_TRIALS - 1)
     assert [{**entry, "checkpoint": None} for entry in boards[1]] == [
@@ -145,7 +106,7 @@ def _switch_off(driver: "subprocess.Popen[str]") -> None:
 
 
 def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_through_the_store(
-    tmp_path: Path, server: S3Server
+    tmp_path: Path, s3: StoreServer
 ) -> None:
     from ray.cluster_utils import Cluster
 
@@ -158,7 +119,7 @@ def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_th
         driver.run("run", "spec.yaml", "--address", cluster.address)
     finally:
         cluster.shutdown()
-    entries = driver.leaderboard()
+    entries = driver.leaderboard(URL)
     assert [entry["state"] for entry in entries] == ["COMPLETE"] * NUM_TRIALS
     checkpoint = str(entries[0]["checkpoint"])
     assert checkpoint.startswith(f"{URL}/trials/{entries[0]['number']}/checkpoints/"), "the driver never had it"
@@ -169,3 +130,19 @@ def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_th
     assert not (node / folder / "study.db").exists()
     left = list((node / folder).glob("trials/*/checkpoints"))
     assert len(left) <= 2, "at most the last trial of each process"
+
+
+def test_a_search_in_gs_is_run_read_elsewhere_and_extended_there(tmp_path: Path, gcs: StoreServer) -> None:
+    url = "gs://bucket/searches/walk"
+    (tmp_path / "walking.py").write_text(FUNCTION)
+    first, second, third = (Machine(tmp_path / name) for name in ("first", "second", "third"))
+    (first.folder / "spec.yaml").write_text(SPEC.format(folder=tmp_path).replace("s3:", "gs:"))
+    first.run("run", "spec.yaml", "--set", "search.trials=2")
+    assert {"spec.yaml", "study.db", "mirror.json", "leaderboard.csv"} <= set(Store.at(url).names())
+    assert len(second.leaderboard(url)) == 2
+    extended = second.tried("extend", url, "--trials", "3")
+    assert extended.returncode == 0, extended.stderr
+    assert "gcsfs" not in extended.stderr, "its library is quiet"
+    entries = third.leaderboard(url)
+    assert [entry["state"] for entry in entries] == ["COMPLETE"] * 3
+    assert str(entries[0]["checkpoint"]).startswith(f"{url}/trials/")

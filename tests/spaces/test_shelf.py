@@ -1,12 +1,10 @@
 """What travels with a submitted search through an object store: a real S3 server on this machine."""
 
 import json
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from s3_server import S3Server
+from store_server import StoreServer
 
 from spaces import shelf
 from spaces.errors import SpecError
@@ -14,19 +12,10 @@ from spaces.shelf import NOTE, SHELF, bring_shelf, lay_down, note_shelf, noted_p
 from spaces.store import Store
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3") / "log")
-    server.make_bucket("bucket")
-    yield server
-    server.close()
-
-
 @pytest.fixture
-def url(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+def url(s3: StoreServer) -> str:
     """Of a search that is not there yet."""
-    server.enter(monkeypatch)
-    return f"s3://bucket/{uuid.uuid4().hex}/far"
+    return "s3://bucket/searches/far"
 
 
 @pytest.fixture

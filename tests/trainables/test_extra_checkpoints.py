@@ -1,10 +1,10 @@
 """A trial that is called away between two evaluations: it saves, ends there, and goes on elsewhere as if it had not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from s3_server import S3Server
+from store_server import StoreServer
 from tiny_trials import Document, Ran, labelled, prose, run, weights
 
 from spaces.reports import Progress, TrialCalledAway, TrialReport, TrialStopped
@@ -110,18 +110,9 @@ def test_an_older_attempt_saves_no_more(tmp_path: Path) -> None:
     assert start_of(new) is None
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3") / "log")
-    server.make_bucket("bucket")
-    yield server
-    server.close()
-
-
 @pytest.fixture
-def machine(tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], TrialDirectory]:
+def machine(tmp_path: Path, s3: StoreServer, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], TrialDirectory]:
     """A machine with a cache of its own, which takes a trial over."""
-    server.enter(monkeypatch)
 
     def takes_over(name: str, url: str) -> TrialDirectory:
         monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / name))
