@@ -9,6 +9,7 @@ import optuna
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from analysis.kept import place_of
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 from search.algorithms import AlgorithmConfig, AlgorithmName
@@ -122,7 +123,7 @@ def _table(request: Request, plan: Plan) -> tuple[Table, str]:
         return table, f"{request.table}: {len(table.points)} configurations, {how}"
     assert request.directory is not None
     own = table_of_search(read_records(request.directory), plan, plan.space)
-    note = f"{request.directory}: {len(own.table.points)} trials, the nearest one answers"
+    note = f"{place_of(SearchFiles(request.directory))}: {len(own.table.points)} trials, the nearest one answers"
     if own.num_extended:
         note += f"; {own.num_extended} of them were stopped early and are taken to stay as they were"
     return own.table, note

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from analysis.kept import brought_here, conducted_elsewhere
+from analysis.kept import brought_here, conducted_elsewhere, place_of
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
 from analysis.study_place import study_place
@@ -27,6 +27,7 @@ from search.control import (
 from search.disk_use import DiskUse
 from search.units import show_seconds
 from spaces.errors import SpecError
+from spaces.store import store_of
 
 _LOOK_EVERY_SECONDS = 0.5
 _SHOWN = 12
@@ -116,7 +117,7 @@ def stop_search(directory: Path, *, answer_seconds: float, wait_seconds: float) 
     if not wait_until_ended(files, timeout_seconds=wait_seconds):
         return f"asked: it stops when what is in flight has ended; after {wait_seconds:g} s it has not yet."
     unfinished = read_records(files.path).count("RUNNING")
-    return f"stopped, {unfinished} trials unfinished. Go on:  tunesmith resume {directory}"
+    return f"stopped, {unfinished} trials unfinished. Go on:  tunesmith resume {_as_named(directory, files)}"
 
 
 def stop_trial(directory: Path, number: int, *, answer_seconds: float, wait_seconds: float) -> str:
@@ -151,7 +152,8 @@ def pause_search(directory: Path, *, answer_seconds: float) -> str:
     files = _files(directory)
     ask_to_pause(files, timeout_seconds=answer_seconds)
     running = read_records(files.path).count("RUNNING")
-    return f"paused: {running} trials go on to their ends, no new ones begin. Go on:  tunesmith resume {directory}"
+    go_on = f"tunesmith resume {_as_named(directory, files)}"
+    return f"paused: {running} trials go on to their ends, no new ones begin. Go on:  {go_on}"
 
 
 def go_on_if_paused(directory: Path, *, answer_seconds: float) -> str | None:
@@ -188,6 +190,11 @@ def _files(directory: Path) -> SearchFiles:
     if study_place(files) is None:
         raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.")
     return files
+
+
+def _as_named(directory: Path, files: SearchFiles) -> str:
+    """As a person names it: the folder as it was given, or the URL that it stands for."""
+    return str(directory) if store_of(files.path) is None else place_of(files)
 
 
 def _state(status: Status) -> str:

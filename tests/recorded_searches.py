@@ -2,6 +2,7 @@
 
 import io
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,16 @@ class Session:
         return [proposal.number for proposal in proposals]
 
     def report(
-        self, number: int, evaluation: int, loss: float, *, num_bytes: int = 100, is_final: bool = False
+        self,
+        number: int,
+        evaluation: int,
+        loss: float,
+        *,
+        num_bytes: int = 100,
+        is_final: bool = False,
+        is_seen: bool = True,
     ) -> None:
-        """An evaluation with a checkpoint, ten seconds after the one before."""
+        """An evaluation with a checkpoint, ten seconds after the one before; on a disk that is seen here, or not."""
         directory = TrialDirectory(self.files.trial(number).path)
         directory.begin_attempt()
         folder = directory.checkpoints / ".incoming"
@@ -125,6 +133,9 @@ class Session:
         row = {"step": evaluation, "epoch": float(evaluation), "tokens": 0, "evaluation": evaluation, **metrics}
         made = TrialReport(progress=progress, metrics=metrics, rows=[row], seconds=10.0 * evaluation)
         checkpoint = directory.commit(folder, made)
+        num_bytes_told = directory.bytes_with(checkpoint)
+        if not is_seen:
+            shutil.rmtree(checkpoint)
         self.recorder.report(
             number,
             TrialReport(
@@ -133,7 +144,7 @@ class Session:
                 rows=made.rows,
                 seconds=made.seconds,
                 checkpoint=str(checkpoint),
-                checkpoint_bytes=directory.bytes_with(checkpoint),
+                checkpoint_bytes=num_bytes_told,
             ),
         )
 

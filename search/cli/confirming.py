@@ -35,6 +35,8 @@ def confirm(
 ) -> None:
     """Train the best trials again with fresh seeds, and measure them on the test split. Goes on where it was."""
     from analysis.confirmation_text import confirmation_text
+    from analysis.kept import place_of
+    from analysis.records import SearchFiles
     from search.confirm import Request
     from search.confirm import confirm as carry_out
 
@@ -47,7 +49,9 @@ def confirm(
         typer.echo(json.dumps(found.to_json()))
     elif found is not None:
         console.print(confirmation_text(found, outcome.earlier), highlight=False, soft_wrap=False)
-        console.print(f"Record       {found.directory}/confirmation.json", highlight=False, soft_wrap=True)
+        assert found.directory is not None, "it was written there"
+        place = place_of(SearchFiles(found.directory))
+        console.print(f"Record       {place}/confirmation.json", highlight=False, soft_wrap=True)
         if outcome.sync_command:
             console.print(f"W&B          {outcome.sync_command}", highlight=False, soft_wrap=True)
     if outcome.was_interrupted:

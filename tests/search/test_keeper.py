@@ -10,6 +10,7 @@ from pathlib import Path
 
 import filelock
 import pytest
+from store_server import StoreServer
 
 from analysis.records import SearchFiles
 from cluster.errors import ClusterError
@@ -20,6 +21,7 @@ from cluster.queueing import Amount, ClusterRoom, Quota
 from search.control import FIRST_LANES, ControlDesk, Lanes
 from search.keeper import Keeper
 from spaces.errors import SpecError
+from spaces.store import Store
 
 PACKAGE = Package(files={"spec.yaml": b"name: x"})
 
@@ -424,3 +426,81 @@ def test_an_older_keeper_does_nothing_once_there_is_a_newer_one(
     assert cluster.orders == []
     new.round()
     assert len(cluster.orders) == 1
+
+
+@pytest.fixture
+def far(s3: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """What tells a search in an object store from others."""
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "head"))
+    return {"directory": "s3://bucket/searches/far", "shelf": "s3://bucket/searches/.submitted/far-1"}
+
+
+@pytest.mark.parametrize("cache", [None, "own"])
+def test_a_search_in_a_store_is_asked_in_the_folder_that_its_process_works_in(
+    store: QueueStore, cluster: Cluster, add: Callable[..., int], conduct: Callable[[str, Lanes], Conductor],
+    far: dict[str, object], tmp_path: Path, cache: str | None,
+) -> None:  # fmt: skip
+    own = {} if cache is None else {"TUNESMITH_CACHE": str(tmp_path / cache)}
+    one = add("far", **far, environment=own)
+    keeper = Keeper(store, cluster)
+    keeper.round()
+    works_in = tmp_path / (cache or "head") / "searches" / "s3" / "bucket" / "searches" / "far"
+    conductor = conduct(str(works_in), Lanes(num_concurrent=2, granted=2, num_running=2))
+    add("two", "bob")
+    keeper.round()
+    assert conductor.lanes.num_concurrent == 1, "it gave up a lane for the other"
+    store.cancel(one, by="ann")
+    keeper.round()
+    assert conductor.is_over.is_set()
+
+
+@pytest.mark.parametrize("begun", ["mirror.json", "nested.yaml"])
+def test_a_search_in_a_store_goes_on_also_where_the_head_is_a_new_machine(
+    store: QueueStore, cluster: Cluster, add: Callable[..., int], far: dict[str, object], begun: str
+) -> None:
+    add("far", **far)
+    Keeper(store, cluster).round()
+    Store.at(str(far["directory"])).write(begun, "{}")
+    cluster.known.clear()
+    Keeper(store, cluster).round()
+    assert [order.command[:2] for order in cluster.orders] == [("run", "spec.yaml"), ("resume", far["directory"])]
+
+
+def test_a_search_that_never_began_in_its_store_begins(
+    store: QueueStore, cluster: Cluster, add: Callable[..., int], far: dict[str, object]
+) -> None:
+    add("far", **far)
+    Keeper(store, cluster).round()
+    cluster.known.clear()
+    Keeper(store, cluster).round()
+    assert [order.command for order in cluster.orders] == [("run", "spec.yaml")] * 2
+
+
+def test_a_store_that_does_not_answer_is_waited_for(
+    store: QueueStore, cluster: Cluster, add: Callable[..., int], far: dict[str, object], s3: StoreServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    number = add("far", **far)
+    Keeper(store, cluster).round()
+    Store.at(str(far["directory"])).write("mirror.json", "{}")
+    cluster.known.clear()
+    s3.cut_off()
+    Keeper(store, cluster).round()
+    assert (store.get(number).state, len(cluster.orders)) == ("STARTING", 1)
+    assert store.get(number).message.startswith("trying again: `s3://bucket/searches/far` does not answer")
+    s3.let_go_on()
+    Keeper(store, cluster).round()
+    assert cluster.orders[-1].command[0] == "resume"
+
+
+def test_a_nested_cross_validation_that_was_lost_goes_on(
+    store: QueueStore, cluster: Cluster, add: Callable[..., int], tmp_path: Path
+) -> None:
+    add("one", is_fixed=True)
+    Keeper(store, cluster).round()
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "nested.yaml").write_text("name: one")
+    cluster.known.clear()
+    Keeper(store, cluster).round()
+    assert cluster.orders[-1].command[0] == "resume"

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import uvicorn
 from conftest import Run
+from store_server import StoreServer
 
 from cluster.queue_store import QueueStore, open_store
 from cluster.visitors import Doorkeeper
 from search.service import Pulse, make_app
+from spaces.store import Store
 
 TOKEN = "team-token"
 SPEC = """
@@ -88,6 +90,19 @@ def test_the_folder_of_a_search_is_handed_in_to_go_on(call: Queue, store: QueueS
     done = call("submit", str(tmp_path / "storage" / "one"), "--queue")
     assert done.returncode == 0, done.stderr
     assert store.get(1).search.command == ("resume", str(tmp_path / "storage" / "one"), "--address", "auto")
+
+
+def test_the_url_of_a_search_is_handed_in_to_go_on(
+    call: Queue, store: QueueStore, s3: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    url = "s3://bucket/searches/one"
+    Store.at(url).write("mirror.json", '{"copy": "another", "host": "there", "process": 1, "running": false}')
+    Store.at(url).write("spec.yaml", f"{SPEC}storage: s3://bucket/searches\n")
+    done = call("submit", url, "--queue", "--user", "ann")
+    assert done.returncode == 0, done.stderr
+    assert (store.get(1).search.directory, store.get(1).search.user) == (url, "ann")
+    assert store.get(1).search.command == ("resume", url, "--address", "auto")
 
 
 def test_quotas_are_set_and_shown(call: Queue) -> None:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from recorded_searches import Session, planned
+from store_server import StoreServer
 
 from cluster.queue_store import QueueStore, open_store
 from cluster.visitors import Doorkeeper
+from search.mirroring import begin_store, mirrored
 from search.service import Pulse, make_app
 
 TEAM, ANNS = "team-token", "anns-token"
@@ -183,3 +186,28 @@ def test_a_search_that_nobody_knows_is_not_found_and_one_that_has_not_begun_has_
     assert client.get("/searches/one").json()["progress"] is None
     assert client.get("/searches/one/leaderboard").status_code == 409
     assert [each["event"] for each in client.get("/searches/one/events").json()] == ["QUEUED"]
+
+
+def test_a_search_in_a_store_is_handed_in_with_its_url_and_read_there_once_it_has_ended(
+    client: TestClient, store: QueueStore, s3: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "laptop"))
+    plan = planned(tmp_path, storage="s3://bucket/searches")
+    url = "s3://bucket/searches/walk"
+    spec = (tmp_path / "spec.yaml").read_text()
+    answer = client.post("/searches", json={"spec": spec, "files": {"walking.py": CODE}})
+    assert (answer.status_code, answer.json()["directory"]) == (201, url)
+    assert store.get(1).search.shelf.startswith("s3://bucket/searches/.submitted/walk-")
+    assert client.get("/searches/walk/leaderboard").status_code == 409, "it has not begun"
+    begin_store(plan.files, url)
+    with mirrored(plan.files, say=print) as mirror:
+        Session(plan, mirror=mirror).complete(0.25)
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "head"))
+    assert client.get("/searches/walk/leaderboard").status_code == 409, "its own process may be about to fetch it"
+    store.cancel(1, by="bob")
+    assert [entry["value"] for entry in client.get("/searches/walk/leaderboard").json()] == [0.25]
+
+
+def test_a_search_that_is_not_in_its_store_is_refused(client: TestClient, s3: StoreServer) -> None:
+    answer = client.post("/searches", json={"directory": "s3://bucket/searches/gone"})
+    assert (answer.status_code, "is no search" in answer.text) == (422, True)
