@@ -9,7 +9,6 @@ import logging
 import netrc
 import os
 import queue
-import shlex
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 from analysis.records import SearchRecord
 from search.spec import WandbConfig
 from search.tracker import NOTHING, NullTracker, Row, RunFacts, SearchIdentity, Tracker, TrainedModel
+from search.wandb_folders import sync_command
 from search.wandb_runs import ERROR, STATE, SearchRuns
 from spaces.errors import SpecError
 
@@ -113,7 +113,7 @@ class WandbTracker:
 
     @property
     def sync_command(self) -> str | None:
-        return f"tunesmith sync {shlex.quote(str(self._directory))}" if self._runs.pending() else None
+        return sync_command(self._directory) if self._runs.pending() else None
 
     def _later(self, call: Callable[[], None]) -> None:
         if not self._has_started:
