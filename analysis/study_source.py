@@ -50,7 +50,7 @@ def read_search(directory: Path) -> SearchRecord:
 
 
 def no_search(directory: Path, *, lacks: str) -> SpecError:
-    """Why there is no search in `directory`, with what was probably meant. `lacks` is the file by which one is known."""
+    """Why there is no search in `directory`, with what was probably meant. `lacks` is the file that tells one."""
     if not directory.exists():
         return SpecError(f"`{directory}` is no search: there is no such folder.{_near(directory)}")
     if directory.is_dir():

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from cluster.connect import quiet_ray, set_environment
 from cluster.errors import ClusterError
+from cluster.job_logs import own_lines
 from cluster.job_records import SearchJob, helper_metadata, search_job
 from cluster.tokens import Token, missing_token, wrong_token
 from spaces.errors import SpecError
@@ -117,22 +118,22 @@ class Jobs:
     def logs(self, submission_id: str) -> str:
         """All that a job has written so far."""
         with _explained(self.address):
-            return str(self._client.get_job_logs(submission_id))
+            return "".join(own_lines([str(self._client.get_job_logs(submission_id))]))
 
     def follow(self, submission_id: str) -> Iterator[str]:
         """What a job has written and writes, until it ends."""
-        with _explained(self.address):
-            loop = asyncio.new_event_loop()
-            lines = self._client.tail_job_logs(submission_id).__aiter__()
-            try:
-                while True:
-                    yield loop.run_until_complete(lines.__anext__())
-            except StopAsyncIteration:
-                return
-            finally:
-                with contextlib.suppress(Exception):  # the connection may be gone; nothing is left to lose
-                    loop.run_until_complete(lines.aclose())
-                loop.close()
+        return own_lines(self._follow(submission_id))
+
+    def _follow(self, submission_id: str) -> Iterator[str]:
+        # A runner takes Ctrl-C to the task that waits, and closes what it leaves open.
+        with _explained(self.address), asyncio.Runner() as runner:
+            pieces = self._client.tail_job_logs(submission_id)
+
+            async def next_piece() -> str | None:
+                return await anext(pieces, None)
+
+            while (piece := runner.run(next_piece())) is not None:
+                yield piece
 
     def run_helper(
         self, name: str, arguments: Sequence[str], *, modules: Sequence[Path], python: str

@@ -3,14 +3,16 @@
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cluster.errors import ClusterError
 from cluster.jobs import checked_address
 from cluster.tokens import Token
-from search.submission import Submission
 from spaces.errors import SpecError
+
+if TYPE_CHECKING:
+    from search.submission import Submission
 
 _TIMEOUT_SECONDS = 60.0
 
@@ -23,7 +25,7 @@ class QueueClient:
         self._token = token
 
     def hand_in(
-        self, submission: Submission, *, place: Path, overrides: list[str], priority: int, user: str, checks: bool,
+        self, submission: "Submission", *, place: Path, overrides: list[str], priority: int, user: str, checks: bool,
         environment: list[str], secret_files: list[str],
     ) -> dict[str, Any]:  # fmt: skip
         """Hand in a search that was prepared here."""

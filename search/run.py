@@ -53,7 +53,7 @@ from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
 from search.study_storage import Patience, leased
 from search.tracker import RunFacts, SearchIdentity, Tracker
-from search.tracking import make_tracker
+from search.tracking import check_credentials, make_tracker
 from search.wandb_folders import sync_command, unsent
 from search.yaml_text import parse_yaml, to_yaml
 from spaces.documents import get_path, has_path
@@ -102,6 +102,7 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
     """
     if address is not None:
         check_address(address)
+    check_credentials(plan.spec.tracking.wandb)
     files = plan.files
     url = f"{plan.spec.storage.path}/{plan.spec.name}"
     if is_store(url):

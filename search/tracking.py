@@ -37,13 +37,22 @@ def make_tracker(tracking: WandbConfig, identity: SearchIdentity, facts: RunFact
     """
     if tracking.mode == "disabled":
         return NullTracker()
+    check_credentials(tracking)
+    return WandbTracker(tracking, identity, facts or RunFacts())
+
+
+def check_credentials(tracking: WandbConfig) -> None:
+    """Whether runs can be sent as the spec asks. Asks no server.
+
+    Raises:
+        SpecError: online without an API key.
+    """
     if tracking.mode == "online" and not has_credentials():
         raise SpecError(
             "`online` needs an API key, and there is none: run `wandb login`, set WANDB_API_KEY, "
             "or use `mode: offline`.",
             path="tracking.wandb.mode",
         )
-    return WandbTracker(tracking, identity, facts or RunFacts())
 
 
 class WandbTracker:
