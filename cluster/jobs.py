@@ -21,13 +21,14 @@ from cluster.connect import quiet_ray, set_environment
 from cluster.errors import ClusterError
 from cluster.job_logs import own_lines
 from cluster.job_records import SearchJob, helper_metadata, search_job
+from cluster.ray_version import check_installed_ray
 from cluster.tokens import Token, missing_token, wrong_token
 from spaces.errors import SpecError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-_TIMEOUT_SECONDS = 30.0
+_CONNECT_SECONDS, _TIMEOUT_SECONDS = 5.0, 30.0
 _AGENT_SECONDS = 60.0
 _POLL_SECONDS = 0.5
 _HELPER_SECONDS = 300.0
@@ -222,6 +223,7 @@ def open_jobs(address: str, token: Token | None) -> Jobs:
         ClusterError: nothing answers there, it asks for another token, or it runs another Ray.
     """
     address = checked_address(address)
+    check_installed_ray()
     check_cluster(address, token)
     if token is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray looks for a token, and warns
@@ -265,9 +267,16 @@ def check_cluster(address: str, token: Token | None) -> None:
 
     try:
         answer = requests.get(
-            f"{address}/api/version", headers=token.headers if token else {}, timeout=_TIMEOUT_SECONDS
+            f"{address}/api/version",
+            headers=token.headers if token else {},
+            timeout=(_CONNECT_SECONDS, _TIMEOUT_SECONDS),
         )
     except requests.exceptions.SSLError as error:
+        if "WRONG_VERSION_NUMBER" in str(error):
+            plain = f"http://{urlsplit(address).netloc}"
+            raise ClusterError(
+                f"what answers at {address} speaks no https: without encryption it is {plain}."
+            ) from None
         raise ClusterError(f"the certificate of {address} is not accepted: {_reason(error)}.") from None
     except requests.exceptions.RequestException as error:
         raise ClusterError(

@@ -91,13 +91,19 @@ class QueueClient:
             ) from None
         if not answer.ok:
             raise self._refusal(answer.status_code, answer)
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            raise self._is_no_queue(answer.status_code) from None
+
+    def _is_no_queue(self, status: int) -> ClusterError:
+        return ClusterError(f"what answers at {self.address} is no queue (status {status}).")
 
     def _refusal(self, status: int, answer: Any) -> Exception:
         try:
             detail = answer.json()["detail"]
         except (ValueError, KeyError, TypeError):
-            return ClusterError(f"what answers at {self.address} is no queue (status {status}).")
+            return self._is_no_queue(status)
         if status == 401:
             return ClusterError(
                 f"the queue at {self.address} asks for a token: `--token-file`, or RAY_AUTH_TOKEN_PATH."

@@ -27,6 +27,7 @@ from cluster.avoidance import Avoidance
 from cluster.capacity import Capacity
 from cluster.connect import connected, set_environment
 from cluster.joining import check_address, hosts_of
+from cluster.ray_version import check_installed_ray
 from cluster.resources import concurrent_trials, waits_for
 from search.algorithms import AlgorithmConfig
 from search.best_model import best_model
@@ -100,6 +101,7 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
         SpecError: its folder exists already, or its data cannot be read.
         ClusterError: Ray cannot be reached.
     """
+    check_installed_ray()
     if address is not None:
         check_address(address)
     check_credentials(plan.spec.tracking.wandb)
@@ -159,6 +161,7 @@ def resume_search(
             revise(files)
         if has_ended(open_study(files.path), files):
             return _found_ended(files, console)
+        check_installed_ray()
         plan, identity = recorded_plan(files)
         if plan.spec.search.warm_start and not is_whole(open_study(files.path)):
             raise SpecError(

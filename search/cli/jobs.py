@@ -175,7 +175,8 @@ def _action(text: str) -> tuple[str, ...]:
     for function in (running.resume, going_on.retry, going_on.extend, confirming.confirm):
         commands.command(function.__name__)(function)
     command = typer.main.get_group(commands).commands[words[0]]
-    command.make_context(f"--as {words[0]}", ["FOLDER", *words[1:]])
+    # "." stands for the search's folder, which may be seen from the cluster only.
+    command.make_context(f"--as {words[0]}", [".", *words[1:]])
     return words
 
 
