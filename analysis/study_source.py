@@ -37,11 +37,9 @@ def read_search(directory: Path) -> SearchRecord:
         SpecError: `directory` holds no search.
     """
     files = SearchFiles(directory)
-    if not directory.exists():
-        raise SpecError(f"`{directory}` is no search: there is no such folder.{_near(directory)}")
-    place = study_place(files)
+    place = study_place(files) if directory.is_dir() else None
     if place is None:
-        raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.{_nearby(directory)}")
+        raise no_search(directory, lacks=files.study.name)
     study = _read_database(place.url, name=place.study)
     record = record_of(
         replace(study, name=place.search or study.name),
@@ -49,6 +47,16 @@ def read_search(directory: Path) -> SearchRecord:
         history_of=lambda number: files.trial(number).read_history(),
     )
     return with_local_checkpoints(record)
+
+
+def no_search(directory: Path, *, lacks: str) -> SpecError:
+    """Why there is no search in `directory`, with what was probably meant. `lacks` is the file that tells one."""
+    if not directory.exists():
+        return SpecError(f"`{directory}` is no search: there is no such folder.{_near(directory)}")
+    if directory.is_dir():
+        return SpecError(f"`{directory}` is no search: it has no {lacks}.{_nearby(directory)}")
+    hint = f" `tunesmith run {directory}` begins that of a spec." if directory.suffix in (".yaml", ".yml") else ""
+    return SpecError(f"`{directory}` is no search: it is a file, and a search is a folder.{hint}")
 
 
 def is_storage(source: str) -> bool:

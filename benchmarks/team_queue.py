@@ -3,7 +3,7 @@ lanes when, and whether the rules held. What the trials themselves wrote down is
 
     python benchmarks/team_queue.py [--folder DIR]
 
-Takes some minutes: seven searches are real processes on a real Ray.
+Takes some minutes: six searches are real processes on a real Ray.
 """
 
 import argparse
@@ -133,6 +133,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None)
     folder = parser.parse_args().folder or Path(tempfile.mkdtemp(prefix="tunesmith-team-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        parser.error(f"{folder} is not empty: an earlier queue would go on")
     with running_head(folder, cpus=CPUS) as head:
         team = Team(head, folder, port=_free_port())
         process = team.keep()

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -34,6 +35,7 @@ def main() -> NoReturn:
         _lay_down(Path.cwd(), shelf)
     os.chdir(str(shelf))
     command = [sys.executable, "-m", "search.cli.main", *order["command"]]
+    print(f"starting on {socket.gethostname()}")  # to import and to join Ray takes its time
     sys.stdout.flush()
     os.execve(sys.executable, command, environment)
 

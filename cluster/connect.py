@@ -10,6 +10,7 @@ from pathlib import Path
 from cluster.capacity import Capacity as Capacity
 from cluster.errors import ClusterError as ClusterError
 from cluster.joining import check_address, join
+from cluster.ray_version import check_installed_ray
 
 # Ray prints boxes, hints and warnings of its own; tunesmith has its own progress.
 _ENVIRONMENT = {
@@ -45,9 +46,10 @@ def connected(address: str | None = None) -> Iterator[Capacity]:
 
     Raises:
         SpecError: `address` is of a kind that cannot be joined.
-        ClusterError: nothing answers at `address`, or Ray does not start here.
+        ClusterError: nothing answers at `address`, Ray does not start here, or it is another one than we are made for.
     """
     set_environment()
+    check_installed_ray()
     if address is not None:
         check_address(address)
     import ray

@@ -28,12 +28,17 @@ class DetachedFunction:
     """Runs in a process of its own: the function has one thread, questions another."""
 
     def __init__(self, target: str, arguments: Mapping[str, Any]) -> None:
+        self._arguments = dict(arguments)
         self._thread = threading.Thread(target=_run, args=(target, dict(arguments)), name=target, daemon=True)
         self._thread.start()
 
     def is_running(self) -> bool:
         """Whether the function runs."""
         return self._thread.is_alive()
+
+    def arguments(self) -> dict[str, Any]:
+        """What the function was begun with."""
+        return self._arguments
 
     def process(self) -> int:
         """The number of the process that it runs in."""
@@ -94,6 +99,16 @@ def process_of(name: str) -> int | None:
 
     actor = _find(name)
     return None if actor is None else int(ray.get(actor.process.remote(), timeout=_ANSWER_SECONDS))
+
+
+def arguments_of(name: str) -> dict[str, Any] | None:
+    """What it was begun with; None when none of this name runs, or it was begun by a tunesmith that did not keep it."""
+    import ray
+
+    actor = _find(name)
+    if actor is None or not hasattr(actor, "arguments"):
+        return None
+    return dict(ray.get(actor.arguments.remote(), timeout=_ANSWER_SECONDS))
 
 
 def cluster_room() -> ClusterRoom:

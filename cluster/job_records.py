@@ -19,10 +19,16 @@ _PREFIX = "tunesmith-"
 _SEARCH, _DIRECTORY, _COMMAND, _USER, _HELPS = (
     "tunesmith_search", "tunesmith_directory", "tunesmith_command", "tunesmith_user", "tunesmith_helps",
 )  # fmt: skip
+_ERROR = "error: "
+_NO_PYTHON = "the cluster's head has no such interpreter: `tunesmith submit --python PATH` names the one that runs Ray"
+_SAY_WHY = (2, 4)
+"""Exit codes with which our last line says more than we do here."""
 _EXIT_CODES: dict[int, tuple[JobState, str]] = {
     2: ("failed", "it was refused; the log says why"),
     3: ("failed", "no trial completed"),
-    4: ("failed", "Ray could not be reached on the cluster"),
+    4: ("failed", "something that it needs did not answer; the log says what"),
+    126: ("failed", _NO_PYTHON),
+    127: ("failed", _NO_PYTHON),
     130: ("stopped", "stopped in order; go on with `tunesmith submit SPEC --resume`"),
 }
 
@@ -55,7 +61,7 @@ class SearchJob:
     @property
     def was_lost(self) -> bool:
         """Whether its process was killed, or went down with its node: nothing that it said or did ended it."""
-        return self.state == "failed" and (self.exit_code is None or self.exit_code < 0 or self.exit_code > 128)
+        return self.state == "failed" and (self.exit_code is None or _was_killed(self.exit_code))
 
     @property
     def is_active(self) -> bool:
@@ -112,7 +118,12 @@ def state_of(status: str, *, exit_code: int | None, message: str) -> tuple[JobSt
     if status == "STOPPED":
         return "stopped", "its process was ended; go on with `tunesmith submit SPEC --resume`"
     if exit_code in _EXIT_CODES:
-        return _EXIT_CODES[exit_code]
+        state, reason = _EXIT_CODES[exit_code]
+        return state, (_last_error(message) or reason) if exit_code in _SAY_WHY else reason
+    if exit_code is not None and _was_killed(exit_code):
+        return "failed", "its process was killed; go on with `tunesmith submit SPEC --resume`"
+    if exit_code is not None:
+        return "failed", f"it ended with exit code {exit_code}; the log says why"
     return "failed", _first_line(message)
 
 
@@ -125,8 +136,10 @@ def next_id(search: str, directory: str, taken: Iterable[str]) -> str:
     return f"{stem}{max(numbers, default=0) + 1}"
 
 
-def check_submission(jobs: Sequence[SearchJob], *, search: str, directory: str, resumes: bool) -> None:
-    """Whether the search may be submitted now.
+def check_submission(
+    jobs: Sequence[SearchJob], *, search: str, directory: str, resumes: bool, address: str
+) -> None:  # fmt: skip
+    """Whether the search may be submitted to the cluster at `address` now.
 
     Raises:
         SpecError: it runs already, or was run before and is not to be resumed.
@@ -135,7 +148,8 @@ def check_submission(jobs: Sequence[SearchJob], *, search: str, directory: str, 
     if active := next((job for job in own if job.is_active), None):
         raise SpecError(
             f"`{search}` is {active.state} already as job {active.submission_id}. Follow it: "
-            f"`tunesmith jobs logs {search} --follow`; stop it: `tunesmith jobs stop {search}`."
+            f"`tunesmith jobs logs {search} --follow --address {address}`; stop it: `tunesmith jobs stop {search} "
+            f"--address {address}`."
         )
     if not resumes and own and (last := _latest(own)).state in ("finished", "stopped"):
         raise SpecError(
@@ -177,6 +191,17 @@ def _same_place(one: str, other: str) -> bool:
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if not milliseconds else milliseconds / 1000
+
+
+def _was_killed(exit_code: int) -> bool:
+    """By a signal: Python says it by a negative number, a shell by one above 128."""
+    return exit_code < 0 or exit_code > 128
+
+
+def _last_error(message: str) -> str:
+    """What the search itself said in the end: Ray puts the last lines of its log behind its own words."""
+    errors = [line for line in message.splitlines() if line.startswith(_ERROR)]
+    return errors[-1].removeprefix(_ERROR) if errors else ""
 
 
 def _first_line(text: str) -> str:

@@ -19,14 +19,16 @@ from urllib.parse import urlsplit
 
 from cluster.connect import quiet_ray, set_environment
 from cluster.errors import ClusterError
+from cluster.job_logs import own_lines
 from cluster.job_records import SearchJob, helper_metadata, search_job
+from cluster.ray_version import check_installed_ray
 from cluster.tokens import Token, missing_token, wrong_token
 from spaces.errors import SpecError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-_TIMEOUT_SECONDS = 30.0
+_CONNECT_SECONDS, _TIMEOUT_SECONDS = 5.0, 30.0
 _AGENT_SECONDS = 60.0
 _POLL_SECONDS = 0.5
 _HELPER_SECONDS = 300.0
@@ -117,22 +119,22 @@ class Jobs:
     def logs(self, submission_id: str) -> str:
         """All that a job has written so far."""
         with _explained(self.address):
-            return str(self._client.get_job_logs(submission_id))
+            return "".join(own_lines([str(self._client.get_job_logs(submission_id))]))
 
     def follow(self, submission_id: str) -> Iterator[str]:
         """What a job has written and writes, until it ends."""
-        with _explained(self.address):
-            loop = asyncio.new_event_loop()
-            lines = self._client.tail_job_logs(submission_id).__aiter__()
-            try:
-                while True:
-                    yield loop.run_until_complete(lines.__anext__())
-            except StopAsyncIteration:
-                return
-            finally:
-                with contextlib.suppress(Exception):  # the connection may be gone; nothing is left to lose
-                    loop.run_until_complete(lines.aclose())
-                loop.close()
+        return own_lines(self._follow(submission_id))
+
+    def _follow(self, submission_id: str) -> Iterator[str]:
+        # A runner takes Ctrl-C to the task that waits, and closes what it leaves open.
+        with _explained(self.address), asyncio.Runner() as runner:
+            pieces = self._client.tail_job_logs(submission_id)
+
+            async def next_piece() -> str | None:
+                return await anext(pieces, None)
+
+            while (piece := runner.run(next_piece())) is not None:
+                yield piece
 
     def run_helper(
         self, name: str, arguments: Sequence[str], *, modules: Sequence[Path], python: str
@@ -221,6 +223,7 @@ def open_jobs(address: str, token: Token | None) -> Jobs:
         ClusterError: nothing answers there, it asks for another token, or it runs another Ray.
     """
     address = checked_address(address)
+    check_installed_ray()
     check_cluster(address, token)
     if token is None:
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray looks for a token, and warns
@@ -264,9 +267,16 @@ def check_cluster(address: str, token: Token | None) -> None:
 
     try:
         answer = requests.get(
-            f"{address}/api/version", headers=token.headers if token else {}, timeout=_TIMEOUT_SECONDS
+            f"{address}/api/version",
+            headers=token.headers if token else {},
+            timeout=(_CONNECT_SECONDS, _TIMEOUT_SECONDS),
         )
     except requests.exceptions.SSLError as error:
+        if "WRONG_VERSION_NUMBER" in str(error):
+            plain = f"http://{urlsplit(address).netloc}"
+            raise ClusterError(
+                f"what answers at {address} speaks no https: without encryption it is {plain}."
+            ) from None
         raise ClusterError(f"the certificate of {address} is not accepted: {_reason(error)}.") from None
     except requests.exceptions.RequestException as error:
         raise ClusterError(

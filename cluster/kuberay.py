@@ -12,10 +12,14 @@ from typing import Any
 
 _API = "ray.io/v1"
 _SHARED, _MEMORY = "shared", "shm"
-_TOKEN_KEY = "auth_token"
+_GPU = "nvidia.com/gpu"
 _GRACE_SECONDS = 120
 # A node that is to end tells Ray, and then waits for its trials so long. Ray's own 30 s may be too short for a save.
 _NOTICE = [{"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": str(_GRACE_SECONDS - 20)}]
+# A search keeps next to nothing there. Ray's own 30 % of the memory does not fit into /dev/shm, and would go to disk.
+_OBJECT_STORE = {"object-store-memory": str(10**9)}
+_GROUP_OF_RAY = 100
+"""Group of the user that Ray's images run as. A volume that only root may write to would be of no use."""
 _WANDB_SECRET, _WANDB_KEY = "wandb", "WANDB_API_KEY"
 
 
@@ -57,9 +61,10 @@ def ray_job(shape: ClusterShape, *, spec_file: str) -> dict[str, Any]:
     When its cluster is lost, the next attempt goes on with the search.
     """
     searches = f"{shape.storage}/searches"
+    folder = f"{searches}/{shape.name}"
     script = (
-        # A later attempt finds the folder of an earlier one.
-        f"if [ -f {searches}/{shape.name}/study.db ]; then exec tunesmith resume {searches}/{shape.name} "
+        # A later attempt finds the folder of an earlier one. study.json: the study itself is in a database.
+        f"if [ -f {folder}/study.db ] || [ -f {folder}/study.json ]; then exec tunesmith resume {folder} "
         f"--address auto; else exec tunesmith run {shlex.quote(spec_file)} --set name={shape.name} "
         f"--storage {searches} --address auto; fi"
     )
@@ -96,7 +101,7 @@ def cluster_spec(shape: ClusterShape) -> dict[str, Any]:
         "enableInTreeAutoscaling": True,
         "autoscalerOptions": {"idleTimeoutSeconds": 300, "upscalingMode": "Default"},
         "headGroupSpec": {
-            "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},
+            "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0", **_OBJECT_STORE},
             "template": _pod(shape, container="ray-head", cpus=2, gpus=0, memory_gib=8, is_head=True),
         },
         "workerGroupSpecs": [
@@ -105,7 +110,7 @@ def cluster_spec(shape: ClusterShape) -> dict[str, Any]:
                 "replicas": shape.min_workers,
                 "minReplicas": shape.min_workers,
                 "maxReplicas": shape.workers,
-                "rayStartParams": {},
+                "rayStartParams": dict(_OBJECT_STORE),
                 "template": _pod(
                     shape, container="ray-worker", cpus=shape.cpus, gpus=shape.gpus, memory_gib=shape.memory_gib,
                     is_head=False,
@@ -119,7 +124,7 @@ def _pod(
     shape: ClusterShape, *, container: str, cpus: int, gpus: int, memory_gib: int, is_head: bool
 ) -> dict[str, Any]:
     amounts: Mapping[str, str] = {
-        "cpu": str(cpus), "memory": f"{memory_gib}Gi", **({"nvidia.com/gpu": str(gpus)} if gpus else {}),
+        "cpu": str(cpus), "memory": f"{memory_gib}Gi", **({_GPU: str(gpus)} if gpus else {}),
     }  # fmt: skip
     key = {"secretKeyRef": {"name": _WANDB_SECRET, "key": _WANDB_KEY, "optional": True}}
     ports = {"gcs": 6379, "dashboard": 8265, "client": 10001}
@@ -146,6 +151,9 @@ def _pod(
                     ],
                 }
             ],
+            "securityContext": {"fsGroup": _GROUP_OF_RAY, "fsGroupChangePolicy": "OnRootMismatch"},
+            # Nodes with GPUs often refuse all pods that do not say that they are meant for them.
+            **({"tolerations": [{"key": _GPU, "operator": "Exists", "effect": "NoSchedule"}]} if gpus else {}),
             # Data loaders and several workers exchange batches there; the default of 64 MB ends them.
             "volumes": [
                 {"name": _SHARED, "persistentVolumeClaim": {"claimName": f"{shape.name}-shared"}},

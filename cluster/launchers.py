@@ -113,7 +113,7 @@ def slurm_script(shape: ClusterShape, *, spec_file: str, hours: int, partition: 
 def dockerfile(*, gpu: bool) -> str:
     """An image of Ray with tunesmith and all that trains, built in the folder of its sources."""
     variant = "-gpu" if gpu else "-cpu"
-    extras = "[gpu]" if gpu else ""
+    extras = ",".join(["gpu"] * gpu + ["service", "postgres", "s3", "gcs"])
     return _DOCKERFILE.format(ray=version("ray"), variant=variant, extras=extras)
 
 
@@ -172,13 +172,13 @@ def _node_types(shape: ClusterShape, place: CloudPlace) -> dict[str, Any]:
 
 _DOCKERFILE = """\
 # An image for all nodes of a cluster. Build it in the folder of tunesmith's sources:
-#     docker build -f Dockerfile -t REGISTRY/tunesmith:TAG .
+#     docker build -f deploy/Dockerfile -t REGISTRY/tunesmith:TAG .
 FROM rayproject/ray:{ray}-py311{variant}
-WORKDIR /opt/tunesmith
-COPY --chown=ray:users . .
-# Ray stays as the image has it: all nodes and drivers must have the same.
-RUN pip install --no-cache-dir --constraint constraints.txt ".{extras}" "ray=={ray}"
+# Below the home of the image's user: pip builds beside the sources, so their folder must be that user's, too.
 WORKDIR /home/ray
+COPY --chown=ray:users . tunesmith
+# Ray stays as the image has it: all nodes and drivers must have the same.
+RUN pip install --no-cache-dir --constraint tunesmith/constraints.txt "./tunesmith[{extras}]" "ray=={ray}"
 """
 
 _SLURM = """\
@@ -232,7 +232,8 @@ trap stop_in_order TERM
 start_ray() {  # NODE ARGUMENTS...
     local node=$1
     shift
-    srun --nodes=1 --ntasks=1 --overlap --nodelist="$node" \\
+    # Since Slurm 22.05 a step does not inherit the CPUs of its job: without them Ray would be bound to one.
+    srun --nodes=1 --ntasks=1 --cpus-per-task=@CPUS@ --overlap --nodelist="$node" \\
         ray start "$@" --num-cpus=@CPUS@ --num-gpus=@GPUS@ --block &
     started+=("$!")
 }
@@ -254,7 +255,7 @@ PYTHON
 done
 [[ $ready == true ]] || { echo "error: not all of ${#nodes[@]} nodes have started Ray" >&2; exit 4; }
 
-if [[ -f "$searches/$name/study.db" ]]; then
+if [[ -f "$searches/$name/study.db" || -f "$searches/$name/study.json" ]]; then  # .json: the study is in a database
     tunesmith resume "$searches/$name" --address "$address:$port" &
 else
     tunesmith run "$spec" --set "name=$name" --storage "$searches" --address "$address:$port" &

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cluster.connect import ClusterError, connected, set_environment
-from cluster.detached import cluster_room, dashboard_address, process_of, start_detached, stop_detached
+from cluster.detached import arguments_of, cluster_room, dashboard_address, process_of, start_detached, stop_detached
 from cluster.queueing import Amount
 from cluster.tokens import find_token
 from cluster.visitors import Doorkeeper, read_tokens
@@ -145,8 +145,10 @@ def main() -> None:
             _check(order)
             with connected("auto"):
                 is_new = start_detached(order.actor, _TARGET, asdict(order))
-                _wait_for_api(order)
-                print(json.dumps({"started": is_new, "process": process_of(order.actor)}))
+                kept = order if is_new else KeeperOrder(**(arguments_of(order.actor) or asdict(order)))
+                _wait_for_api(kept)
+                place = {"database": kept.database, "host": kept.host, "port": kept.port}
+                print(json.dumps({"started": is_new, "process": process_of(order.actor), **place}))
         else:
             with connected("auto"):
                 print(json.dumps({"stopped": stop_detached(order.actor)}))

@@ -1,5 +1,6 @@
 """Which processes Tune starts for trials, which it keeps and which it lets go. The one file that reaches into Tune's
-controller: there are no switches for any of this, and the version is pinned. Knows no rule and no study.
+controller (`system_errors.py` stands in for two methods of its manager of actors): there are no switches for any of
+this, so tunesmith is made for one version of Ray, which `cluster/ray_version.py` checks. Knows no rule and no study.
 
 Left alone, Tune starts one process at a time, and gives the trial it is for a process that has become free meanwhile,
 ending the half-started one. Where trials are shorter than the start of a process, all of them then run in the first,

@@ -3,15 +3,17 @@
 import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cluster.errors import ClusterError
 from cluster.jobs import checked_address
 from cluster.tokens import Token
-from search.submission import Submission
 from spaces.errors import SpecError
 from spaces.store import is_store
+
+if TYPE_CHECKING:
+    from search.submission import Submission
 
 _TIMEOUT_SECONDS = 60.0
 
@@ -24,7 +26,7 @@ class QueueClient:
         self._token = token
 
     def hand_in(
-        self, submission: Submission, *, place: Path, overrides: list[str], priority: int, user: str, checks: bool,
+        self, submission: "Submission", *, place: Path, overrides: list[str], priority: int, user: str, checks: bool,
         environment: list[str], secret_files: list[str],
     ) -> dict[str, Any]:  # fmt: skip
         """Hand in a search that was prepared here."""
@@ -90,13 +92,19 @@ class QueueClient:
             ) from None
         if not answer.ok:
             raise self._refusal(answer.status_code, answer)
-        return answer.json() if answer.content else None
+        try:
+            return answer.json() if answer.content else None
+        except ValueError:
+            raise self._is_no_queue(answer.status_code) from None
+
+    def _is_no_queue(self, status: int) -> ClusterError:
+        return ClusterError(f"what answers at {self.address} is no queue (status {status}).")
 
     def _refusal(self, status: int, answer: Any) -> Exception:
         try:
             detail = answer.json()["detail"]
         except (ValueError, KeyError, TypeError):
-            return ClusterError(f"what answers at {self.address} is no queue (status {status}).")
+            return self._is_no_queue(status)
         if status == 401:
             return ClusterError(
                 f"the queue at {self.address} asks for a token: `--token-file`, or RAY_AUTH_TOKEN_PATH."

@@ -19,11 +19,12 @@ from analysis.own_runs import search_summary
 from analysis.records import SearchFiles, SearchRecord, replace_text
 from analysis.sources import read_records
 from analysis.study_place import study_place, write_place
-from analysis.study_source import stored_study
+from analysis.study_source import no_search, stored_study
 from cluster.avoidance import Avoidance
 from cluster.capacity import Capacity
 from cluster.connect import connected, set_environment
 from cluster.joining import check_address, hosts_of
+from cluster.ray_version import check_installed_ray
 from cluster.resources import concurrent_trials, waits_for
 from search.algorithms import AlgorithmConfig
 from search.best_model import best_model
@@ -31,6 +32,7 @@ from search.continuations import carry_out
 from search.control import ControlDesk
 from search.data_cards import data_card_of
 from search.databases import reach
+from search.ended import forget_end, has_ended, note_end
 from search.inheritance import find_inheritance, is_whole, write_inheritance
 from search.lease import Lease
 from search.ledger import Proposal, create_study, open_ledger, open_study
@@ -49,7 +51,8 @@ from search.spec import SearchSpec
 from search.spending import SECONDS, make_spending
 from search.study_storage import Patience, leased
 from search.tracker import RunFacts, SearchIdentity, Tracker
-from search.tracking import make_tracker
+from search.tracking import check_credentials, make_tracker
+from search.wandb_folders import sync_command, unsent
 from spaces.errors import SpecError
 from spaces.shelf import note_shelf
 from spaces.store import Store, is_store, store_of
@@ -93,8 +96,10 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
         SpecError: its folder exists already, or its data cannot be read.
         ClusterError: Ray cannot be reached.
     """
+    check_installed_ray()
     if address is not None:
         check_address(address)
+    check_credentials(plan.spec.tracking.wandb)
     files = plan.files
     url = f"{plan.spec.storage.path}/{plan.spec.name}"
     if is_store(url):
@@ -142,13 +147,16 @@ def resume_search(
         check_address(address)
     files = SearchFiles(brought_here(directory).expanduser().resolve())
     if not files.spec.is_file():
-        raise SpecError(f"`{directory}` is no search: it has no {files.spec.name}.")
+        raise no_search(directory, lacks=files.spec.name)
     say = console.print
     with conducting(files), leased(files, say=say) as lease, mirrored(files, say=say) as mirror:
         if study_place(files) is None:
             raise SpecError(f"`{directory}` was interrupted before it began: remove it and run it anew.")
         if revise is not None:
             revise(files)
+        if has_ended(open_study(files.path), files):
+            return _found_ended(files, console)
+        check_installed_ray()
         plan, identity = recorded_plan(files)
         if plan.spec.search.warm_start and not is_whole(open_study(files.path)):
             raise SpecError(
@@ -156,6 +164,21 @@ def resume_search(
                 "it anew."
             )
         return _conduct(plan, identity, address=address, console=console, lease=lease, mirror=mirror)
+
+
+def _found_ended(files: SearchFiles, console: Console) -> SearchOutcome:
+    """What is left of a search with nothing to do any more."""
+    record = read_records(files.path)
+    more = f"more trials: `tunesmith extend {shortest(files.path)} --trials N`"
+    console.print(f"{record.name} has ended, nothing is left to do; {more}", highlight=False, soft_wrap=True)
+    pending = unsent(files.path / "wandb")
+    return SearchOutcome(
+        record=record,
+        files=files,
+        was_interrupted=False,
+        unsynced_runs=[str(run.directory) for run in pending],
+        sync_command=sync_command(files.path) if pending else None,
+    )
 
 
 def _conduct(
@@ -177,6 +200,7 @@ def _conduct(
     study = open_study(files.path, patience=patience, lease=lease)
     study.set_user_attr("num_trials", plan.num_trials)
     study.set_user_attr(ENDED_BY, None)
+    forget_end(study)
     carry_out(read_revisions(files), study, files, step_of=plan.step_of)
     desk = ControlDesk(files)
     before = read_records(files.path)
@@ -206,6 +230,8 @@ def _conduct(
             study.set_user_attr(ENDED_BY, searcher.ended_by)
             progress.say("finishing W&B runs" if spec.tracking.wandb.mode != "disabled" else "")
             record = _summarise(plan, study, tracker, was_interrupted=not is_done)
+            if is_done:
+                note_end(study, files)
     except Exception as error:
         if patience.broken is not None and error is not patience.broken:
             raise patience.broken from error  # Tune says it in words of its own

@@ -16,6 +16,7 @@ from search.ledger import Proposal
 from search.numbered_scheduler import NumberedScheduler
 from search.placing import kept_away
 from search.recorder import Recorder
+from search.units import show_count
 from spaces.reports import TrialFailure, TrialReport
 from trainables.trainable import CALLED_AWAY, FAILURE, FINISHED, LAST_ROWS, NODE, REPORT, TrialOrder
 
@@ -123,7 +124,7 @@ class AskTellSearcher(Searcher):
         self._lanes = self._lanes.with_asked(num_concurrent)
         now = self._lanes.num_concurrent
         self._recorder.say(
-            f"from now on {now} trials at once"
+            f"from now on {show_count(now, 'trial')} at once"
             + (f", and up to {num_concurrent} when the queue gives room" if now < num_concurrent else "")
         )
 
@@ -132,7 +133,7 @@ class AskTellSearcher(Searcher):
         before = self._lanes.num_concurrent
         self._lanes = self._lanes.with_granted(num_concurrent)
         if self._lanes.num_concurrent != before:
-            self._recorder.say(f"the queue gives room for {num_concurrent} trials at once")
+            self._recorder.say(f"the queue gives room for {show_count(num_concurrent, 'trial')} at once")
 
     def end_if_exhausted(self) -> None:
         """End the search when its budget is spent while trials run: they stay resumable."""

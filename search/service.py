@@ -299,7 +299,7 @@ def _limit_bodies(app: FastAPI, most_bytes: int) -> None:
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > most_bytes:
             return too_large
-        if "content-length" not in request.headers and request.method in ("POST", "PUT"):
+        if "transfer-encoding" in request.headers and "content-length" not in request.headers:
             return JSONResponse({"detail": "say the size of the request (Content-Length)."}, status_code=411)
         with contextlib.suppress(asyncio.CancelledError):
             return await call_next(request)

@@ -13,6 +13,7 @@ from analysis.kept import brought_here, conducted_elsewhere, place_of
 from analysis.records import SearchFiles, SearchRecord, TrialRecord
 from analysis.sources import read_records
 from analysis.study_place import study_place
+from analysis.study_source import no_search
 from analysis.wording import show_metric
 from search.control import (
     Lanes,
@@ -25,7 +26,7 @@ from search.control import (
     wait_until_ended,
 )
 from search.disk_use import DiskUse
-from search.units import show_seconds
+from search.units import show_count, show_seconds
 from spaces.errors import SpecError
 from spaces.store import store_of
 
@@ -117,7 +118,8 @@ def stop_search(directory: Path, *, answer_seconds: float, wait_seconds: float) 
     if not wait_until_ended(files, timeout_seconds=wait_seconds):
         return f"asked: it stops when what is in flight has ended; after {wait_seconds:g} s it has not yet."
     unfinished = read_records(files.path).count("RUNNING")
-    return f"stopped, {unfinished} trials unfinished. Go on:  tunesmith resume {_as_named(directory, files)}"
+    go_on = f"tunesmith resume {_as_named(directory, files)}"
+    return f"stopped, {show_count(unfinished, 'trial')} unfinished. Go on:  {go_on}"
 
 
 def stop_trial(directory: Path, number: int, *, answer_seconds: float, wait_seconds: float) -> str:
@@ -153,7 +155,8 @@ def pause_search(directory: Path, *, answer_seconds: float) -> str:
     ask_to_pause(files, timeout_seconds=answer_seconds)
     running = read_records(files.path).count("RUNNING")
     go_on = f"tunesmith resume {_as_named(directory, files)}"
-    return f"paused: {running} trials go on to their ends, no new ones begin. Go on:  {go_on}"
+    ends = "goes on to its end" if running == 1 else "go on to their ends"
+    return f"paused: {show_count(running, 'trial')} {ends}, no new ones begin. Go on:  {go_on}"
 
 
 def go_on_if_paused(directory: Path, *, answer_seconds: float) -> str | None:
@@ -182,13 +185,15 @@ def scale_search(directory: Path, num_concurrent: int, *, answer_seconds: float)
     ask_to_scale(files, num_concurrent, timeout_seconds=answer_seconds)
     were = f", before {before.num_concurrent}" if before else ""
     most = "" if before is None or before.granted is None else " at most, as the queue gives room"
-    return f"from now on {num_concurrent} trials at once{most}{were}, until this session of the search ends."
+    return (
+        f"from now on {show_count(num_concurrent, 'trial')} at once{most}{were}, until this session of the search ends."
+    )
 
 
 def _files(directory: Path) -> SearchFiles:
     files = SearchFiles(brought_here(directory).expanduser().resolve())
     if study_place(files) is None:
-        raise SpecError(f"`{directory}` is no search: it has no {files.study.name}.")
+        raise no_search(directory, lacks=files.study.name)
     return files
 
 
@@ -212,4 +217,4 @@ def _state(status: Status) -> str:
 
 def _line(trial: TrialRecord, record: SearchRecord) -> str:
     value = "no evaluation yet" if trial.last_value is None else f"{record.metric} {show_metric(trial.last_value)}"
-    return f"trial {trial.number}: {len(trial.intermediate)} evaluations, {value}"
+    return f"trial {trial.number}: {show_count(len(trial.intermediate), 'evaluation')}, {value}"

@@ -108,13 +108,15 @@ def prepare_submission(
                 f"`{action[0]}` is for a search that is there: name its folder, or add `--resume` to its spec."
             )
     loaded = load_spec(files.spec if is_folder else place, overrides=overrides)
+    check_storage(loaded.spec.storage.path)
     if checks and not resumes:
         make_plan(loaded)
     spec, root = loaded.spec, root or Path.cwd()
-    check_storage(spec.storage.path)
     travels, expected = _places(loaded, root)
-    if is_folder and (there := noted_place(files.path)) is not None:
-        travels = [file for file in travels if not file.is_relative_to(there)]  # they are on the shelf already
+    if is_folder:  # what came with it is on the shelf already
+        shelf = noted_place(files.path) or Path(spec.storage.path) / SHELF
+        travels = [file for file in travels if not file.is_relative_to(shelf)]
+        expected = [name for name in expected if not Path(name).is_relative_to(shelf)]
     bundle = make_bundle(
         root, [*([] if is_folder else [place]), *travels, *include], most_megabytes=most_megabytes
     )  # fmt: skip

@@ -9,17 +9,16 @@ import logging
 import netrc
 import os
 import queue
-import shlex
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from analysis.kept import place_of
-from analysis.records import SearchFiles, SearchRecord
+from analysis.records import SearchRecord
 from search.spec import WandbConfig
 from search.tracker import NOTHING, NullTracker, Row, RunFacts, SearchIdentity, Tracker, TrainedModel
+from search.wandb_folders import sync_command
 from search.wandb_runs import ERROR, STATE, SearchRuns
 from spaces.errors import SpecError
 
@@ -38,13 +37,22 @@ def make_tracker(tracking: WandbConfig, identity: SearchIdentity, facts: RunFact
     """
     if tracking.mode == "disabled":
         return NullTracker()
+    check_credentials(tracking)
+    return WandbTracker(tracking, identity, facts or RunFacts())
+
+
+def check_credentials(tracking: WandbConfig) -> None:
+    """Whether runs can be sent as the spec asks. Asks no server.
+
+    Raises:
+        SpecError: online without an API key.
+    """
     if tracking.mode == "online" and not has_credentials():
         raise SpecError(
             "`online` needs an API key, and there is none: run `wandb login`, set WANDB_API_KEY, "
             "or use `mode: offline`.",
             path="tracking.wandb.mode",
         )
-    return WandbTracker(tracking, identity, facts or RunFacts())
 
 
 class WandbTracker:
@@ -114,7 +122,7 @@ class WandbTracker:
 
     @property
     def sync_command(self) -> str | None:
-        return f"tunesmith sync {shlex.quote(place_of(SearchFiles(self._directory)))}" if self._runs.pending() else None
+        return sync_command(self._directory) if self._runs.pending() else None
 
     def _later(self, call: Callable[[], None]) -> None:
         if not self._has_started:

@@ -44,6 +44,11 @@ Bytes = Annotated[
 ]
 
 
+def show_count(count: int, noun: str) -> str:
+    """For a person: `1 trial`, `2 trials`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def show_bytes(size: float) -> str:
     """For a person: `1.2 GB`."""
     for unit, amount in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

@@ -4,9 +4,13 @@ Goes by their names alone: `run-TIME-ID` or `offline-run-TIME-ID`, with the log 
 import wandb.
 """
 
+import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from analysis.kept import place_of
+from analysis.records import SearchFiles
 
 OFF = "-off"
 """Ends the id of an offline run whose own id wandb refused."""
@@ -67,6 +71,11 @@ def local_runs(folder: Path) -> list[LocalRun]:
 def unsent(folder: Path) -> list[LocalRun]:
     """Runs that the server does not have, or not whole."""
     return [run for run in local_runs(folder) if not run.is_sent]
+
+
+def sync_command(directory: Path) -> str:
+    """The command line that sends the runs of the search in `directory`."""
+    return f"tunesmith sync {shlex.quote(place_of(SearchFiles(directory)))}"
 
 
 def mark_as_sent(directory: Path) -> None:

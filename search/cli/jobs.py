@@ -37,7 +37,7 @@ _LAST_LINES = 12
 _ASK_SECONDS = 120.0
 _WANDB_KEY = "WANDB_API_KEY"
 
-EXIT_FAILED = 3
+EXIT_FAILED, _EXIT_INTERRUPTED = 3, 130
 
 
 def submit(
@@ -101,6 +101,8 @@ def submit(
     from cluster.packaging import copy_tunesmith
     from search.submission import prepare_submission
 
+    if not queue:
+        _check_address_is_given(address)
     overrides = [*(set_ or ()), *([f"storage={json.dumps(storage)}"] if storage else ())]
     submission = prepare_submission(
         spec, overrides=overrides, resumes=resume, action=_action(action), include=include or (), environment=env or (),
@@ -113,12 +115,12 @@ def submit(
             as_json=as_json,
         )  # fmt: skip
         return
-    _check_address_is_given(address)
     environment = {**submission.environment, **(_wandb_key() if send_wandb_key else {})}
     jobs = _open(address, token_file)
     check_submission(
-        jobs.searches(), search=submission.name, directory=submission.directory, resumes=submission.resumes
-    )
+        jobs.searches(), search=submission.name, directory=submission.directory, resumes=submission.resumes,
+        address=jobs.address,
+    )  # fmt: skip
     submission_id = next_id(submission.name, submission.directory, jobs.ids())
     with tempfile.TemporaryDirectory(prefix="tunesmith-submit-") as scratch:
         travels = Path(scratch) / "search"
@@ -173,7 +175,8 @@ def _action(text: str) -> tuple[str, ...]:
     for function in (running.resume, going_on.retry, going_on.extend, confirming.confirm):
         commands.command(function.__name__)(function)
     command = typer.main.get_group(commands).commands[words[0]]
-    command.make_context(f"--as {words[0]}", ["FOLDER", *words[1:]])
+    # "." stands for the search's folder, which may be seen from the cluster only.
+    command.make_context(f"--as {words[0]}", [".", *words[1:]])
     return words
 
 
@@ -243,9 +246,13 @@ def logs(
     if not follow:
         typer.echo(jobs.logs(job.submission_id), nl=False)
         return
-    for text in jobs.follow(job.submission_id):
-        sys.stdout.write(text)
-        sys.stdout.flush()
+    try:
+        for text in jobs.follow(job.submission_id):
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        typer.echo(f"\nno longer followed; {job.search} goes on.", err=True)
+        raise typer.Exit(_EXIT_INTERRUPTED) from None
     ended = jobs.job(job.submission_id)
     if ended.state == "failed":
         raise typer.Exit(EXIT_FAILED)
@@ -260,36 +267,53 @@ def stop(
         bool, typer.Option("--now", help="End its processes instead; trials go on from their last checkpoint.")
     ] = False,
     token_file: _TokenOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Stop a submitted search in order: trials keep their checkpoints, W&B runs are finished, it can be resumed."""
     from cluster.job_records import find_job
 
+    def tell(words: str, *, in_order: bool) -> None:
+        facts = {**jobs.job(job.submission_id).to_json(), "in_order": in_order} if as_json else {}
+        typer.echo(json.dumps(facts) if as_json else words)
+
     jobs = _open(address, token_file)
     job = find_job(jobs.searches(), name)
     if not job.is_active:
-        typer.echo(f"{job.search} does not run: it has {job.state}{f' ({job.reason})' if job.reason else ''}.")
+        tell(
+            f"{job.search} does not run: it has {job.state}{f' ({job.reason})' if job.reason else ''}.",
+            in_order=job.state == "stopped",
+        )
         return
     if job.state == "running" and not now:
+        typer.echo(f"asking {job.search} to stop; it has {wait:g} s for that", err=True)
         ended, said = jobs.stop_in_order(job, wait_seconds=wait)
         if ended:
-            typer.echo(f"stopped {job.search}, as job {job.submission_id}. Go on:  tunesmith submit SPEC --resume")
+            words = f"stopped {job.search}, as job {job.submission_id}. Go on:  tunesmith submit SPEC --resume"
+            tell(words, in_order=True)
             return
         typer.echo(f"{job.search} did not stop in order ({said or 'no answer'}): ending its processes.", err=True)
     jobs.stop_at_once(job)
     jobs.wait_for_end(job, timeout_seconds=30.0)
-    typer.echo(f"ended {job.search}; its trials go on from their last checkpoint:  tunesmith submit SPEC --resume")
+    tell(
+        f"ended {job.search}; its trials go on from their last checkpoint:  tunesmith submit SPEC --resume",
+        in_order=False,
+    )
 
 
 @app.command("pause")
-def pause(name: _NameArgument, address: _AddressOption, token_file: _TokenOption = None) -> None:
+def pause(
+    name: _NameArgument, address: _AddressOption, token_file: _TokenOption = None, as_json: JsonOption = False
+) -> None:
     """Let a submitted search begin no new trials, as `tunesmith pause` does. `jobs go-on` lets it go on."""
-    _ask(name, "pause", address=address, token_file=token_file)
+    _ask(name, "pause", address=address, token_file=token_file, as_json=as_json)
 
 
 @app.command("go-on")
-def go_on(name: _NameArgument, address: _AddressOption, token_file: _TokenOption = None) -> None:
+def go_on(
+    name: _NameArgument, address: _AddressOption, token_file: _TokenOption = None, as_json: JsonOption = False
+) -> None:
     """Let a paused search go on."""
-    _ask(name, "resume", address=address, token_file=token_file)
+    _ask(name, "resume", address=address, token_file=token_file, as_json=as_json)
 
 
 @app.command("scale")
@@ -298,12 +322,15 @@ def scale(
     concurrent_trials: Annotated[int, typer.Argument(min=1, help="Trials at once.", show_default=False)],
     address: _AddressOption,
     token_file: _TokenOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Let a submitted search run more or fewer trials at once, as `tunesmith scale` does."""
-    _ask(name, "scale", str(concurrent_trials), address=address, token_file=token_file)
+    _ask(name, "scale", str(concurrent_trials), address=address, token_file=token_file, as_json=as_json)
 
 
-def _ask(name: str, command: str, *arguments: str, address: str, token_file: Path | None) -> None:
+def _ask(
+    name: str, command: str, *arguments: str, address: str, token_file: Path | None, as_json: bool
+) -> None:  # fmt: skip
     from cluster.job_records import find_job
     from spaces.errors import SpecError
 
@@ -311,8 +338,14 @@ def _ask(name: str, command: str, *arguments: str, address: str, token_file: Pat
     job = find_job(jobs.searches(), name)
     if job.state != "running":
         raise SpecError(f"`{job.search}` does not run: it is {job.state}{f' ({job.reason})' if job.reason else ''}.")
+    typer.echo(f"asking {job.search}, on the cluster", err=True)
     agreed, said = jobs.ask(job, command, job.directory, *arguments, wait_seconds=_ASK_SECONDS)
-    typer.echo(said, err=not agreed)
+    # What the search answers is for a shell on its own machine.
+    said = said.replace(f"tunesmith resume {job.directory}", f"tunesmith jobs go-on {name} --address {jobs.address}")
+    if as_json:
+        typer.echo(json.dumps({"submission_id": job.submission_id, "search": job.search, "done": agreed, "said": said}))
+    else:
+        typer.echo(said or "the search did not answer in time.", err=not agreed)
     if not agreed:
         raise typer.Exit(EXIT_FAILED)
 

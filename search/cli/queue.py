@@ -20,7 +20,8 @@ app = typer.Typer(help="A team's queue of searches over one Ray cluster.", no_ar
 QueueAddressOption = Annotated[
     str, typer.Option(envvar="TUNESMITH_QUEUE", help="Where the queue's API answers.", metavar="URL")
 ]
-DEFAULT_ADDRESS = "http://127.0.0.1:8270"
+DEFAULT_PORT = 8270
+DEFAULT_ADDRESS = f"http://127.0.0.1:{DEFAULT_PORT}"
 _TokenOption = Annotated[
     Path | None,
     typer.Option(help="File with the token. Default: as for `submit`, the cluster's token.", show_default=False),
@@ -43,7 +44,7 @@ def start(
         str, typer.Option(help="SQLite file on the head, or URL of a PostgreSQL database.", show_default=False)
     ],
     host: Annotated[str, typer.Option(help="Where the API listens on the head.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the API listens on the head.")] = 8270,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the API listens on the head.")] = DEFAULT_PORT,
     service_token_file: Annotated[
         str | None,
         typer.Option(help="File on the head: a line is a token, or NAME TOKEN. Default: the cluster's token."),
@@ -77,9 +78,14 @@ def start(
     if as_json:
         typer.echo(json.dumps(answer))
         return
+    url = f"http://{answer['host']}:{answer['port']}"
     typer.echo("keeping the queue." if answer["started"] else "the queue is kept already: nothing was changed.")
-    typer.echo(f"  database  {database}")
-    typer.echo(f"  API       http://{host}:{port}  (seen from the head; /docs describes it)")
+    typer.echo(f"  database  {answer['database']}")
+    typer.echo(f"  API       {url}  (seen from the head; /docs describes it)")
+    if (answer["database"], answer["host"], answer["port"]) != (database, host, port):
+        typer.echo("that is not what you asked for: `tunesmith queue stop`, then start it again, changes it.", err=True)
+    if answer["port"] != DEFAULT_PORT:
+        typer.echo(f"say where it is:   export TUNESMITH_QUEUE={url}   (or the tunnel to it)")
     typer.echo("hand in a search:  tunesmith submit SPEC --queue        look:  tunesmith queue list")
 
 
@@ -229,6 +235,7 @@ def _on_head(
     from cluster.tokens import find_token
 
     jobs = open_jobs(address, find_token(token_file))
+    typer.echo(f"asking the head of {jobs.address}; this takes some seconds", err=True)
     with tempfile.TemporaryDirectory(prefix="tunesmith-queue-") as scratch:
         went_well, said = jobs.run_helper(
             f"queue-{wanted}",

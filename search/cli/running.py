@@ -18,10 +18,15 @@ if TYPE_CHECKING:
 
 
 def _brought_here(directory: Path) -> Path:
-    """A search in an object store is worked on in a folder of this machine."""
+    """A search in an object store is worked on in a folder of this machine. What is no folder is said at once."""
     from analysis.kept import brought_here
 
-    return brought_here(directory)
+    found = brought_here(directory).expanduser()
+    if not found.is_dir():
+        from analysis.study_source import no_search
+
+        raise no_search(found, lacks="spec.yaml")
+    return found
 
 
 DirectoryArgument = Annotated[

@@ -15,6 +15,8 @@ from cluster.job_records import (
 )
 from spaces.errors import SpecError
 
+URL = "http://head:8265"
+
 
 def job(
     number: int = 1, *, search: str = "words", directory: str = "/shared/words", state: JobState = "running"
@@ -35,7 +37,10 @@ def job(
         ("STOPPED", None, "stopped", "--resume"),
         ("FAILED", 2, "failed", "refused"),
         ("FAILED", 3, "failed", "no trial completed"),
-        ("FAILED", 1, "failed", "no node yet"),
+        ("FAILED", 1, "failed", "exit code 1; the log says why"),
+        ("FAILED", 127, "failed", "--python PATH"),
+        ("FAILED", -9, "failed", "killed"),
+        ("FAILED", 137, "failed", "killed"),
         ("FAILED", None, "failed", "no node yet"),
     ],
 )
@@ -46,6 +51,18 @@ def test_a_search_that_was_stopped_is_told_from_one_that_broke(
     assert found == state
     assert reason in why
     assert "more" not in why
+
+
+@pytest.mark.parametrize("exit_code", [2, 4])
+def test_a_search_that_was_refused_is_listed_with_what_it_said_itself(exit_code: int) -> None:
+    # as Ray words it: its own line, then the last ones of the log
+    message = (
+        f"Job entrypoint command failed with exit code {exit_code}, last available logs (truncated to 20,000 chars):\n"
+        "starting on head\nerror: name: `/shared/words` exists already.\n"
+    )
+    assert state_of("FAILED", exit_code=exit_code, message=message) == (
+        "failed", "name: `/shared/words` exists already."
+    )  # fmt: skip
 
 
 def test_what_is_stored_with_a_job_gives_its_search_back() -> None:
@@ -76,21 +93,23 @@ def test_ids_count_up_for_each_search_in_each_place() -> None:
 @pytest.mark.parametrize("resumes", [True, False])
 @pytest.mark.parametrize("state", ["waiting", "running"])
 def test_a_search_that_runs_is_not_submitted_again(state: JobState, resumes: bool) -> None:
-    with pytest.raises(SpecError, match=rf"`words` is {state} already as job tunesmith-words-1.*jobs stop words"):
-        check_submission([job(state=state)], search="words", directory="/shared/words/", resumes=resumes)
+    with pytest.raises(
+        SpecError, match=rf"`words` is {state} already as job tunesmith-words-1.*jobs stop words --address {URL}"
+    ):
+        check_submission([job(state=state)], search="words", directory="/shared/words/", resumes=resumes, address=URL)
 
 
 @pytest.mark.parametrize("state", ["finished", "stopped"])
 def test_a_search_that_has_ended_is_resumed_or_renamed(state: JobState) -> None:
     jobs = [job(state=state)]
     with pytest.raises(SpecError, match=rf"has {state}.*--resume.*--set name="):
-        check_submission(jobs, search="words", directory="/shared/words", resumes=False)
-    check_submission(jobs, search="words", directory="/shared/words", resumes=True)
+        check_submission(jobs, search="words", directory="/shared/words", resumes=False, address=URL)
+    check_submission(jobs, search="words", directory="/shared/words", resumes=True, address=URL)
 
 
 def test_what_failed_or_lies_elsewhere_hinders_nobody() -> None:
     jobs = [job(state="failed"), job(2, directory="/other/words"), job(3, search="more")]
-    check_submission(jobs, search="words", directory="/shared/words", resumes=False)
+    check_submission(jobs, search="words", directory="/shared/words", resumes=False, address=URL)
 
 
 def test_a_name_means_its_latest_job_and_an_active_one_first() -> None:

@@ -93,7 +93,7 @@ def test_a_search_is_scaled_stopped_in_order_and_resumed(call: Call, folder: Pat
     assert begun.returncode == 0, begun.stderr
     _wait_for_a_report(folder / "storage" / "slow")
     scaled = call("jobs", "scale", "slow", "1")
-    assert "1 trials at once" in scaled.stdout, scaled.stdout + scaled.stderr
+    assert "1 trial at once" in scaled.stdout, scaled.stdout + scaled.stderr
     stopped = call("jobs", "stop", "slow")
     assert stopped.stdout.startswith("stopped slow"), stopped.stdout + stopped.stderr
     assert json.loads(call("jobs", "status", "slow", "--json").stdout)["state"] == "stopped"

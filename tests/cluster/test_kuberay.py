@@ -87,14 +87,30 @@ def test_a_w_and_b_key_comes_from_a_secret_and_reaches_the_head_only() -> None:
     assert not any("valueFrom" in variable for variable in worker)
 
 
-@pytest.mark.parametrize("exists", [False, True])
-def test_a_job_begins_its_search_and_a_later_attempt_goes_on_with_it(exists: bool, tmp_path: Path) -> None:
+def test_pods_may_write_to_their_volume_and_those_with_gpus_to_their_nodes() -> None:
+    spec = ray_cluster(SHAPE)["spec"]
+    head, worker = spec["headGroupSpec"]["template"]["spec"], spec["workerGroupSpecs"][0]["template"]["spec"]
+    assert head["securityContext"]["fsGroup"] == worker["securityContext"]["fsGroup"] == 100
+    assert "tolerations" not in head
+    assert [each["key"] for each in worker["tolerations"]] == ["nvidia.com/gpu"]
+
+
+def test_the_object_store_fits_into_the_shared_memory_of_its_pod() -> None:
+    spec = ray_cluster(SHAPE)["spec"]
+    for group in (spec["headGroupSpec"], spec["workerGroupSpecs"][0]):
+        volumes = {each["name"]: each for each in group["template"]["spec"]["volumes"]}
+        gib = int(volumes["shm"]["emptyDir"]["sizeLimit"].removesuffix("Gi"))
+        assert int(group["rayStartParams"]["object-store-memory"]) < gib * 2**30
+
+
+@pytest.mark.parametrize("exists", ["", "study.db", "study.json"])
+def test_a_job_begins_its_search_and_a_later_attempt_goes_on_with_it(exists: str, tmp_path: Path) -> None:
     shape = ClusterShape(name="lab", image="x", storage=str(tmp_path))
     (tmp_path / "tunesmith").write_text('#!/bin/sh\necho "$@"')
     (tmp_path / "tunesmith").chmod(0o755)
     if exists:
         (tmp_path / "searches" / "lab").mkdir(parents=True)
-        (tmp_path / "searches" / "lab" / "study.db").touch()
+        (tmp_path / "searches" / "lab" / exists).touch()
     entrypoint = ray_job(shape, spec_file="/my specs/a.yaml")["spec"]["entrypoint"]
     done = subprocess.run(
         entrypoint, shell=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=True

@@ -2,18 +2,23 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
 import jsonschema
 import pytest
+from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.kuberay import ClusterShape
 from cluster.launchers import CloudPlace, check_shape, dockerfile, ray_up, slurm_script
 from spaces.errors import SpecError
+
+ROOT = Path(__file__).parents[2]
 
 SHAPE = ClusterShape(name="lab", image="registry/tunesmith:1", workers=3, gpus=1)
 AWS = CloudPlace(provider="aws", region="eu-west-1", nfs="fs-1:/")
@@ -32,6 +37,7 @@ def test_ray_up_takes_the_configuration(place: CloudPlace) -> None:
     assert found is not None
     schema = json.loads((Path(str(found.origin)).parent / "autoscaler" / "ray-schema.json").read_text())
     jsonschema.validate(ray_up(SHAPE, place), schema)
+    validate_config(prepare_config(ray_up(SHAPE, place)))  # what `ray up` does itself, and more than the schema
 
 
 def test_a_head_started_by_ray_up_has_a_token_no_trials_and_no_open_dashboard() -> None:
@@ -66,6 +72,15 @@ def test_names_and_places_that_break_somewhere_are_refused(changes: dict[str, ob
 def test_an_image_has_the_ray_of_the_drivers() -> None:
     assert "FROM rayproject/ray:2.60.0-py311-cpu" in dockerfile(gpu=False)
     assert '"ray==2.60.0"' in dockerfile(gpu=True)
+
+
+def test_an_image_has_what_the_queue_and_shared_storage_need_on_a_head() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    wanted = {"service", "postgres", "s3", "gcs"}
+    for gpu in (False, True):
+        (named,) = re.findall(r"tunesmith\[([\w,]+)\]", dockerfile(gpu=gpu))
+        assert set(named.split(",")) == wanted | ({"gpu"} if gpu else set())
+        assert set(named.split(",")) <= set(extras)
 
 
 # --- Slurm: its commands, Ray and tunesmith are stand-ins that write down how they were called ----------------
@@ -126,6 +141,7 @@ def test_ray_starts_on_every_node_once_and_the_search_runs_with_a_token(slurm: P
     found = calls(slurm)
     starts = sorted(line for line in found if "ray start" in line)  # they start at the same time
     assert [line.partition(":")[0] for line in starts] == ["n1", "n2", "n3"]
+    assert (slurm / "lab.sbatch").read_text().count("--ntasks=1 --cpus-per-task=4 ") == 1, "else Ray has one CPU"
     assert ["--head" in line for line in starts] == [True, False, False]
     assert all("--address=10.0.0.1:20007" in line for line in starts[1:])
     searches = slurm / "shared" / "searches"
@@ -147,9 +163,10 @@ def test_before_time_is_up_the_search_stops_in_order_and_is_queued_again(slurm: 
     assert calls(slurm)[-2:] == ["tunesmith stops", "scontrol requeue 7"]
 
 
-def test_a_search_that_began_before_goes_on(slurm: Path) -> None:
+@pytest.mark.parametrize("study", ["study.db", "study.json"])
+def test_a_search_that_began_before_goes_on(slurm: Path, study: str) -> None:
     (slurm / "shared" / "searches" / "lab").mkdir(parents=True)
-    (slurm / "shared" / "searches" / "lab" / "study.db").touch()
+    (slurm / "shared" / "searches" / "lab" / study).touch()
     start(slurm).communicate(timeout=60)
     assert any(line.startswith(f"tunesmith resume {slurm}/shared/searches/lab --address") for line in calls(slurm))
 

@@ -1,13 +1,14 @@
 """From a spec to what travels to a cluster."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from conftest import Run
 
 from search.intake import HandedIn, take_in
-from search.submission import Submission, prepare_submission
+from search.submission import SHELF, Submission, prepare_submission
 from spaces.errors import SpecError
 
 OWN = """
@@ -89,6 +90,18 @@ def test_a_folder_of_a_search_is_resumed_with_nothing_on_its_back(here: Path) ->
     assert found.resumes
     assert found.command == ("resume", str(folder), "--address", "auto")
     assert travels(found) == ["own/sizes.py", "own/train.py"]
+
+
+def test_what_came_with_a_search_does_not_travel_again(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    storage = tmp_path_factory.mktemp("storage")
+    shelf = storage / SHELF / "own-0123456789ab"
+    shutil.copytree(here, shelf)
+    (storage / "own").mkdir()
+    (storage / "own" / "spec.yaml").write_text(OWN.replace("train:train", f"{shelf}/own/train.py:train"))
+    found = prepare_submission(storage / "own")
+    assert travels(found) == []
+    assert found.command[:2] == ("resume", str(storage / "own"))
+    assert not [name for name in found.expected if SHELF in name]
 
 
 @pytest.mark.parametrize("storage", ["./searches", "~/searches", "searches"])
