@@ -82,9 +82,9 @@ class CheckpointsConfig(Section):
     """Checkpoints of this many best finished trials are kept, and the last one of a trial that failed for another
     reason than divergence, for `tunesmith retry`; the others are removed when their trial ends."""
     max_disk: Bytes | None = None
-    """What all checkpoints of the search may take together, such as `20GB`. Above it the kept ones go, the worst first
-    and the best never; no trial starts whose checkpoints would not fit. In an object store its bytes are meant. Default:
-    no limit."""
+    """What all checkpoints of the search may take together, on disk or in its object store, such as `20GB`. Above it
+    the kept ones go, the worst first and the best never; no trial starts whose checkpoints would not fit. Default: no
+    limit."""
 
 
 class WandbConfig(Section):

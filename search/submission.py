@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from analysis.kept import brought_here, kept_in
+from analysis.kept import NESTED, brought_here, kept_in
 from analysis.records import SearchFiles
 from cluster.packaging import MOST_MEGABYTES, Bundle, code_of, make_bundle
 from search.actions import check_action
@@ -98,7 +98,7 @@ def prepare_submission(
     """
     files = SearchFiles((brought_here(place) if is_store(place) else place).expanduser().absolute())
     if is_folder := files.path.is_dir():
-        if not files.spec.is_file():
+        if not (recorded := _recorded_spec(files)).is_file():
             raise SpecError(f"`{place}` is no search: it has no {files.spec.name}.")
         resumes, overrides = True, [f"storage={json.dumps(kept_in(files))}", *overrides]
     if action:
@@ -107,7 +107,7 @@ def prepare_submission(
             raise SpecError(
                 f"`{action[0]}` is for a search that is there: name its folder, or add `--resume` to its spec."
             )
-    loaded = load_spec(files.spec if is_folder else place, overrides=overrides)
+    loaded = load_spec(recorded if is_folder else place, overrides=overrides)
     check_storage(loaded.spec.storage.path)
     if checks and not resumes:
         make_plan(loaded)
@@ -147,6 +147,12 @@ def prepare_submission(
         secret_files=secrets,
         spec=spec,
     )
+
+
+def _recorded_spec(files: SearchFiles) -> Path:
+    """What a search is gone on with by; a nested cross-validation has its own."""
+    nested = files.path / NESTED
+    return nested if nested.is_file() else files.spec
 
 
 def check_storage(storage: str) -> None:

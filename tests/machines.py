@@ -1,10 +1,12 @@
 """Machines with homes of their own, so with nothing of each other's caches: what a search in a store passes between."""
 
+import contextlib
 import json
 import os
 import subprocess
 from pathlib import Path
 
+import psutil
 from conftest import command
 
 
@@ -43,3 +45,13 @@ class Machine:
         """The trials of a search, as this machine sees them."""
         entries: list[dict[str, object]] = json.loads(self.run("leaderboard", url, "--json"))
         return entries
+
+
+def switch_off(driver: subprocess.Popen[str]) -> None:
+    """A machine is gone at once, with all that runs on it."""
+    processes = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(processes, timeout=30)
+    driver.communicate()

@@ -1,16 +1,21 @@
 """Nested cross-validation: who sees what, and the whole story once."""
 
 import json
+import shutil
+import time
 from pathlib import Path
 
 import pytest
 from conftest import Run
+from machines import Machine, switch_off
+from store_server import StoreServer
 
 from analysis.records import TrialRecord
 from search.load import load_spec
 from search.nested import final_spec, inner_specs
 from search.plan import make_plan
 from search.spec import SearchSpec
+from spaces.store import Store
 from trainables.preparation import load_test_split, prepare
 
 SPEC = """
@@ -106,6 +111,32 @@ def test_the_whole_story_is_told_and_a_second_run_finds_it_done(spec_file: Path,
     again = tunesmith("resume", told["directory"], "--json")
     assert json.loads(again.stdout) == told
     assert "no search" not in tunesmith("leaderboard", f"{told['directory']}/honest-outer-0").stdout
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_in_a_store_another_machine_goes_on_with_what_is_not_done(
+    spec_file: Path, tmp_path: Path, s3: StoreServer
+) -> None:
+    url = "s3://bucket/searches/honest"
+    first, second, third = (Machine(tmp_path / name) for name in ("first", "second", "third"))
+    process = first.start(
+        "run", str(spec_file), "--set", "search.cross_validation.outer_folds=2", "--storage", "s3://bucket/searches"
+    )
+    deadline = time.monotonic() + 400
+    while "honest-outer-0-winner/mirror.json" not in Store.at(url).names():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the first search did not end"
+        time.sleep(0.3)
+    switch_off(process)
+    shutil.rmtree(first.folder)
+    told = json.loads(second.run("resume", url, "--json"))
+    assert [fold["index"] for fold in told["folds"]] == [0, 1]
+    assert json.loads(third.run("resume", url, "--json")) | {"directory": None} == told | {"directory": None}
+    assert [entry["state"] for entry in third.leaderboard(f"{url}/honest-outer-1")] == ["COMPLETE"] * 2
+    refused = third.tried("run", str(spec_file), "--storage", "s3://bucket/searches")
+    assert (refused.returncode, f"`{url}` exists already" in refused.stderr) == (2, True)
 
 
 def test_a_plan_of_one_search_has_no_outer_fold(spec_file: Path) -> None:

@@ -3,15 +3,12 @@ on nodes that share nothing else.
 """
 
 import collections
-import contextlib
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-from machines import Machine
+from machines import Machine, switch_off
 from store_server import StoreServer
 
 from analysis.kept import brought_here
@@ -63,7 +60,7 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline, "the search did not get going"
         time.sleep(0.05)
-    _switch_off(driver)
+    switch_off(driver)
     shutil.rmtree(first.folder)
 
     shown = second.run("resume", URL)
@@ -95,16 +92,6 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
     assert runs == [*(f"{number:04d}.wandb" for number in range(NUM_TRIALS)), "search.wandb"], "one run a trial"
 
 
-def _switch_off(driver: "subprocess.Popen[str]") -> None:
-    """A machine is gone at once, with all that runs on it."""
-    processes = [psutil.Process(driver.pid), *psutil.Process(driver.pid).children(recursive=True)]
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(processes, timeout=30)
-    driver.communicate()
-
-
 def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_through_the_store(
     tmp_path: Path, s3: StoreServer
 ) -> None:
@@ -132,6 +119,7 @@ def test_trials_on_a_node_that_shares_nothing_with_the_driver_pass_everything_th
     assert len(left) <= 2, "at most the last trial of each process"
 
 
+@pytest.mark.timeout(600)
 def test_a_search_in_gs_is_run_read_elsewhere_and_extended_there(tmp_path: Path, gcs: StoreServer) -> None:
     url = "gs://bucket/searches/walk"
     (tmp_path / "walking.py").write_text(FUNCTION)

@@ -125,12 +125,22 @@ def test_a_warm_start_may_be_in_an_object_store(here: Path) -> None:
     assert found.expected == ("s3://bucket/searches/before",)
 
 
-def test_a_queue_takes_no_search_of_an_object_store(here: Path) -> None:
-    files = {"task.yaml": (here / "task.yaml").read_bytes(), "data/one.txt": b"some words " * 50}
-    given = HandedIn(user="me", place="task.yaml", files=files, overrides=["storage=s3://bucket/searches"])
-    with pytest.raises(SpecError, match="a search of a queue is kept in a folder that all nodes see") as caught:
-        take_in(given)
-    assert caught.value.path == "storage.path"
+def test_a_queue_takes_a_search_of_an_object_store_as_it_is_submitted(here: Path) -> None:
+    files = {path.name: path.read_bytes() for path in (here / "own").iterdir()}
+    handed_in = HandedIn(user="ann", place="spec.yaml", files=files, overrides=["storage=s3://bucket/searches"])
+    new, _ = take_in(handed_in)
+    assert new.directory == "s3://bucket/searches/own"
+    assert new.shelf.startswith("s3://bucket/searches/.submitted/own-")
+
+
+def test_a_nested_cross_validation_goes_on_by_its_folder(here: Path) -> None:
+    folds = "{cross_validation: {folds: 2, outer_folds: 2}, trials: 2}"
+    nested = TASK.replace("/shared/searches", str(here / "kept")).replace("{trials: 2}", folds)
+    (here / "kept" / "words").mkdir(parents=True)
+    (here / "kept" / "words" / "nested.yaml").write_text(nested.replace("data/*.txt", "/shared/data/*.txt"))
+    found = prepare_submission(here / "kept" / "words")
+    assert found.command == ("resume", str(here / "kept" / "words"), "--address", "auto")
+    assert travels(found) == []
 
 
 def test_files_that_are_not_there_are_named(here: Path) -> None:

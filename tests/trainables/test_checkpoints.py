@@ -36,6 +36,15 @@ def test_a_new_trial_has_no_checkpoint(directory: TrialDirectory) -> None:
     assert directory.latest() is None
 
 
+def test_a_checkpoint_takes_what_its_files_take_and_one_that_was_replaced_nothing(directory: TrialDirectory) -> None:
+    first = directory.commit(write(directory), report(1))
+    (first / "more").mkdir()
+    (first / "more" / "weights").write_text("wwww")
+    assert directory.bytes_with(first) == 5
+    directory.commit(write(directory), report(2))
+    assert directory.bytes_with(first) == 0
+
+
 def test_a_folder_that_was_never_begun_has_no_checkpoint(tmp_path: Path) -> None:
     assert TrialDirectory(tmp_path / "nothing").latest() is None
 

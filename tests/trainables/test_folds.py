@@ -87,6 +87,14 @@ def test_an_interrupted_trial_goes_on_in_its_fold(tmp_path: Path, stopped_at: in
     assert first.metrics + new == whole
 
 
+def test_a_report_says_what_the_checkpoints_of_all_folds_take(tmp_path: Path) -> None:
+    reports = run(in_folds(tmp_path, folds=2), tmp_path / "trial").reports
+    first, last = reports[1].checkpoint_bytes, reports[-1].checkpoint_bytes
+    assert last == pytest.approx(2 * first, rel=0.1)
+    folders = (tmp_path / "trial" / "checkpoints").glob("fold-*/*/**/*")
+    assert last >= sum(file.stat().st_size for file in folders if file.is_file())
+
+
 def test_what_learns_from_data_sees_only_what_a_fold_trains_on(tmp_path: Path) -> None:
     """A word of one document only: the tokenizer of the fold that holds it out has not learnt it."""
     file = tmp_path / "texts.jsonl"
