@@ -22,6 +22,7 @@ _NAMESPACE = "tunesmith"
 _PAUSE_SECONDS = 3.0
 """Before a function that failed is begun again."""
 _ANSWER_SECONDS = 120.0
+"""A process that starts has to import first."""
 
 
 class DetachedFunction:
@@ -95,20 +96,31 @@ def stop_detached(name: str) -> bool:
 
 def process_of(name: str) -> int | None:
     """The number of its process on the head; None when none of this name runs."""
-    import ray
-
-    actor = _find(name)
-    return None if actor is None else int(ray.get(actor.process.remote(), timeout=_ANSWER_SECONDS))
+    return _ask(name, "process")
 
 
 def arguments_of(name: str) -> dict[str, Any] | None:
-    """What it was begun with; None when none of this name runs, or it was begun by a tunesmith that did not keep it."""
+    """What it was begun with; None when none of this name runs."""
+    return _ask(name, "arguments")
+
+
+def _ask(name: str, question: str) -> Any:
+    """What the actor answers; None when none of this name runs.
+
+    Raises:
+        ClusterError: it does not answer, or does not know the question: another tunesmith began it.
+    """
     import ray
 
-    actor = _find(name)
-    if actor is None or not hasattr(actor, "arguments"):
+    if (actor := _find(name)) is None:
         return None
-    return dict(ray.get(actor.arguments.remote(), timeout=_ANSWER_SECONDS))
+    try:
+        return ray.get(getattr(actor, question).remote(), timeout=_ANSWER_SECONDS)
+    except Exception as error:  # ray raises many types here; all mean the same
+        raise ClusterError(
+            f"`{name}` runs on the cluster and does not answer ({type(error).__name__}); perhaps an older tunesmith "
+            "began it. `tunesmith queue stop`, then `queue start` begins it anew; nothing is lost."
+        ) from error
 
 
 def cluster_room() -> ClusterRoom:

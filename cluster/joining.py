@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from cluster.admission import check_admission
 from cluster.capacity import UNLIMITED_NODES, Capacity, Room
 from cluster.errors import ClusterError
 from cluster.packaging import copy_tunesmith
@@ -76,7 +77,7 @@ def check_address(address: str) -> None:
 
     Raises:
         SpecError: it could not; with what to do instead.
-        ClusterError: nothing answers there.
+        ClusterError: nothing answers there, or it does not take our token.
     """
     if address.startswith("ray://"):
         host = address.removeprefix("ray://").partition(":")[0]
@@ -94,6 +95,7 @@ def check_address(address: str) -> None:
         raise SpecError(f"a cluster is joined as `auto` or `HOST:PORT` (its head, port 6379), but got `{address}`.")
     if address != "auto":
         _check_that_something_listens(address)
+    check_admission(address, find_token())
 
 
 def explain_refusal(address: str, reason: str, *, has_token: bool) -> str:

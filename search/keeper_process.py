@@ -180,9 +180,12 @@ def _wait_for_api(order: KeeperOrder) -> None:
     while time.monotonic() < deadline:
         try:
             health = requests.get(f"http://{host}:{order.port}/health", timeout=2).json()
-            if health["status"] == "ok":
+            if health["process"] != process_of(order.actor):  # or it has just been begun again
+                trouble = f"process {health['process']} listens there, which is another keeper"
+            elif health["status"] == "ok":
                 return
-            trouble = health["trouble"] or trouble
+            else:
+                trouble = health["trouble"] or trouble
         except (requests.exceptions.RequestException, ValueError, KeyError, TypeError):
             pass
         time.sleep(0.3)
