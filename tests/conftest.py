@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from patience import HANG_SECONDS
 
 from cluster.connect import set_environment
 
@@ -46,7 +47,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def tunesmith(tmp_path: Path) -> Run:
     """Run the real command in `tmp_path`."""
 
-    def run(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def run(*arguments: str, timeout: float = HANG_SECONDS) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command(*arguments), cwd=tmp_path, capture_output=True, text=True, timeout=timeout, check=False
         )

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from cable import Cable, free_port
+from patience import HANG_SECONDS
 
 EMULATOR = Path(sysconfig.get_path("scripts")) / "gcp-storage-emulator"
-_WAIT_SECONDS = 60.0
 
 
 class GcsServer:
@@ -27,7 +27,7 @@ class GcsServer:
             [str(EMULATOR), "start", "--host", "127.0.0.1", "--port", str(self._port), "--in-memory"],
             stdout=subprocess.DEVNULL, stderr=log.open("wb"),
         )  # fmt: skip
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while not self._answers():
             assert self._process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "the server did not start"
@@ -63,7 +63,7 @@ class GcsServer:
         """End it."""
         self._cable.unplug()
         self._process.terminate()
-        self._process.wait(_WAIT_SECONDS)
+        self._process.wait(HANG_SECONDS)
 
     def _answers(self) -> bool:
         try:

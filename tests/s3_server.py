@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from cable import Cable, free_port
-
-_WAIT_SECONDS = 60.0
+from patience import HANG_SECONDS
 
 
 class S3Server:
@@ -25,7 +24,7 @@ class S3Server:
             [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self._port)],
             stdout=subprocess.DEVNULL, stderr=log.open("wb"),
         )  # fmt: skip
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while not self._answers():
             assert self._process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "the S3 server did not start"
@@ -66,7 +65,7 @@ class S3Server:
         """End it."""
         self._cable.unplug()
         self._process.terminate()
-        self._process.wait(_WAIT_SECONDS)
+        self._process.wait(HANG_SECONDS)
 
     def _answers(self) -> bool:
         try:

@@ -205,17 +205,19 @@ def tuned(folder: Path, *, config: Document | None = None, model: Document | Non
     from trainables.preparation import prepare
 
     document = labelled(folder, **training)
+    trial = parse_document(document)
+    data = prepare(trial.task, trial.model, trial.data)
     base = folder / "base"
     if not base.exists():
-        trial = parse_document(document)
-        tokenizer = prepare(trial.task, trial.model, trial.data).tokenizer
+        tokenizer = data.tokenizer
         shape = TINY_BERT | {"num_hidden_layers": 3, "initializer_range": 0.2}
         fields = transformers.AutoConfig.for_model("bert", vocab_size=len(tokenizer), pad_token_id=0, **shape)
         transformers.set_seed(0)
         transformers.AutoModel.from_config(fields).save_pretrained(base)
         tokenizer.save_pretrained(base)
     document["model"] = {"pretrained": str(base), "config": config or {}} | (model or {})
-    del document["data"]["tokenizer"]
+    # The same tokenizer at a place that all tests share: examples are known by it.
+    document["data"]["tokenizer"] = {"pretrained": str(data.directory / "tokenizer")}
     return document
 
 

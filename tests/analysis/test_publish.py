@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fake_wandb import ENTITY, FakeWandb
+from patience import HANG_SECONDS
 from wandb_server import fake_server
 from wandb_story import PREFIX, PROJECT, RECORD, SEARCH_ID, identity_in, open_tracker, tell_story
 
@@ -186,5 +187,5 @@ def test_command_sends_what_is_offline_and_prints_where_to_look(server: FakeWand
 def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "search.cli.main", *arguments]
     return subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import command
+from patience import HANG_SECONDS
 from ray_cluster import RayHead, running_head
 from s3_server import S3Server
 
@@ -67,13 +68,12 @@ def call(head: RayHead, tmp_path: Path) -> Call:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command(*arguments, "--address", head.url), cwd=tmp_path / "client", env=head.environment,
-            capture_output=True, text=True, timeout=280, check=False,
+            capture_output=True, text=True, timeout=HANG_SECONDS, check=False,
         )  # fmt: skip
 
     return run
 
 
-@pytest.mark.timeout(590)
 def test_a_search_in_a_store_is_submitted_followed_stopped_and_resumed(call: Call, tmp_path: Path) -> None:
     (slow := tmp_path / "slow").touch()
     begun = call("submit", "spec.yaml", "--set", f"config.slow={slow}")
@@ -101,7 +101,7 @@ def test_a_search_in_a_store_is_submitted_followed_stopped_and_resumed(call: Cal
 
 
 def _until(condition: Callable[[], object], call: Call) -> None:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + HANG_SECONDS
     while not condition():
         assert time.monotonic() < deadline, call("jobs", "logs", "far").stdout
         time.sleep(0.5)

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG_SECONDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run_all(*names: str, examples: Path = EXAMPLES, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def run_all(*names: str, examples: Path = EXAMPLES, timeout: float = HANG_SECONDS) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(examples / "run_all.py"), *names], capture_output=True, text=True, timeout=timeout,
         check=False,

@@ -251,7 +251,6 @@ def calls(folder: Path) -> list[str]:
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(600)
 def test_a_confirmation_that_is_killed_goes_on_and_runs_nothing_twice(tmp_path: Path, tunesmith: Run) -> None:
     (tmp_path / "spec.yaml").write_text(to_yaml(SPEC))
     (tmp_path / "walking.py").write_text(FUNCTION)

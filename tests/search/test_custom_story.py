@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # several sessions in a row, also on a busy machine
+pytestmark = pytest.mark.ray
 
 SPEC = """
 name: loops
@@ -96,13 +97,13 @@ def test_a_killed_and_then_interrupted_search_goes_on_from_the_loops_checkpoints
                  "--set", "space={config.slope: {choice: [0.1, 0.5, 1.0]}}")  # fmt: skip
     for how, steps_before, of_session in ((signal.SIGKILL, 5, arguments), (signal.SIGINT, 9, RESUME)):
         driver = _start(loops, *of_session)
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + HANG_SECONDS
         while len(_steps(loops)) < steps_before:
             assert driver.poll() is None, driver.communicate()
             assert time.monotonic() < deadline, "the search did not get going"
             time.sleep(0.02)
         driver.send_signal(how)
-        driver.communicate(timeout=120)
+        driver.communicate(timeout=HANG_SECONDS)
     resumed = tunesmith(*RESUME)
     assert resumed.returncode == 0, resumed.stderr
     files = SearchFiles(loops / "searches" / "loops")

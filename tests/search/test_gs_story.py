@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import command
 from gcs_server import GcsServer
+from patience import HANG_SECONDS
 
 from spaces.store import Store
 
@@ -50,7 +51,13 @@ def test_a_search_in_gs_is_run_read_elsewhere_and_extended_there(tmp_path: Path,
     def tunesmith(*arguments: str, machine: str) -> str:
         environment = os.environ | {"TUNESMITH_CACHE": str(tmp_path / machine)}
         done = subprocess.run(
-            command(*arguments), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200, check=False
+            command(*arguments),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=HANG_SECONDS,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         assert "gcsfs" not in done.stderr

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # several sessions in a row, also on a busy machine
+pytestmark = pytest.mark.ray
 
 SPEC = """
 name: walk
@@ -75,7 +76,7 @@ def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def _wait_for_steps(folder: Path, number: int, driver: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + HANG_SECONDS
     while len(_steps(folder)) < number:
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline, "the search did not get going"
@@ -142,7 +143,7 @@ def test_ctrl_c_leaves_a_resumable_search_and_says_how_to_go_on(walk: Path, tune
     driver = _start(walk)
     _wait_for_steps(walk, 5, driver)
     driver.send_signal(signal.SIGINT)
-    shown, errors = driver.communicate(timeout=120)
+    shown, errors = driver.communicate(timeout=HANG_SECONDS)
     assert driver.returncode == 130, errors
     assert "tunesmith resume searches/walk" in shown
     assert "Traceback" not in errors
@@ -154,7 +155,7 @@ def test_a_killed_trial_process_goes_on_from_its_checkpoint(walk: Path) -> None:
     driver = _start(walk)
     _wait_for_steps(walk, 5, driver)
     os.kill(_steps(walk)[-1].pid, signal.SIGKILL)
-    _, errors = driver.communicate(timeout=200)
+    _, errors = driver.communicate(timeout=HANG_SECONDS)
     assert driver.returncode == 0, errors
     _assert_whole(walk, most_repeats=1)
 
@@ -165,4 +166,4 @@ def test_two_processes_cannot_conduct_one_search(walk: Path, tunesmith: Run) -> 
     second = tunesmith("resume", "searches/walk")
     assert second.returncode == 2
     assert "another process" in second.stderr
-    assert driver.wait(timeout=200) == 0
+    assert driver.wait(timeout=HANG_SECONDS) == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 
 from analysis.records import SearchFiles
 from search.control import FIRST_LANES, ask_to_take, first_lanes, shown_lanes
@@ -32,7 +33,6 @@ def train(config, report):
     time.sleep(0.3)
     report({"loss": config["x"]}, step=1, is_final=True)
 """
-_SECONDS = 150.0
 
 
 @pytest.mark.parametrize(("granted", "lanes"), [("", 4), ("2", 2), ("9", 4)])
@@ -80,11 +80,11 @@ def test_a_search_that_is_told_to_run_fewer_ends_the_process_of_the_lane_it_give
         assert search.poll() is None, (tmp_path / "log").read_text()
     finally:
         search.terminate()
-        search.wait(60)
+        search.wait(HANG_SECONDS)
 
 
 def _wait_until(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + HANG_SECONDS
     while not is_so():
         assert time.monotonic() < deadline, f"not in time: {what}"
         time.sleep(0.1)

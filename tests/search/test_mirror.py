@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import HANG_SECONDS
 from recorded_searches import Session, planned
 from s3_server import S3Server
 
@@ -59,7 +60,7 @@ def _url(plan: Plan) -> str:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not come"
         time.sleep(0.1)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cable import free_port
 from conftest import command
+from patience import HANG_SECONDS
 from rich.console import Console
 from s3_server import S3Server
 from safetensors.torch import load_file
@@ -75,7 +76,6 @@ def test_a_model_is_exported_and_served_from_the_store(
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_confirmation_elsewhere_is_seen_by_all_and_found_done(
     tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +106,7 @@ def _answer_of(url: str, question: object, *, cache: Path) -> Any:
     )  # fmt: skip
     request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", data=json.dumps(question).encode())
     try:
-        deadline = time.monotonic() + 250
+        deadline = time.monotonic() + HANG_SECONDS
         while True:
             assert server.poll() is None, server.communicate()
             assert time.monotonic() < deadline, "it did not become ready"
@@ -122,7 +122,7 @@ def _tunesmith(*arguments: str, on: Path) -> str:
     """On a machine with a cache of its own."""
     done = subprocess.run(
         command(*arguments), cwd=on.parent, env=os.environ | {"TUNESMITH_CACHE": str(on)}, capture_output=True,
-        text=True, timeout=280, check=False,
+        text=True, timeout=HANG_SECONDS, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

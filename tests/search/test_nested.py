@@ -95,9 +95,8 @@ def test_what_cannot_be_nested_is_refused(spec_file: Path, override: str, says: 
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_whole_story_is_told_and_a_second_run_finds_it_done(spec_file: Path, tunesmith: Run) -> None:
-    first = tunesmith("run", str(spec_file), "--set", "search.cross_validation.outer_folds=2", "--json", timeout=600)
+    first = tunesmith("run", str(spec_file), "--set", "search.cross_validation.outer_folds=2", "--json")
     told = json.loads(first.stdout)
     assert len(told["folds"]) == 2
     low, high = told["interval"]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 
 from analysis.records import SearchFiles, SearchRecord
 from analysis.sources import read_records
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # several searches in a row, also on a busy machine
+pytestmark = pytest.mark.ray
 
 SPEC = """
 name: walk
@@ -63,7 +64,7 @@ def _record(folder: Path, name: str = "walk") -> SearchRecord:
 
 
 def _wait(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANG_SECONDS
     while not condition():
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline, "the search did not get going"
@@ -125,7 +126,7 @@ def test_a_trial_and_then_the_search_stop_when_another_shell_says_so(walk: Path,
     assert json.loads(tunesmith("status", str(WALK), "--json").stdout)["running"]
     stopped = tunesmith("stop", str(WALK))
     assert "tunesmith resume" in stopped.stdout, stopped.stderr
-    shown, errors = driver.communicate(timeout=120)
+    shown, errors = driver.communicate(timeout=HANG_SECONDS)
     assert driver.returncode == 130, errors
     trials = _record(walk).trials
     assert (trials[0].state, trials[0].stopped_by) == ("PRUNED", "user")
@@ -151,7 +152,7 @@ def test_a_search_is_paused_goes_on_and_runs_more_at_once_when_another_shell_say
     assert "2 trials at once, before 1" in scaled.stdout
     resumed = tunesmith("resume", str(WALK))
     assert resumed.returncode == 0, resumed.stderr
-    assert driver.wait(240) == 0
+    assert driver.wait(HANG_SECONDS) == 0
     record = _record(walk)
     assert record.count("COMPLETE") == 3
     assert _most_at_once(record) == 2

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import command
+from patience import HANG_SECONDS
 from s3_server import S3Server
 
 from analysis.kept import brought_here
@@ -79,7 +80,7 @@ class Machine:
 
     def run(self, *arguments: str) -> str:
         process = self.start(*arguments)
-        shown, errors = process.communicate(timeout=250)
+        shown, errors = process.communicate(timeout=HANG_SECONDS)
         assert process.returncode == 0, errors
         return shown
 
@@ -88,7 +89,6 @@ class Machine:
         return entries
 
 
-@pytest.mark.timeout(600)
 def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_flight(
     tmp_path: Path, server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_killed_search_goes_on_elsewhere_with_nothing_lost_but_what_was_in_fli
     first, second, third = (Machine(tmp_path / name) for name in ("first", "second", "third"))
     (first.folder / "spec.yaml").write_text(SPEC.format(folder=tmp_path))
     driver = first.start("run", "spec.yaml")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + HANG_SECONDS
     while not log.exists() or len(log.read_text().splitlines()) < 2 * STEPS + 3:
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline, "the search did not get going"

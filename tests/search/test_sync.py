@@ -13,6 +13,7 @@ import filelock
 import pytest
 import wandb
 from fake_wandb import ENTITY, FakeWandb
+from patience import HANG_SECONDS
 from wandb_server import fake_server
 from wandb_story import (
     FAILED_ID,
@@ -101,7 +102,7 @@ def test_sync_that_was_killed_is_completed_without_doubled_rows(server: FakeWand
     command = [sys.executable, "-m", "search.cli.main", "sync", str(identity.directory)]
     root = Path(__file__).parents[2]
     killed = subprocess.Popen(command, cwd=root, start_new_session=True, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_SECONDS
     while len(server.runs) < 22:  # in the middle of the second call
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -219,5 +220,5 @@ def test_what_is_no_search_is_refused(tmp_path: Path) -> None:
 def run_command(search: SearchIdentity, *options: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "search.cli.main", "sync", str(search.directory), *options]
     return subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import wandb
 from fake_wandb import ENTITY, FakeWandb
+from patience import HANG_SECONDS
 from wandb_server import fake_server
 from wandb_story import (
     DOCUMENT,
@@ -161,7 +162,7 @@ def test_finished_online_search_has_nothing_to_sync(server: FakeWandb, opened: O
     assert tracker.sync_command is None
     dry = [sys.executable, "-m", "wandb", "sync", "--dry-run", "--include-online"]
     directories = [str(path) for path in (identity.directory / "wandb").glob("run-*")]
-    answer = subprocess.run([*dry, *directories], capture_output=True, text=True, check=True, timeout=60)
+    answer = subprocess.run([*dry, *directories], capture_output=True, text=True, check=True, timeout=HANG_SECONDS)
     assert "Would sync" not in answer.stdout + answer.stderr
 
 
@@ -469,7 +470,7 @@ def test_disabled_tracking_never_imports_wandb(identity: SearchIdentity) -> None
         assert tracker.pending() == [] and tracker.sync_command is None
         sys.exit("wandb" in sys.modules)
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, check=True, timeout=HANG_SECONDS)
 
 
 def test_disabled_mode_makes_the_null_tracker(identity: SearchIdentity) -> None:

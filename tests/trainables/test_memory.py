@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import tiny_trials
 import torch
+from patience import HANG_SECONDS
 from tiny_trials import TINY_BERT, TINY_GPT2, Document, labelled, prose, run, texts, weights
 
 from trainables.memory import Batches, is_out_of_memory, smaller_micro_batch
@@ -253,7 +254,7 @@ def _limited(document: Document, folder: Path, *, mebibytes: int) -> Any:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(folder / "document.json"), str(mebibytes)],
-        env=environment, capture_output=True, text=True, timeout=250,
+        env=environment, capture_output=True, text=True, timeout=HANG_SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
