@@ -12,6 +12,9 @@ from typing import Any
 HANG_SECONDS = 1000.0
 """Below the limit of a whole test (pyproject.toml), so that what hangs is told by its name."""
 
+BOUNDED_SECONDS = 300.0
+"""Far above any bound that a test sets, far below what is waited for where there is none (wandb tries for days)."""
+
 
 def wait_until(is_so: Callable[[], bool], what: str, *, meanwhile: "subprocess.Popen[Any] | None" = None) -> None:
     """Wait for `what`; it never comes when the process that should bring it about has ended."""

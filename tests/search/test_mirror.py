@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from patience import HANG_SECONDS
+from patience import BOUNDED_SECONDS, HANG_SECONDS
 from recorded_searches import Session, planned
 from s3_server import S3Server
 
@@ -147,17 +147,16 @@ def test_an_evaluation_is_answered_only_when_the_stored_study_knows_its_trial(
     assert [row["evaluation"] for row in record.history_of(number)] == [1]
 
 
-def test_nobody_waits_for_a_store_that_is_away(plan: Plan, server: S3Server) -> None:
+def test_nobody_waits_for_a_store_that_is_away(plan: Plan, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.mirror._KNOWN_SECONDS", None)
     said: list[str] = []
     with mirrored(plan.files, say=said.append) as mirror:
         assert mirror is not None
         server.cut_off()
         try:
             _until(lambda: len(said) == 1)
-            began = time.monotonic()
             mirror.began(0)
-            mirror.wait_until_known(0)
-            assert time.monotonic() - began < 1.0
+            mirror.wait_until_known(0)  # for ever, if it waited
         finally:
             server.let_go_on()
         mirror.wait_until_known(0)
@@ -346,7 +345,7 @@ def test_the_end_of_a_search_waits_a_bounded_time_and_says_what_is_not_stored(
             server.cut_off()
             (plan.files.path / "leaderboard.csv").write_text("number\n")
             began = time.monotonic()
-        assert time.monotonic() - began < 40
+        assert time.monotonic() - began < BOUNDED_SECONDS
     finally:
         server.let_go_on()
     assert "not stored in s3://" in said[-1]
