@@ -35,9 +35,12 @@ class Gate:
     FUNCTION = """
 def wait_at_gate(log):
     import pathlib, time
-    gate = pathlib.Path(log).with_name("gate")
-    while gate.exists() and len(pathlib.Path(log).read_text().splitlines()) >= int(gate.read_text()):
-        time.sleep(0.05)
+    log = pathlib.Path(log)
+    try:
+        while len(log.read_text().splitlines()) >= int(log.with_name("gate").read_text()):
+            time.sleep(0.05)
+    except FileNotFoundError:
+        pass  # it is open
 """
     """What such a function's module has."""
 

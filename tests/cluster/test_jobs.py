@@ -34,7 +34,7 @@ from steepness import loss
 def train(config, report):
     done = int((report.checkpoint / "done").read_text()) if report.checkpoint else 0
     for step in range(done + 1, config["steps"] + 1):
-        time.sleep(1.0 if pathlib.Path(config["slow"]).exists() else 0.0)
+        time.sleep(3.0 if pathlib.Path(config["slow"]).exists() else 0.0)
         folder = pathlib.Path(tempfile.mkdtemp())
         (folder / "done").write_text(str(step))
         report({"loss": loss(config, step)}, step=step, checkpoint=folder, is_final=step == config["steps"])

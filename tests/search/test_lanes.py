@@ -66,14 +66,12 @@ def test_a_search_that_is_told_to_run_fewer_ends_the_process_of_the_lane_it_give
         assert lanes is not None
         assert lanes.num_concurrent == 1
         assert "concurrent_trials: 2" in files.spec.read_text()
-        ask_to_take(files, 2, timeout_seconds=30)  # as the keeper of a queue does
+        ask_to_take(files, 2, timeout_seconds=HANG_SECONDS)  # as the keeper of a queue does
         _wait_until(lambda: alive() == 2, "a second process trains, too")
         tunesmith("scale", "searches/sharing", "1")
         (tmp_path / "hurry").touch()
         _wait_until(lambda: alive() == 1, "the second process has ended")
-        lanes = shown_lanes(files)
-        assert lanes is not None
-        assert lanes.num_running <= 1, "the other one goes on alone"
+        _wait_until(lambda: _num_running(files) <= 1, "the other one goes on alone")
         trained = len(list((files.path / "trials").iterdir()))
         _wait_until(lambda: len(list((files.path / "trials").iterdir())) > trained + 5, "it goes on")
         assert len(list((tmp_path / "pids").iterdir())) == 2, "one warm process for all trials of a lane"
@@ -81,6 +79,12 @@ def test_a_search_that_is_told_to_run_fewer_ends_the_process_of_the_lane_it_give
     finally:
         search.terminate()
         search.wait(HANG_SECONDS)
+
+
+def _num_running(files: SearchFiles) -> int:
+    lanes = shown_lanes(files)
+    assert lanes is not None
+    return lanes.num_running
 
 
 def _wait_until(is_so: Callable[[], bool], what: str) -> None:
