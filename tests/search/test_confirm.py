@@ -231,7 +231,7 @@ SPEC: dict[str, Any] = {
     "name": "walk", "trainable": "walking:train", "config": {"x": 0.5, "seed": 0, "measure_test": False},
     "space": {"config.x": {"uniform": [0.0, 1.0]}},
     "search": {"algorithm": "random", "metric": "loss", "mode": "min", "trials": 3},
-    "resources": {"concurrent_trials": 2},
+    "resources": {"concurrent_trials": 1},
 }  # fmt: skip
 FUNCTION = f"""
 import os
@@ -276,7 +276,7 @@ def test_a_confirmation_that_is_killed_goes_on_and_runs_nothing_twice(
     assert told["complete"]
     assert [each["name"] for each in told["configurations"]][-1] == "untuned spec"
     assert len(set(calls(tmp_path))) == 9
-    assert len(calls(tmp_path)) <= 9 + 3  # what ran when it was killed
+    assert len(calls(tmp_path)) <= 9 + 1  # what ran when it was killed
 
     for each in told["configurations"]:
         x = each["params"].get("config.x", 0.5)

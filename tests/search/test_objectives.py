@@ -36,6 +36,7 @@ space:
 search:
   algorithm: grid
   metric: [eval/loss, trial/parameters]
+resources: {concurrent_trials: 1}
 """
 
 
