@@ -47,7 +47,7 @@ imports: $(INSTALLED)
 
 unit: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 3 -m "not slow and not ray"
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "ray and not slow" $(RAY_TESTS)
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "ray and not slow" $(RAY_TESTS)
 
 examples: $(INSTALLED)  ## Run every example for a few steps
 	@$(BIN)/python examples/run_all.py

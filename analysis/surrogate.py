@@ -6,6 +6,7 @@ the data, where they differ is chance. Knows no trial: only places between 0 and
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -86,6 +87,8 @@ class Surrogate:
         import numpy as np
         from sklearn.tree import DecisionTreeRegressor
 
+        # As trees want them: what is right already they need not check, which takes longer than growing a small tree.
+        points, values = np.asarray(points, dtype=np.float32), np.asarray(values, dtype=np.float64)
         self.cells = tuple(cells)
         rng = np.random.default_rng(seed)
         count = len(values)
@@ -103,7 +106,8 @@ class Surrogate:
                     min_samples_leaf=2 if count >= 30 else 1,
                     random_state=int(rng.integers(2**31)),
                 )
-                trees.append(tree.fit(seen, values[drawn]))
+                with _unchecked():
+                    trees.append(tree.fit(seen, values[drawn], check_input=False))
             self._forests.append(trees)
         self._boxes = [_boxes_of(trees) for trees in self._forests]
         sample = _quasi_random(points.shape[1], seed=seed)
@@ -160,7 +164,15 @@ def explained(points: "np.ndarray", values: "np.ndarray", *, seed: int = 0) -> f
     from sklearn.ensemble import RandomForestRegressor
 
     forest = RandomForestRegressor(200, oob_score=True, max_features=0.7, random_state=seed)
-    return float(forest.fit(points, values).oob_score_)
+    with _unchecked():
+        return float(forest.fit(points, values).oob_score_)
+
+
+def _unchecked() -> AbstractContextManager[None]:
+    from sklearn import config_context
+
+    quick: AbstractContextManager[None] = config_context(assume_finite=True, skip_parameter_validation=True)
+    return quick
 
 
 def _quasi_random(dimensions: int, *, seed: int) -> "np.ndarray":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conftest import command
+from patience import HANG_SECONDS
 from ray_cluster import RayHead
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,7 +48,7 @@ def client(head: RayHead, folder: Path, **variables: str) -> Call:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command(*arguments), cwd=folder, env=head.environment | variables, capture_output=True, text=True,
-            timeout=280, check=False,
+            timeout=HANG_SECONDS, check=False,
         )  # fmt: skip
 
     return run

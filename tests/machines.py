@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 from conftest import command
+from patience import HANG_SECONDS
 
 
 class Machine:
@@ -38,7 +39,7 @@ class Machine:
     def tried(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command that may be refused."""
         process = self.start(*arguments)
-        shown, errors = process.communicate(timeout=280)
+        shown, errors = process.communicate(timeout=HANG_SECONDS)
         return subprocess.CompletedProcess(arguments, process.returncode, shown, errors)
 
     def leaderboard(self, url: str) -> list[dict[str, object]]:
@@ -53,5 +54,5 @@ def switch_off(driver: subprocess.Popen[str]) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(processes, timeout=30)
+    psutil.wait_procs(processes, timeout=HANG_SECONDS)
     driver.communicate()

@@ -11,11 +11,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from patience import HANG_SECONDS
 
 PASSWORD = "swordfish-4711"
 """Of the only user. No output of tunesmith may hold it."""
 _USER = "tuner"
-_WAIT_SECONDS = 30.0
 
 
 def programs() -> Path:
@@ -78,7 +78,7 @@ class PostgresServer:
             [str(self._programs / "postgres"), *options], cwd=self._folder, **self._as_user,  # type: ignore[call-overload]
             stdout=subprocess.DEVNULL, stderr=(self._folder / "log").open("ab"),
         )  # fmt: skip
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         ready = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         while subprocess.run(ready, check=False).returncode != 0:
             assert self._process.poll() is None, (self._folder / "log").read_text()
@@ -89,7 +89,7 @@ class PostgresServer:
         """Cut off all that are connected, and end."""
         if self._process is not None:
             self._process.send_signal(2)  # SIGINT: what PostgreSQL calls a fast shutdown
-            self._process.wait(_WAIT_SECONDS)
+            self._process.wait(HANG_SECONDS)
             self._process = None
 
     def close(self) -> None:

@@ -27,9 +27,13 @@ def built(document: Document) -> Any:
 
 def pretrained(document: Document, folder: Path, *, model: Document | None = None) -> Document:
     """`document` with the model it would build from scratch lying in `folder`; `model` is what is done with it."""
+    _, data = prepared(document)
     if not (folder / "config.json").exists():
-        _, data = prepared(document)
         built(document).save_pretrained(folder)
         data.tokenizer.save_pretrained(folder)
-    data_section = {name: value for name, value in document["data"].items() if name != "tokenizer"}
-    return document | {"model": {"pretrained": str(folder)} | (model or {}), "data": data_section}
+    # The same tokenizer at a place that all tests share: examples are known by it.
+    tokenizer = {"pretrained": str(data.directory / "tokenizer")}
+    return document | {
+        "model": {"pretrained": str(folder)} | (model or {}),
+        "data": document["data"] | {"tokenizer": tokenizer},
+    }

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import requests
+from patience import HANG_SECONDS
 
 RAY = Path(sysconfig.get_path("scripts")) / "ray"
 _OBJECT_STORE_BYTES = 100 * 1024**2
-_START_SECONDS = 90.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +81,14 @@ def running_head(folder: Path, *, cpus: int = 2) -> Iterator[RayHead]:
 
 
 def _wait_until_it_answers(head: RayHead, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + HANG_SECONDS
     headers = {"Authorization": f"Bearer {head.token}"}
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"Ray did not start:\n{log.read_text()}")
         try:
             # A job needs the dashboard and an agent; the list of jobs is there when both are.
-            if requests.get(f"{head.url}/api/jobs/", headers=headers, timeout=2).ok:
+            if requests.get(f"{head.url}/api/jobs/", headers=headers, timeout=30).ok:
                 return
         except requests.exceptions.RequestException:
             pass

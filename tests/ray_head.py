@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from patience import HANG_SECONDS
+
 _HEAD = """
 import sys
 from cluster.connect import set_environment
@@ -32,4 +34,4 @@ class RayHead:
         """End it."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(60)
+        self._process.wait(HANG_SECONDS)

@@ -9,8 +9,7 @@ from typing import ClassVar
 
 import pytest
 from cable import Cable, free_port
-
-_WAIT_SECONDS = 60.0
+from patience import HANG_SECONDS
 
 
 class StoreServer(ABC):
@@ -30,7 +29,7 @@ class StoreServer(ABC):
             pytest.importorskip(module, reason=f"{module} is not installed")
         self._port = free_port()
         self._process = subprocess.Popen(self._command(self._port), stdout=subprocess.DEVNULL, stderr=log.open("wb"))
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while not self._answers():
             assert self._process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "the server did not start"
@@ -83,7 +82,7 @@ class StoreServer(ABC):
         """End it."""
         self._cable.unplug()
         self._process.terminate()
-        self._process.wait(_WAIT_SECONDS)
+        self._process.wait(HANG_SECONDS)
 
     def _answers(self) -> bool:
         try:

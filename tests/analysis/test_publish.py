@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Run
 from fake_wandb import ENTITY, FakeWandb
+from patience import HANG_SECONDS
 from wandb_server import fake_server
 from wandb_story import PREFIX, PROJECT, RECORD, SEARCH_ID, identity_in, open_tracker, tell_story
 
@@ -165,7 +167,9 @@ def test_text_of_a_cell_does_not_break_the_table() -> None:
     assert lines[2].replace("\\|", "").count("|") == 6
 
 
-def test_command_sends_what_is_offline_and_prints_where_to_look(server: FakeWandb, tmp_path: Path) -> None:
+def test_command_sends_what_is_offline_and_prints_where_to_look(
+    server: FakeWandb, tmp_path: Path, tunesmith_here: Run
+) -> None:
     from recorded_searches import Session, planned
 
     session = Session(planned(tmp_path, tracking={"wandb": {"mode": "offline", "project": PROJECT}}))
@@ -173,7 +177,7 @@ def test_command_sends_what_is_offline_and_prints_where_to_look(server: FakeWand
     identity = identity_in(tmp_path / "elsewhere", name="walk")
     tell_story(open_tracker(replace(identity, fingerprint="f"), "offline"))
     (identity.directory / "wandb").rename(session.files.path / "wandb")
-    refused = run_command("publish", str(session.files.path))
+    refused = tunesmith_here("publish", str(session.files.path))
     assert refused.returncode == 2
     assert "--sync" in refused.stderr
     told = run_command("publish", str(session.files.path), "--sync", "--json")
@@ -186,5 +190,5 @@ def test_command_sends_what_is_offline_and_prints_where_to_look(server: FakeWand
 def run_command(*arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "search.cli.main", *arguments]
     return subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
+from patience import HANG_SECONDS
 
 from analysis import study_source
 from analysis.leaderboard import leaderboard
@@ -223,7 +224,7 @@ assert len(leaderboard(read_records(sys.argv[1]))) == 5
 heavy = {"optuna", "pandas", "wandb", "ray", "torch"} & set(sys.modules)
 assert not heavy, heavy
 """
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, timeout=HANG_SECONDS)
 
 
 def test_values_that_are_not_finite_survive(tmp_path: Path) -> None:

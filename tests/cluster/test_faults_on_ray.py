@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import command
+from patience import HANG_SECONDS
 from ray_cluster import RAY
 from tiny_trials import TINY_GPT2, prose
 
@@ -19,9 +20,8 @@ from analysis.records import SearchFiles, SearchRecord
 from analysis.sources import read_records
 from search.yaml_text import to_yaml
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 _OBJECT_STORE_BYTES = 80 * 1024**2
-_SECONDS = 350.0
 QUIET = {"tracking": {"wandb": {"mode": "disabled"}}, "storage": "searches"}
 
 
@@ -70,7 +70,7 @@ class Searching:
         return self._log.read_text()
 
     def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while not is_so():
             assert self._process.poll() is None, self.said
             assert time.monotonic() < deadline, f"not in time: {what}\n{self.said}"
@@ -78,7 +78,7 @@ class Searching:
 
     def finish(self, *, exit_code: int = 0) -> SearchRecord:
         try:
-            assert self._process.wait(_SECONDS) == exit_code, self.said
+            assert self._process.wait(HANG_SECONDS) == exit_code, self.said
         finally:
             self._process.kill()
         return read_records(self.files.path)

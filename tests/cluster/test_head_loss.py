@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from conftest import command
+from patience import HANG_SECONDS
 from ray_cluster import RayHead, running_head
 
 from analysis.sources import read_records
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SPEC = """
 name: surviving
 trainable: walking:train
@@ -37,7 +38,6 @@ def train(config, report):
         (folder / "step").write_text(str(step))
         report({"loss": config["x"] + 1 / step}, step=step, checkpoint=folder, is_final=step == 5)
 """
-_SECONDS = 300.0
 
 
 def test_a_search_goes_on_on_a_new_cluster_when_the_head_of_the_old_one_was_killed(tmp_path: Path) -> None:
@@ -72,13 +72,19 @@ def _states(storage: Path) -> list[str]:
 
 def _call(head: RayHead, folder: Path, *arguments: str) -> None:
     done = subprocess.run(
-        command(*arguments), cwd=folder, env=head.environment, capture_output=True, text=True, timeout=300, check=False
+        command(*arguments),
+        cwd=folder,
+        env=head.environment,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
 
 def _wait_until(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + HANG_SECONDS
     while not is_so():
         assert time.monotonic() < deadline, f"not in time: {what}"
         time.sleep(0.5)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 from aiohttp.test_utils import TestClient, TestServer
+from patience import HANG_SECONDS
 
 from cluster.http_server import Endpoint, Limits
 
@@ -32,7 +33,7 @@ class Lengths:
             raise ValueError("`times` is a number")
 
     def answer(self, texts: Sequence[Any], parameters: Mapping[str, Any]) -> list[Any]:
-        self.may_answer.wait(10)
+        self.may_answer.wait(HANG_SECONDS)
         self.batches.append(len(texts))
         if "poison" in texts:
             raise ValueError("it is poisoned")
@@ -116,7 +117,7 @@ def test_it_listens_before_it_has_a_model_and_says_so() -> None:
     may_load = threading.Event()
 
     def load() -> Lengths:
-        may_load.wait(10)
+        may_load.wait(HANG_SECONDS)
         return Lengths()
 
     async def ask(client: TestClient[Any, Any]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 from far_searches import Call, client, lay_out
+from patience import HANG_SECONDS
 from ray_cluster import RayHead, running_head
 
 from analysis.sources import read_records
@@ -84,7 +85,6 @@ def test_no_secret_is_in_what_the_cluster_tells_of_its_jobs(submitted: object, h
 
 
 @pytest.mark.ray
-@pytest.mark.timeout(500)
 def test_a_search_is_scaled_stopped_in_order_and_resumed(call: Call, folder: Path) -> None:
     (slow := folder / "slow").touch()
     slower = ["--set", "name=slow", "--set", "config.steps=90", "--set", f"config.slow={slow}"]
@@ -149,7 +149,7 @@ def test_another_ray_is_refused_with_both_versions() -> None:
 
 
 def _wait_for_a_report(directory: Path) -> None:
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + HANG_SECONDS
     while not list(directory.glob("trials/*/checkpoints/last.json")):
         assert time.monotonic() < deadline, "no trial reported"
         time.sleep(0.2)

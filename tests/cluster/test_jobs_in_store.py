@@ -14,6 +14,7 @@ import pytest
 import requests
 from cable import free_port
 from far_searches import Call, client, lay_out
+from patience import HANG_SECONDS
 from ray_cluster import RayHead, running_head
 from store_server import StoreServer
 
@@ -21,7 +22,7 @@ from analysis.records import SearchRecord
 from analysis.sources import read_records
 from spaces.store import Store
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(590)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 URL = "s3://bucket/searches/far"
 STEPS = 20
@@ -144,7 +145,7 @@ def _assert_is_whole(record: SearchRecord) -> None:
 
 
 def _until(found: Callable[[], object], call: Call) -> object:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + HANG_SECONDS
     while not (it := found()):
         assert time.monotonic() < deadline, call("jobs", "logs", "far").stdout
         time.sleep(0.5)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from patience import HANG_SECONDS
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from cluster.kuberay import ClusterShape
@@ -136,7 +137,7 @@ def test_the_script_asks_slurm_for_what_was_asked_for(slurm: Path) -> None:
 
 def test_ray_starts_on_every_node_once_and_the_search_runs_with_a_token(slurm: Path) -> None:
     process = start(slurm)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 0, errors
     found = calls(slurm)
     starts = sorted(line for line in found if "ray start" in line)  # they start at the same time
@@ -152,13 +153,13 @@ def test_ray_starts_on_every_node_once_and_the_search_runs_with_a_token(slurm: P
 
 def test_before_time_is_up_the_search_stops_in_order_and_is_queued_again(slurm: Path) -> None:
     process = start(slurm, LASTS="400")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_SECONDS
     while not any(line.startswith("tunesmith") for line in calls(slurm)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 130
     assert calls(slurm)[-2:] == ["tunesmith stops", "scontrol requeue 7"]
 
@@ -167,12 +168,12 @@ def test_before_time_is_up_the_search_stops_in_order_and_is_queued_again(slurm: 
 def test_a_search_that_began_before_goes_on(slurm: Path, study: str) -> None:
     (slurm / "shared" / "searches" / "lab").mkdir(parents=True)
     (slurm / "shared" / "searches" / "lab" / study).touch()
-    start(slurm).communicate(timeout=60)
+    start(slurm).communicate(timeout=HANG_SECONDS)
     assert any(line.startswith(f"tunesmith resume {slurm}/shared/searches/lab --address") for line in calls(slurm))
 
 
 def test_a_search_that_fails_is_not_queued_again(slurm: Path) -> None:
     process = start(slurm, CODE="3")
-    process.communicate(timeout=60)
+    process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 3
     assert not any("requeue" in line for line in calls(slurm))

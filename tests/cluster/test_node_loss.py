@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG_SECONDS
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 def test_a_submitted_search_survives_the_death_of_a_node() -> None:
@@ -25,7 +26,7 @@ def test_a_node_that_is_cut_off_and_trains_on_does_not_write_into_what_others_go
 def _lose_a_node(*options: str) -> str:
     done = subprocess.run(
         [sys.executable, str(ROOT / "benchmarks" / "node_loss.py"), *options],
-        cwd=ROOT, capture_output=True, text=True, timeout=880, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=HANG_SECONDS, check=False,
     )  # fmt: skip
     if "--separate does not work here" in done.stderr:
         pytest.skip(done.stderr.strip().splitlines()[-1])

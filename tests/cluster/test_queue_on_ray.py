@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from conftest import command
+from patience import HANG_SECONDS
 from ray_cluster import RayHead, running_head
 
 from analysis.sources import read_records
 from cluster.queue_store import open_store
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SPEC = """
 name: NAME
 trainable: napping:train
@@ -55,7 +56,13 @@ def call(head: RayHead, tmp_path: Path) -> Call:
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            command(*arguments), cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+            command(*arguments),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=HANG_SECONDS,
+            check=False,
         )
 
     return run
@@ -128,7 +135,7 @@ def test_a_paused_search_lends_its_lane_and_gets_one_back_when_it_goes_on(
 
 
 def _wait_until(call: Call, is_so: Callable[[dict[str, dict[str, object]]], bool]) -> dict[str, dict[str, object]]:
-    deadline, found = time.monotonic() + 300, {}
+    deadline, found = time.monotonic() + HANG_SECONDS, {}
     while time.monotonic() < deadline:
         listed = call("queue", "list", "--all", "--json")
         if listed.returncode == 0:

@@ -6,11 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import HANG_SECONDS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def run_all(*names: str, examples: Path = EXAMPLES, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def run_all(*names: str, examples: Path = EXAMPLES, timeout: float = HANG_SECONDS) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(examples / "run_all.py"), *names], capture_output=True, text=True, timeout=timeout,
         check=False,
@@ -34,7 +35,7 @@ def test_a_new_example_is_found_and_a_broken_one_told(tmp_path: Path) -> None:
     (tmp_path / "run_all.py").write_text((EXAMPLES / "run_all.py").read_text())
     (tmp_path / "own.py").write_text("def train(config, report):\n    report({'loss': config['x']})\n")
     spec = "name: NAME\ntrainable: own:train\nconfig: {x: 1.0, y: 2}\nspace: {config.x: {choice: [1.0, 2.0, 3.0]}}\n"
-    spec += "search: {algorithm: grid, metric: METRIC}\n"
+    spec += "search: {algorithm: grid, metric: METRIC}\nresources: {concurrent_trials: 1}\n"
     for name, metric in (("good", "loss"), ("wrong-metric", "los")):
         (tmp_path / f"{name}.yaml").write_text(spec.replace("NAME", name).replace("METRIC", metric))
     (tmp_path / "typo.yaml").write_text("name: typo\ntrainable: own:tarin\nsearch: {metric: loss}\n")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import Run
+from patience import HANG_SECONDS
 
 from trainables.config import DataConfig, ModelConfig
 from trainables.data.cache import make_once
@@ -110,7 +111,7 @@ def _make_slowly(directory: Path, has_begun: Event, may_end: Event) -> None:
     def make(folder: Path) -> None:
         (folder / "half").write_text("half")
         has_begun.set()
-        assert may_end.wait(60)
+        assert may_end.wait(HANG_SECONDS)
         (folder / "card.json").write_text('{"task": "causal_lm", "source": "slow"}')
 
     make_once(directory, make, is_made=Path.exists, on_progress=print)
@@ -123,7 +124,7 @@ def test_clear_leaves_what_a_running_preparation_makes(tunesmith_here: Run, own_
     maker = spawn.Process(target=_make_slowly, args=(directory, has_begun, may_end))
     maker.start()
     try:
-        assert has_begun.wait(60)
+        assert has_begun.wait(HANG_SECONDS)
         assert [entry["state"] for entry in shown(tunesmith_here)["entries"]] == ["being made"]
         found = shown(tunesmith_here, "clear", "--yes")
         assert (found["removed"], len(found["kept"])) == ([], 1)

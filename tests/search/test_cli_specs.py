@@ -10,6 +10,7 @@ import pytest
 from bad_specs import OWN, SCRATCH, TUNED
 from conftest import Run
 from jsonschema import Draft202012Validator
+from patience import HANG_SECONDS
 
 from search.load import json_schema
 from search.yaml_text import parse_yaml
@@ -23,7 +24,7 @@ def heavy_imports(code: str, folder: Path) -> set[str]:
     """What of HEAVY is imported after `code`."""
     done = subprocess.run(
         [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"],
-        cwd=folder, capture_output=True, text=True, timeout=60, check=True,
+        cwd=folder, capture_output=True, text=True, timeout=HANG_SECONDS, check=True,
     )  # fmt: skip
     return set(HEAVY) & set(done.stderr.split())
 

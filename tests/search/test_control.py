@@ -8,6 +8,7 @@ from pathlib import Path
 
 import filelock
 import pytest
+from patience import HANG_SECONDS
 
 from analysis.records import SearchFiles
 from search.control import (
@@ -81,24 +82,24 @@ def conductor(files: SearchFiles) -> Iterator[Conductor]:
 
 def test_a_search_that_is_asked_to_stop_answers_and_stops(files: SearchFiles, conductor: Conductor) -> None:
     assert is_conducted(files)
-    assert ask_to_stop(files, trial=None, timeout_seconds=10)
-    conductor.join(10)
+    assert ask_to_stop(files, trial=None, timeout_seconds=HANG_SECONDS)
+    conductor.join(HANG_SECONDS)
     assert not is_conducted(files)
 
 
 def test_a_trial_that_runs_is_stopped_and_the_search_goes_on(files: SearchFiles, conductor: Conductor) -> None:
-    assert ask_to_stop(files, trial=3, timeout_seconds=10)
+    assert ask_to_stop(files, trial=3, timeout_seconds=HANG_SECONDS)
     assert conductor.stopped == [3]
     assert conductor.is_alive()
 
 
 def test_a_trial_that_does_not_run_is_refused(files: SearchFiles, conductor: Conductor) -> None:
-    assert not ask_to_stop(files, trial=4, timeout_seconds=10)
+    assert not ask_to_stop(files, trial=4, timeout_seconds=HANG_SECONDS)
 
 
 def test_nobody_is_asked_where_nobody_conducts(files: SearchFiles) -> None:
     with pytest.raises(SpecError, match="nothing to stop"):
-        ask_to_stop(files, trial=None, timeout_seconds=10)
+        ask_to_stop(files, trial=None, timeout_seconds=HANG_SECONDS)
     assert not files.control.exists()
 
 
@@ -126,11 +127,11 @@ def test_what_was_asked_of_an_earlier_session_is_forgotten(files: SearchFiles) -
 def test_a_search_is_paused_scaled_and_goes_on_and_another_process_sees_it(
     files: SearchFiles, conductor: Conductor
 ) -> None:
-    ask_to_pause(files, timeout_seconds=10)
-    ask_to_scale(files, 5, timeout_seconds=10)
+    ask_to_pause(files, timeout_seconds=HANG_SECONDS)
+    ask_to_scale(files, 5, timeout_seconds=HANG_SECONDS)
     assert conductor.lanes == Lanes(num_concurrent=5, asked=5, is_paused=True)
     _wait_until_shown(files, Lanes(num_concurrent=5, asked=5, is_paused=True))
-    ask_to_go_on(files, timeout_seconds=10)
+    ask_to_go_on(files, timeout_seconds=HANG_SECONDS)
     _wait_until_shown(files, Lanes(num_concurrent=5, asked=5))
 
 
@@ -142,7 +143,7 @@ def test_what_an_earlier_session_showed_is_not_shown_later(files: SearchFiles, c
 
 
 def _wait_until_shown(files: SearchFiles, lanes: Lanes) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + HANG_SECONDS
     while shown_lanes(files) != lanes:
         assert time.monotonic() < deadline, shown_lanes(files)
         time.sleep(0.02)
@@ -159,8 +160,8 @@ def test_a_queue_is_the_most_that_a_person_gets_and_what_they_asked_for_the_most
 
 
 def test_a_queue_tells_a_search_how_much_room_it_has(files: SearchFiles, conductor: Conductor) -> None:
-    ask_to_take(files, 3, timeout_seconds=10)
+    ask_to_take(files, 3, timeout_seconds=HANG_SECONDS)
     assert (conductor.lanes.num_concurrent, conductor.lanes.granted) == (3, 3)
-    ask_to_scale(files, 1, timeout_seconds=10)
-    ask_to_take(files, 2, timeout_seconds=10)
+    ask_to_scale(files, 1, timeout_seconds=HANG_SECONDS)
+    ask_to_take(files, 2, timeout_seconds=HANG_SECONDS)
     assert (conductor.lanes.num_concurrent, conductor.lanes.granted, conductor.lanes.asked) == (1, 2, 1)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 
 from analysis.offline_wandb import read_offline_run
 from analysis.records import SearchFiles
@@ -124,7 +125,7 @@ def raced(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     write_notes(folder)
     (folder / "spec.yaml").write_text(SPEC.format(search="cross_validation: 4\n  racing: true", more="", splits=""))
     done = subprocess.run(
-        command("run", "spec.yaml"), cwd=folder, capture_output=True, text=True, timeout=280, check=False
+        command("run", "spec.yaml"), cwd=folder, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )
     return folder / "searches/folds", done
 

@@ -4,21 +4,21 @@ import collections
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS, Gate
 
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # several sessions in a row, also on a busy machine
+pytestmark = pytest.mark.ray
 
 SPEC = """
 name: loops
 trainable: loops:train_loop_per_worker
-config: {slope: 1.0, epochs: 4, seconds: 0.0, log: steps.log}
+config: {slope: 1.0, epochs: 4, log: steps.log}
 space: {config.slope: {choice: [0.1, 0.5, 1.0, 2.0, 3.0, -1.0]}}
 search:
   algorithm: grid
@@ -28,11 +28,11 @@ resources: {concurrent_trials: 1}
 tracking: {wandb: {mode: disabled}}
 """
 # Each epoch is logged before it is reported; the log tells what really ran, and in which process.
-LOOP = """
-import os, tempfile, time
+LOOP = f"""
+import os, tempfile
 import ray.train, ray.train.torch
 import torch
-
+{Gate.FUNCTION}
 def train_loop_per_worker(config):
     assert ray.train.get_context().get_world_size() == 1
     model = ray.train.torch.prepare_model(torch.nn.Linear(1, 1, bias=False))
@@ -43,12 +43,12 @@ def train_loop_per_worker(config):
             start = torch.load(os.path.join(folder, "state.pt"))["epoch"] + 1
     for epoch in range(start, config["epochs"]):
         with open(config["log"], "a") as file:
-            file.write(f"{config['slope']} {epoch} {os.getpid()} {model.weight.item()}\\n")
-        time.sleep(config["seconds"])
+            file.write(f"{{config['slope']}} {{epoch}} {{os.getpid()}} {{model.weight.item()}}\\n")
+        wait_at_gate(os.path.abspath(config["log"]))
         with tempfile.TemporaryDirectory() as folder:
-            torch.save({"epoch": epoch}, os.path.join(folder, "state.pt"))
+            torch.save({{"epoch": epoch}}, os.path.join(folder, "state.pt"))
             loss = config["slope"] / (1 + epoch) if config["slope"] > 0 else float("nan")
-            ray.train.report({"loss": loss, "epoch": epoch},
+            ray.train.report({{"loss": loss, "epoch": epoch}},
                              checkpoint=ray.train.Checkpoint.from_directory(folder))
 """
 RESUME = ("resume", "searches/loops")
@@ -92,17 +92,17 @@ def test_it_is_searched_warm_with_early_stops_and_failures_as_results(loops: Pat
 
 
 def test_a_killed_and_then_interrupted_search_goes_on_from_the_loops_checkpoints(loops: Path, tunesmith: Run) -> None:
-    arguments = ("run", "own/spec.yaml", "--set", "config.seconds=0.3", "--set", "search.scheduler=none",
+    arguments = ("run", "own/spec.yaml", "--set", "search.scheduler=none",
                  "--set", "space={config.slope: {choice: [0.1, 0.5, 1.0]}}")  # fmt: skip
+    gate = Gate(loops / "steps.log")
     for how, steps_before, of_session in ((signal.SIGKILL, 5, arguments), (signal.SIGINT, 9, RESUME)):
+        gate.close_after(steps_before)
         driver = _start(loops, *of_session)
-        deadline = time.monotonic() + 240
-        while len(_steps(loops)) < steps_before:
-            assert driver.poll() is None, driver.communicate()
-            assert time.monotonic() < deadline, "the search did not get going"
-            time.sleep(0.02)
+        gate.wait_for(steps_before, driver)
         driver.send_signal(how)
-        driver.communicate(timeout=120)
+        gate.close_after(steps_before + 2)  # so that who is asked to end can, and no search ends before it was asked
+        driver.communicate(timeout=HANG_SECONDS)
+    gate.open()
     resumed = tunesmith(*RESUME)
     assert resumed.returncode == 0, resumed.stderr
     files = SearchFiles(loops / "searches" / "loops")

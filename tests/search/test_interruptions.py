@@ -4,17 +4,17 @@ import collections
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS, Gate
 
 from analysis.records import SearchFiles
 from analysis.sources import read_records
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # several sessions in a row, also on a busy machine
+pytestmark = pytest.mark.ray
 
 SPEC = """
 name: walk
@@ -29,16 +29,18 @@ STEPS = 4
 # Each step is logged before it is reported; the log tells what really ran, where, and in which session: each has a Ray
 # of its own. A process may outlive its killed driver by the step it is in, so the time of a line does not tell.
 FUNCTION = f"""
-import os, time, tempfile, pathlib
+import os, tempfile, pathlib
 import ray
+{Gate.FUNCTION}
+LOG = os.path.join(os.path.dirname(__file__), "steps.log")
 
 def train(config, report):
     done = int((report.checkpoint / "step").read_text()) if report.checkpoint else 0
     session = ray.get_runtime_context().get_node_id()
     for step in range(done + 1, {STEPS} + 1):
-        with open(os.path.join(os.path.dirname(__file__), "steps.log"), "a") as file:
+        with open(LOG, "a") as file:
             file.write(f"{{config['x']}} {{step}} {{os.getpid()}} {{session}}\\n")
-        time.sleep(0.4)
+        wait_at_gate(LOG)
         folder = pathlib.Path(tempfile.mkdtemp())
         (folder / "step").write_text(str(step))
         report({{"distance": abs(config["x"] - 0.3) + 1 / step}}, checkpoint=folder, is_final=step == {STEPS})
@@ -74,14 +76,6 @@ def _start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-def _wait_for_steps(folder: Path, number: int, driver: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 240
-    while len(_steps(folder)) < number:
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < deadline, "the search did not get going"
-        time.sleep(0.02)
-
-
 def _assert_complete(folder: Path) -> None:
     """Every trial complete, every evaluation recorded once."""
     files = SearchFiles(folder / "searches" / "walk")
@@ -105,17 +99,19 @@ def test_a_search_that_is_killed_again_and_again_loses_only_what_was_in_flight_e
     walk: Path, tunesmith: Run
 ) -> None:
     finished: dict[int, str] = {}  # trials, and which attempt ended them
-    driver = _start(walk)
-    for session, steps_before_the_kill in enumerate((1, 7, 13)):
-        _wait_for_steps(walk, steps_before_the_kill, driver)
+    gate = Gate(walk / "steps.log")
+    # Of eleven lines two at most are repeated ones, so that the second kill meets trials that have ended.
+    for steps_before_the_kill, arguments in ((1, ("run", "spec.yaml")), (11, ("resume", "searches/walk"))):
+        gate.close_after(steps_before_the_kill)
+        driver = _start(walk, *arguments)
+        gate.wait_for(steps_before_the_kill, driver)
         driver.kill()
         driver.communicate()
         for trial in read_records(walk / "searches" / "walk").trials:
             if trial.state == "COMPLETE":
                 finished.setdefault(trial.number, _attempt(walk, trial.number))
-        if session < 2:
-            driver = _start(walk, "resume", "searches/walk")
-    resumed = tunesmith("resume", "searches/walk", timeout=400)
+    gate.open()
+    resumed = tunesmith("resume", "searches/walk")
     assert resumed.returncode == 0, resumed.stderr
 
     _assert_complete(walk)
@@ -124,7 +120,7 @@ def test_a_search_that_is_killed_again_and_again_loses_only_what_was_in_flight_e
     sessions: dict[str, list[tuple[str, int]]] = {}
     for step in _steps(walk):
         sessions.setdefault(step.session, []).append((step.trial, step.number))
-    assert len(sessions) == 4
+    assert len(sessions) == 3
     before: set[tuple[str, int]] = set()
     for steps in sessions.values():
         assert len(steps) == len(set(steps)), "a session runs no step twice"
@@ -139,30 +135,33 @@ def _attempt(folder: Path, number: int) -> str:
 
 
 def test_ctrl_c_leaves_a_resumable_search_and_says_how_to_go_on(walk: Path, tunesmith: Run) -> None:
+    gate = Gate(walk / "steps.log")
+    gate.close_after(5)
     driver = _start(walk)
-    _wait_for_steps(walk, 5, driver)
+    gate.wait_for(5, driver)
     driver.send_signal(signal.SIGINT)
-    shown, errors = driver.communicate(timeout=120)
+    gate.close_after(15)  # what is asked to end may go on to its next report, and no trial to its end before it is told
+    shown, errors = driver.communicate(timeout=HANG_SECONDS)
     assert driver.returncode == 130, errors
     assert "tunesmith resume searches/walk" in shown
     assert "Traceback" not in errors
+    gate.open()
     assert tunesmith("resume", "searches/walk").returncode == 0
     _assert_whole(walk, most_repeats=2)
 
 
-def test_a_killed_trial_process_goes_on_from_its_checkpoint(walk: Path) -> None:
+def test_nobody_else_conducts_a_search_whose_killed_trial_process_goes_on_from_its_checkpoint(
+    walk: Path, tunesmith: Run
+) -> None:
+    gate = Gate(walk / "steps.log")
+    gate.close_after(5)
     driver = _start(walk)
-    _wait_for_steps(walk, 5, driver)
-    os.kill(_steps(walk)[-1].pid, signal.SIGKILL)
-    _, errors = driver.communicate(timeout=200)
-    assert driver.returncode == 0, errors
-    _assert_whole(walk, most_repeats=1)
-
-
-def test_two_processes_cannot_conduct_one_search(walk: Path, tunesmith: Run) -> None:
-    driver = _start(walk)
-    _wait_for_steps(walk, 1, driver)
+    gate.wait_for(5, driver)
     second = tunesmith("resume", "searches/walk")
     assert second.returncode == 2
     assert "another process" in second.stderr
-    assert driver.wait(timeout=200) == 0
+    os.kill(_steps(walk)[-1].pid, signal.SIGKILL)
+    gate.open()
+    _, errors = driver.communicate(timeout=HANG_SECONDS)
+    assert driver.returncode == 0, errors
+    _assert_whole(walk, most_repeats=1)

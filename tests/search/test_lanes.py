@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 
 from analysis.records import SearchFiles
 from search.control import FIRST_LANES, ask_to_take, first_lanes, shown_lanes
@@ -32,7 +33,6 @@ def train(config, report):
     time.sleep(0.3)
     report({"loss": config["x"]}, step=1, is_final=True)
 """
-_SECONDS = 150.0
 
 
 @pytest.mark.parametrize(("granted", "lanes"), [("", 4), ("2", 2), ("9", 4)])
@@ -66,25 +66,29 @@ def test_a_search_that_is_told_to_run_fewer_ends_the_process_of_the_lane_it_give
         assert lanes is not None
         assert lanes.num_concurrent == 1
         assert "concurrent_trials: 2" in files.spec.read_text()
-        ask_to_take(files, 2, timeout_seconds=30)  # as the keeper of a queue does
+        ask_to_take(files, 2, timeout_seconds=HANG_SECONDS)  # as the keeper of a queue does
         _wait_until(lambda: alive() == 2, "a second process trains, too")
         tunesmith("scale", "searches/sharing", "1")
         (tmp_path / "hurry").touch()
         _wait_until(lambda: alive() == 1, "the second process has ended")
-        lanes = shown_lanes(files)
-        assert lanes is not None
-        assert lanes.num_running <= 1, "the other one goes on alone"
+        _wait_until(lambda: _num_running(files) <= 1, "the other one goes on alone")
         trained = len(list((files.path / "trials").iterdir()))
         _wait_until(lambda: len(list((files.path / "trials").iterdir())) > trained + 5, "it goes on")
         assert len(list((tmp_path / "pids").iterdir())) == 2, "one warm process for all trials of a lane"
         assert search.poll() is None, (tmp_path / "log").read_text()
     finally:
         search.terminate()
-        search.wait(60)
+        search.wait(HANG_SECONDS)
+
+
+def _num_running(files: SearchFiles) -> int:
+    lanes = shown_lanes(files)
+    assert lanes is not None
+    return lanes.num_running
 
 
 def _wait_until(is_so: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + HANG_SECONDS
     while not is_so():
         assert time.monotonic() < deadline, f"not in time: {what}"
         time.sleep(0.1)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import BOUNDED_SECONDS, HANG_SECONDS
 from recorded_searches import Session, planned
 from store_server import StoreServer
 
@@ -50,7 +51,7 @@ def _url(plan: Plan) -> str:
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANG_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not come"
         time.sleep(0.1)
@@ -137,17 +138,16 @@ def test_an_evaluation_is_answered_only_when_the_stored_study_knows_its_trial(
     assert [row["evaluation"] for row in record.history_of(number)] == [1]
 
 
-def test_nobody_waits_for_a_store_that_is_away(plan: Plan, s3: StoreServer) -> None:
+def test_nobody_waits_for_a_store_that_is_away(plan: Plan, s3: StoreServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.mirror._KNOWN_SECONDS", None)
     said: list[str] = []
     with mirrored(plan.files, say=said.append) as mirror:
         assert mirror is not None
         s3.cut_off()
         try:
             _until(lambda: len(said) == 1)
-            began = time.monotonic()
             mirror.began(0)
-            mirror.wait_until_known(0)
-            assert time.monotonic() - began < 1.0
+            mirror.wait_until_known(0)  # for ever, if it waited
         finally:
             s3.let_go_on()
         mirror.wait_until_known(0)
@@ -336,7 +336,7 @@ def test_the_end_of_a_search_waits_a_bounded_time_and_says_what_is_not_stored(
             s3.cut_off()
             (plan.files.path / "leaderboard.csv").write_text("number\n")
             began = time.monotonic()
-        assert time.monotonic() - began < 40
+        assert time.monotonic() - began < BOUNDED_SECONDS
     finally:
         s3.let_go_on()
     assert "not stored in s3://" in said[-1]

@@ -14,6 +14,7 @@ import pytest
 from cable import free_port
 from conftest import command
 from machines import Machine
+from patience import HANG_SECONDS
 from rich.console import Console
 from safetensors.torch import load_file
 from store_server import StoreServer
@@ -66,7 +67,6 @@ def test_a_model_is_exported_and_served_from_the_store(
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_a_confirmation_elsewhere_is_seen_by_all_and_found_done(
     tmp_path: Path, s3: StoreServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +98,7 @@ def _answer_of(url: str, question: object, *, cache: Path) -> Any:
     )  # fmt: skip
     request = urllib.request.Request(f"http://127.0.0.1:{port}/predict", data=json.dumps(question).encode())
     try:
-        deadline = time.monotonic() + 250
+        deadline = time.monotonic() + HANG_SECONDS
         while True:
             assert server.poll() is None, server.communicate()
             assert time.monotonic() < deadline, "it did not become ready"

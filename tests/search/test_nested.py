@@ -100,9 +100,8 @@ def test_what_cannot_be_nested_is_refused(spec_file: Path, override: str, says: 
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_the_whole_story_is_told_and_a_second_run_finds_it_done(spec_file: Path, tunesmith: Run) -> None:
-    first = tunesmith("run", str(spec_file), "--set", "search.cross_validation.outer_folds=2", "--json", timeout=600)
+    first = tunesmith("run", str(spec_file), "--set", "search.cross_validation.outer_folds=2", "--json")
     told = json.loads(first.stdout)
     assert len(told["folds"]) == 2
     low, high = told["interval"]
@@ -115,7 +114,6 @@ def test_the_whole_story_is_told_and_a_second_run_finds_it_done(spec_file: Path,
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.timeout(900)
 def test_in_a_store_another_machine_goes_on_with_what_is_not_done(
     spec_file: Path, tmp_path: Path, s3: StoreServer
 ) -> None:

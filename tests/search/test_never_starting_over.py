@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 
 from analysis.records import SearchFiles, SearchRecord
 from analysis.sources import read_records
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]  # several searches in a row, also on a busy machine
+pytestmark = pytest.mark.ray
 
 SPEC = """
 name: walk
@@ -35,6 +36,8 @@ def train(config, report):
     for step in range(done + 1, config["length"] + 1):
         with (HERE / "steps.log").open("a") as log:
             log.write(f"{config['x']} {step}\\n")
+        while (HERE / "hold").exists():
+            time.sleep(0.05)
         time.sleep(0.2)
         if step == 3 and config["x"] > 0.6 and (HERE / "flaky").exists():
             raise OSError("the disk is full")
@@ -58,12 +61,17 @@ def _steps(folder: Path) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
+def _num_begun(folder: Path) -> int:
+    """Trials that have logged a step."""
+    return len({line.split()[0] for line in _steps(folder)})
+
+
 def _record(folder: Path, name: str = "walk") -> SearchRecord:
     return read_records(folder / "searches" / name)
 
 
 def _wait(condition: Callable[[], bool], driver: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + HANG_SECONDS
     while not condition():
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline, "the search did not get going"
@@ -117,15 +125,15 @@ def test_failures_are_retried_trials_extended_and_the_search_forked_and_no_step_
 
 
 def test_a_trial_and_then_the_search_stop_when_another_shell_says_so(walk: Path, tunesmith: Run) -> None:
-    driver = _start(walk, "run", "spec.yaml", "--set", "config.length=400")
-    _wait(lambda: len(_steps(walk)) > 4, driver)
+    driver = _start(walk, "run", "spec.yaml", "--set", "config.length=100000")
+    _wait(lambda: _num_begun(walk) == 2, driver)
     unknown = tunesmith("stop", str(WALK), "--trial", "7")
     assert (unknown.returncode, "does not run" in unknown.stderr) == (2, True)
     assert "trial 0 has stopped" in tunesmith("stop", str(WALK), "--trial", "0").stdout
     assert json.loads(tunesmith("status", str(WALK), "--json").stdout)["running"]
     stopped = tunesmith("stop", str(WALK))
     assert "tunesmith resume" in stopped.stdout, stopped.stderr
-    shown, errors = driver.communicate(timeout=120)
+    shown, errors = driver.communicate(timeout=HANG_SECONDS)
     assert driver.returncode == 130, errors
     trials = _record(walk).trials
     assert (trials[0].state, trials[0].stopped_by) == ("PRUNED", "user")
@@ -137,21 +145,25 @@ def test_a_trial_and_then_the_search_stop_when_another_shell_says_so(walk: Path,
 def test_a_search_is_paused_goes_on_and_runs_more_at_once_when_another_shell_says_so(
     walk: Path, tunesmith: Run
 ) -> None:
-    # Long enough that a second process can start while one trial runs.
-    given = ("resources.concurrent_trials=1", "search.trials=3", "config.length=50")
+    given = ("resources.concurrent_trials=1", "search.trials=3")
+    (walk / "hold").touch()
     driver = _start(walk, "run", "spec.yaml", *(word for each in given for word in ("--set", each)))
     _wait(lambda: bool(_steps(walk)), driver)
     paused = tunesmith("pause", str(WALK))
     assert paused.returncode == 0, paused.stderr
+    (walk / "hold").unlink()
     _wait(lambda: _record(walk).count("COMPLETE") == 1, driver)
     time.sleep(3)
     assert len(_record(walk).trials) == 1, "no new trial begins"
     assert "paused" in tunesmith("status", str(WALK)).stdout
+    (walk / "hold").touch()
     scaled = tunesmith("scale", str(WALK), "2")
     assert "2 trials at once, before 1" in scaled.stdout
     resumed = tunesmith("resume", str(WALK))
     assert resumed.returncode == 0, resumed.stderr
-    assert driver.wait(240) == 0
+    _wait(lambda: _num_begun(walk) == 3, driver)
+    (walk / "hold").unlink()
+    assert driver.wait(HANG_SECONDS) == 0
     record = _record(walk)
     assert record.count("COMPLETE") == 3
     assert _most_at_once(record) == 2

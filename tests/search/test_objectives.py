@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 
 from analysis.leaderboard import leaderboard
 from analysis.sources import read_records
@@ -35,6 +36,7 @@ space:
 search:
   algorithm: grid
   metric: [eval/loss, trial/parameters]
+resources: {concurrent_trials: 1}
 """
 
 
@@ -136,7 +138,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     folder = tmp_path_factory.mktemp("tradeoff")
     write(folder)
     done = subprocess.run(
-        command("run", "spec.yaml"), cwd=folder, capture_output=True, text=True, timeout=280, check=False
+        command("run", "spec.yaml"), cwd=folder, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )
     return folder / "searches/tradeoff", done
 

@@ -324,7 +324,7 @@ def test_what_cannot_change_in_the_middle_of_training_is_refused_with_the_reason
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("name", ["pbt", "pb2"])
+@pytest.mark.parametrize("name", ["pbt", pytest.param("pb2", marks=pytest.mark.slow)])
 def test_a_search_hands_weights_over_and_its_record_says_so(walk: Path, tunesmith: Run, name: str) -> None:
     done = tunesmith("run", "spec.yaml", "--set", f"search.scheduler.name={name}", "--set", "checkpoints.keep=6")
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,7 @@
 """The probe: which trials it takes, what it measures of them, what it does where memory ends."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def plan_of(text: str, folder: Path) -> Plan:
     return make_plan(load_spec(folder / "spec.yaml"))
 
 
-def small(folder: Path, *, batches: str = "[4, 8]") -> str:
+def small(folder: Path) -> str:
     document = labelled(folder)
     spec = {
         "name": "probed",
@@ -44,8 +44,7 @@ def small(folder: Path, *, batches: str = "[4, 8]") -> str:
         "search": {"trials": 7},
     }
     return (
-        json.dumps(spec)[:-1]
-        + f', "space": {{"{BATCH}": {{"choice": {batches}}}, "training.seed": {{"int": [1, 9]}}}}}}'
+        json.dumps(spec)[:-1] + f', "space": {{"{BATCH}": {{"choice": [4, 8]}}, "training.seed": {{"int": [1, 9]}}}}}}'
     )
 
 
@@ -83,10 +82,33 @@ def test_what_makes_no_trial_heavier_is_left_as_it_was_drawn() -> None:
 # --- what is measured ------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """One measurement, and what the command said of it."""
+
+    probe: Probe
+    said: dict[str, Any]
+
+
 @pytest.fixture(scope="module")
-def probed(tmp_path_factory: pytest.TempPathFactory) -> Probe:
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
     folder = tmp_path_factory.mktemp("probed")
-    return probe_search(plan_of(small(folder), folder), on_progress=lambda _: None)
+    (folder / "spec.yaml").write_text(small(folder))
+    made: list[Probe] = []
+
+    def probe_and_keep(*arguments: Any, **options: Any) -> Probe:
+        made.append(probe_search(*arguments, **options))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as watched:
+        watched.setattr("search.probe.probe_search", probe_and_keep)
+        ran = CliRunner().invoke(app, ["check", str(folder / "spec.yaml"), "--probe", "--json"])
+    return Told(probe=made[0], said=json.loads(ran.stdout))
+
+
+@pytest.fixture
+def probed(told: Told) -> Probe:
+    return told.probe
 
 
 def test_the_largest_micro_batch_is_looked_for_up_to_the_whole_data(probed: Probe) -> None:
@@ -136,12 +158,10 @@ def test_a_function_of_ones_own_cannot_be_probed(tmp_path: Path, monkeypatch: py
         probe_search(plan_of(OWN, tmp_path), on_progress=lambda _: None)
 
 
-def test_check_probe_says_it_in_json_too(tmp_path: Path) -> None:
-    (tmp_path / "spec.yaml").write_text(small(tmp_path, batches="[4]"))
-    ran = CliRunner().invoke(app, ["check", str(tmp_path / "spec.yaml"), "--probe", "--json"])
-    facts = json.loads(ran.stdout)
-    assert facts["probe"]["trials"][1]["largest"]["fits"] is True
-    assert facts["probe"]["search_seconds"] > 0
+def test_check_probe_says_it_in_json(told: Told) -> None:
+    assert told.said["probe"] == json.loads(json.dumps(told.probe.to_json()))
+    assert told.said["probe"]["trials"][1]["largest"]["fits"] is True
+    assert told.said["probe"]["search_seconds"] > 0
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(12.3, "12 s"), (600, "10 min"), (7200, "2.0 h"), (None, "?")])

@@ -49,7 +49,7 @@ def url(store: QueueStore) -> Iterator[str]:
 
 
 @pytest.fixture
-def call(tunesmith: Run, url: str, tmp_path: Path) -> Queue:
+def call(tunesmith_here: Run, url: str, tmp_path: Path) -> Queue:
     (tmp_path / "token").write_text(TOKEN)
     (tmp_path / "token").chmod(0o600)
     (tmp_path / "spec.yaml").write_text(SPEC)
@@ -58,7 +58,7 @@ def call(tunesmith: Run, url: str, tmp_path: Path) -> Queue:
     )  # fmt: skip
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return tunesmith(*arguments, "--queue-address", url, "--token-file", "token")
+        return tunesmith_here(*arguments, "--queue-address", url, "--token-file", "token")
 
     return run
 
@@ -123,11 +123,11 @@ def test_what_the_queue_refuses_is_an_error_here(call: Queue, tmp_path: Path) ->
     assert (unknown.returncode, "no search `two`" in unknown.stderr) == (2, True)
 
 
-def test_a_wrong_token_and_no_queue_say_what_to_do(call: Queue, tunesmith: Run, tmp_path: Path) -> None:
+def test_a_wrong_token_and_no_queue_say_what_to_do(call: Queue, tunesmith_here: Run, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("wrong")
     wrong = call("queue", "list")
     assert (wrong.returncode, "does not know the token from --token-file token" in wrong.stderr) == (4, True)
-    nobody = tunesmith("queue", "list", "--queue-address", "http://127.0.0.1:9")
+    nobody = tunesmith_here("queue", "list", "--queue-address", "http://127.0.0.1:9")
     assert (nobody.returncode, "tunesmith queue start" in nobody.stderr) == (4, True)
 
 
@@ -142,10 +142,10 @@ def test_a_wrong_token_and_no_queue_say_what_to_do(call: Queue, tunesmith: Run, 
     ],
 )
 def test_what_does_not_go_together_is_refused_at_once(
-    tunesmith: Run, call: Queue, tmp_path: Path, arguments: tuple[str, ...], words: str
+    tunesmith_here: Run, call: Queue, tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     if arguments[0] == "submit":
         arguments = (*arguments, "--storage", str(tmp_path))
-    done = tunesmith(*arguments)
+    done = tunesmith_here(*arguments)
     assert done.returncode == 2
     assert words in done.stderr

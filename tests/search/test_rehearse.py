@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 
 from analysis.sources import read_records
 from search import repeats
@@ -233,7 +234,7 @@ def test_a_real_search_with_one_worker_runs_as_it_was_rehearsed_and_becomes_a_ta
 ) -> None:
     rehearsed = json.loads(tunesmith("rehearse", "spec.yaml", "--table", "table.csv", "--repeat", "1", "--json").stdout)
     done = subprocess.run(
-        command("run", "spec.yaml"), cwd=folder, capture_output=True, text=True, timeout=280, check=False
+        command("run", "spec.yaml"), cwd=folder, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )
     assert done.returncode == 0, done.stderr
     real = [

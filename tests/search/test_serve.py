@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import command
+from patience import HANG_SECONDS
 from recorded_searches import Session
 from trained_searches import trained
 
@@ -37,7 +38,7 @@ def ask(port: int, path: str, body: Any = None, **headers: str) -> tuple[int, An
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=data, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=HANG_SECONDS) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
@@ -61,7 +62,7 @@ def serving(search: Session, port: int, temporary: Path, *options: str, **enviro
 
 
 def wait_until_ready(server: "subprocess.Popen[str]", port: int) -> None:
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + HANG_SECONDS
     while time.monotonic() < deadline:
         assert server.poll() is None, server.communicate()
         with contextlib.suppress(urllib.error.URLError, ConnectionError):
@@ -81,8 +82,10 @@ def is_free(port: int) -> bool:
     return True
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, id="SIGTERM"), pytest.param(signal.SIGINT, id="SIGINT", marks=pytest.mark.slow)],
+)
 def test_it_answers_and_leaves_nothing_when_it_is_stopped(search: Session, tmp_path: Path, number: int) -> None:
     port, temporary = free_port(), tmp_path / "temporary"
     with serving(search, port, temporary) as server:
@@ -97,7 +100,7 @@ def test_it_answers_and_leaves_nothing_when_it_is_stopped(search: Session, tmp_p
         assert (taken.returncode, "--port" in taken.stderr) == (2, True)
         children = psutil.Process(server.pid).children(recursive=True)
         server.send_signal(number)
-        out, err = server.communicate(timeout=60)
+        out, err = server.communicate(timeout=HANG_SECONDS)
         assert server.returncode == 0, err
         assert out.rstrip().endswith("stopped")
     assert is_free(port)
@@ -106,7 +109,6 @@ def test_it_answers_and_leaves_nothing_when_it_is_stopped(search: Session, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
 def test_replicas_share_the_port_and_end_with_the_one_that_started_them(search: Session, tmp_path: Path) -> None:
     port, secret = free_port(), {TOKEN: "secret"}
     with serving(search, port, tmp_path / "one", "--num-replicas", "2", **secret) as server:
@@ -115,7 +117,7 @@ def test_replicas_share_the_port_and_end_with_the_one_that_started_them(search: 
         replicas = psutil.Process(server.pid).children(recursive=True)
         assert len([each for each in replicas if "resource_tracker" not in " ".join(each.cmdline())]) == 2
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=60)
+        server.communicate(timeout=HANG_SECONDS)
         assert server.returncode == 0
     assert is_free(port)
     psutil.wait_procs(replicas, timeout=10)

@@ -10,6 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 from conftest import command
+from patience import HANG_SECONDS
 from postgres_server import PASSWORD, PostgresServer
 from ray_head import RayHead
 
@@ -86,7 +87,7 @@ def test_two_searches_share_a_cluster_and_a_database_and_a_killed_one_goes_on(
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     folders = [_folder(tmp_path, name, server, seed=seed) for seed, name in enumerate(("killed", "left-alone"))]
     drivers = [_start(folder, "run", "spec.yaml", "--address", ray_head.address) for folder in folders]
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + HANG_SECONDS
     while sum(_steps(folders[0]).values()) < STEPS + 2:
         assert drivers[0].poll() is None, drivers[0].communicate()
         assert time.monotonic() < deadline, "the search did not get going"
@@ -96,7 +97,7 @@ def test_two_searches_share_a_cluster_and_a_database_and_a_killed_one_goes_on(
     resumed = _start(folders[0], "resume", "searches/walk", "--address", ray_head.address)
     outputs = []
     for driver in (resumed, drivers[1]):
-        shown, errors = driver.communicate(timeout=250)
+        shown, errors = driver.communicate(timeout=HANG_SECONDS)
         assert driver.returncode == 0, errors
         outputs += [shown, errors]
     names = set()
@@ -123,13 +124,13 @@ def test_a_search_stops_resumably_when_its_database_stays_away(
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     folder = _folder(tmp_path, "alone", server, seed=0)
     driver = _start(folder, "run", "spec.yaml", "--set", "storage.max_outage=2")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + HANG_SECONDS
     while sum(_steps(folder).values()) < STEPS + 2:
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline, "the search did not get going"
         time.sleep(0.05)
     server.stop()
-    shown, errors = driver.communicate(timeout=200)
+    shown, errors = driver.communicate(timeout=HANG_SECONDS)
     assert driver.returncode == 4, shown + errors
     assert "has not answered for" in errors
     assert "go on by `tunesmith resume`" in errors
@@ -137,7 +138,7 @@ def test_a_search_stops_resumably_when_its_database_stays_away(
     assert "does not answer: waiting for up to 2 s" in shown
     server.start()
     resumed = _start(folder, "resume", "searches/walk")
-    _, errors = resumed.communicate(timeout=250)
+    _, errors = resumed.communicate(timeout=HANG_SECONDS)
     assert resumed.returncode == 0, errors
     record = read_records(folder / "searches" / "walk")
     assert [(trial.number, trial.state) for trial in record.trials] == [(n, "COMPLETE") for n in range(NUM_TRIALS)]

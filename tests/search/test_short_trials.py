@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import command
+from patience import HANG_SECONDS
 
 from analysis.sources import read_records
 
@@ -52,7 +53,6 @@ try:
 finally:
     print("at most", max(seen), "trials held")
 """
-_SECONDS = 200.0
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_trials_that_are_shorter_than_the_start_of_a_process_run_in_all_lanes(fo
             command("run", "spec.yaml", "--set", "search.trials=100000"), cwd=folder, stdout=log, stderr=log
         )
     try:
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.monotonic() + HANG_SECONDS
         while len(list((folder / "pids").iterdir())) < 2:
             assert search.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline, "all trials run in one process"
@@ -82,12 +82,12 @@ def test_trials_that_are_shorter_than_the_start_of_a_process_run_in_all_lanes(fo
         assert len(list((folder / "pids").iterdir())) == 2, "a lane has one process for all of its trials"
     finally:
         search.terminate()
-        search.wait(60)
+        search.wait(HANG_SECONDS)
 
 
 def test_tune_does_not_hold_on_to_trials_that_have_ended(folder: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", WATCHED], cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False,
+        [sys.executable, "-c", WATCHED], cwd=folder, capture_output=True, text=True, timeout=HANG_SECONDS, check=False,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )  # fmt: skip
     record = read_records(folder / "searches" / "short")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from patience import HANG_SECONDS
 
 from analysis.records import SearchFiles
 from analysis.sources import read_records
@@ -50,7 +51,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
             names = words.split()
             writer.writerows([f"{a} {b} {c}", label] for a in names for b in names for c in names[:3])
     done = subprocess.run(
-        command("run", "spec.yaml"), cwd=folder, capture_output=True, text=True, timeout=280, check=False
+        command("run", "spec.yaml"), cwd=folder, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )
     return folder, done
 
@@ -132,7 +133,7 @@ def test_a_recorded_trial_runs_again_with_identical_first_evaluation(
     assert best is not None
     again = subprocess.run(
         command("trial", "searches/story", "--number", str(best.number), "--json"),
-        cwd=folder, capture_output=True, text=True, timeout=200, check=True,
+        cwd=folder, capture_output=True, text=True, timeout=HANG_SECONDS, check=True,
     )  # fmt: skip
     first = json.loads(again.stdout)["evaluations"][0]
     rows = SearchFiles(folder / "searches" / "story").trial(best.number).read_history()
@@ -183,7 +184,12 @@ def test_a_finished_search_is_not_run_again(story: tuple[Path, subprocess.Comple
     assert twice.returncode == 2
     assert "tunesmith resume searches/story" in twice.stderr
     resumed = subprocess.run(
-        command("resume", "searches/story"), cwd=folder, capture_output=True, text=True, timeout=120, check=False
+        command("resume", "searches/story"),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=HANG_SECONDS,
+        check=False,
     )
     assert resumed.returncode == 0, resumed.stderr
     assert {trial.number: trial.seconds for trial in read_records(folder / "searches" / "story").trials} == before

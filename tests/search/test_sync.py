@@ -6,13 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
 import wandb
 from fake_wandb import ENTITY, FakeWandb
+from patience import HANG_SECONDS
 from wandb_server import fake_server
 from wandb_story import (
     FAILED_ID,
@@ -90,31 +92,41 @@ def test_second_sync_sends_nothing(
     assert {name: run.history for name, run in server.runs.items()} == before
 
 
-def test_sync_that_was_killed_is_completed_without_doubled_rows(server: FakeWandb, tmp_path: Path) -> None:
+def test_sync_that_was_killed_is_completed_without_doubled_rows(
+    server: FakeWandb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     identity = identity_in(tmp_path)
     tracker = open_tracker(identity, "offline")
     tracker.start_search({})
-    for number in range(60):
+    for number in range(30):
         tracker.start_trial(number, {}, history=rows(0, 50))
         tracker.end_trial(number, state="COMPLETE", summary={}, error=None)
     tracker.close()
     command = [sys.executable, "-m", "search.cli.main", "sync", str(identity.directory)]
     root = Path(__file__).parents[2]
+    in_the_second_call, is_killed, make_run = threading.Event(), threading.Event(), server.operations.upsert_bucket
+
+    def make_no_more_than_22(values: Any) -> Any:
+        answer = make_run(values)
+        if len(server.runs) >= 22 and not is_killed.is_set():
+            in_the_second_call.set()
+            is_killed.wait(HANG_SECONDS)
+        return answer
+
+    monkeypatch.setattr(server.operations, "upsert_bucket", make_no_more_than_22)
     killed = subprocess.Popen(command, cwd=root, start_new_session=True, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while len(server.runs) < 22:  # in the middle of the second call
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert in_the_second_call.wait(HANG_SECONDS)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
+    is_killed.set()
     unsent = [run for run in local_runs(identity.directory / "wandb") if not run.is_sent]
-    assert 0 < len(unsent) < 61
+    assert 0 < len(unsent) < 31
 
     outcome = sync_search(identity.directory)
     assert outcome.failed == {}
     assert sorted(outcome.sent) == sorted(run.id for run in unsent)
     trials = [run for run in server.runs.values() if run.name != SEARCH_ID]
-    assert len(trials) == 60
+    assert len(trials) == 30
     assert all(steps_of(run.history) == expected_steps(50) for run in trials)
 
 
@@ -219,5 +231,5 @@ def test_what_is_no_search_is_refused(tmp_path: Path) -> None:
 def run_command(search: SearchIdentity, *options: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "search.cli.main", "sync", str(search.directory), *options]
     return subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 
 from analysis.records import SearchFiles
 from analysis.sources import read_records
@@ -54,7 +55,7 @@ def _walk(folder: Path) -> Path:
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments), cwd=folder, capture_output=True, text=True, timeout=250, check=False
+        command(*arguments), cwd=folder, capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def _kill_after_steps(folder: Path, number: int) -> None:
     driver = subprocess.Popen(
         command("run", "spec.yaml"), cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    deadline, log = time.monotonic() + 200, folder / "steps.log"
+    deadline, log = time.monotonic() + HANG_SECONDS, folder / "steps.log"
     while not log.exists() or len(log.read_text().splitlines()) < number:
         assert driver.poll() is None, "the search ended before it was killed"
         assert time.monotonic() < deadline, "the search did not get going"

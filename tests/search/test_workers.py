@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Run, command
+from patience import HANG_SECONDS
 from tiny_trials import labelled
 
 from analysis.offline_wandb import read_offline_run
@@ -19,7 +20,7 @@ from analysis.records import SearchFiles
 from analysis.sources import read_records
 from search.yaml_text import to_yaml
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 STEPS = 4
 WALK = """
@@ -73,7 +74,7 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def wait_for_steps(folder: Path, number: int, driver: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + HANG_SECONDS
     while len(steps(folder)) < number:
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < deadline, "the search did not get going"
@@ -84,7 +85,7 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint_and_is_recor
     driver = start(walk)
     wait_for_steps(walk, 2 * STEPS + 5, driver)  # within the second trial
     os.kill(next(pid for *_, rank, pid in reversed(steps(walk)) if rank == 1), signal.SIGKILL)
-    _, errors = driver.communicate(timeout=250)
+    _, errors = driver.communicate(timeout=HANG_SECONDS)
     assert driver.returncode == 0, errors
     files = SearchFiles(walk / "searches" / "walk")
     trials = read_records(files.path).trials
@@ -108,7 +109,7 @@ def test_ctrl_c_leaves_a_joined_cluster_with_all_its_resources(walk: Path, tunes
         wait_for_steps(walk, 5, driver)
         workers = {pid for *_, pid in steps(walk)}
         driver.send_signal(signal.SIGINT)
-        _, errors = driver.communicate(timeout=120)
+        _, errors = driver.communicate(timeout=HANG_SECONDS)
         assert driver.returncode == 130, errors
         deadline = time.monotonic() + 30
         while ray.available_resources().get("CPU") != everything or any(map(lives, workers)):
@@ -165,7 +166,7 @@ def test_torchrun_trains_one_trial_on_two_processes_and_the_first_speaks(tmp_pat
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     both = subprocess.run(
         [*launcher, *command("trial", "spec.yaml", "--json", *halved)[1:]],
-        cwd=tmp_path, capture_output=True, text=True, timeout=200, check=True,
+        cwd=tmp_path, capture_output=True, text=True, timeout=HANG_SECONDS, check=True,
     )  # fmt: skip
     expected, came = json.loads(alone.stdout)["evaluations"], json.loads(both.stdout)["evaluations"]
     assert [each["tokens"] for each in came] == [each["tokens"] for each in expected]

@@ -35,9 +35,8 @@ def with_curriculum(folder: Path, curriculum: Document, **training: Any) -> Docu
 def with_column(folder: Path, curriculum: Document, **training: Any) -> Document:
     """The colours, each with a number that has nothing to do with its length."""
     document = with_curriculum(folder, curriculum, **training)
-    file = Path(document["data"]["source"]["files"])
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
-    file.write_text("\n".join(json.dumps(row | {"rank": (7 * n) % 96}) for n, row in enumerate(rows)))
+    rows = tiny_trials.rows_of(document)
+    tiny_trials.rewrite(document, [row | {"rank": (7 * n) % 96} for n, row in enumerate(rows)])
     return document
 
 
@@ -90,7 +89,7 @@ def test_a_trial_sees_texts_in_the_order_of_a_column(tmp_path: Path, seen: list[
     tiny_trials.run(document)
     trial = parse_document(document)
     data = prepare(trial.task, trial.model, trial.data)
-    rows = [json.loads(line) for line in (tmp_path / "labelled.jsonl").read_text().splitlines()]
+    rows = tiny_trials.rows_of(document)
     ranks = {row["text"]: row["rank"] for row in rows}
     shown = [ranks[data.tokenizer.decode(ids, skip_special_tokens=True)] for batch in seen for ids in batch]
     assert len(shown) == 72

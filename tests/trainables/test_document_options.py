@@ -1,6 +1,5 @@
 """How documents become examples, as a whole: what is cleaned is what is split, counted and named."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +60,9 @@ def test_packing_changes_the_fingerprint_of_causal_models_only(tmp_path: Path) -
 
 def test_documents_are_cleaned_before_they_are_split_and_the_card_counts_it(tmp_path: Path) -> None:
     document = tiny_trials.labelled(tmp_path)
-    file = Path(document["data"]["source"]["files"])
-    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = tiny_trials.rows_of(document)
     extra = [{"text": f"<b>{row['text'].upper()}</b>", "label": row["label"]} for row in rows[:30]]
-    file.write_text("\n".join(map(json.dumps, [*rows, *extra, {"text": "x", "label": "red"}])))
+    tiny_trials.rewrite(document, [*rows, *extra, {"text": "x", "label": "red"}])
     steps: list[Any] = ["strip_html", "lowercase", {"min_characters": 3}, "deduplicate"]
     document["data"]["clean"] = steps
     data = prepared(document, tmp_path)

@@ -126,7 +126,7 @@ def texts_of(document: Document) -> list[str]:
 
 
 def made(name: str, folder: Path) -> Case:
-    document = CASES[name](folder, num_train_epochs=3)
+    document = CASES[name](folder, num_train_epochs=1)
     trial = TrialConfig.model_validate(document)
     ran = run(document, folder / "trial")
     assert ran.failure is None, ran.outcome

@@ -1,6 +1,5 @@
 """Instruction tuning: the loss is that of the answers, of all of them and of nothing else."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tiny_trials import TINY_GPT2, TINY_LLAMA, Document, chats, conversations, run
+from tiny_trials import TINY_GPT2, TINY_LLAMA, Document, chats, conversations, rewrite, run
 
 from spaces.errors import SpecError
 from trainables.config import TrainedTokenizer, TrialConfig
@@ -187,7 +186,7 @@ def test_padding_behind_packed_examples_is_no_token() -> None:
 def test_a_prompt_that_leaves_no_room_for_its_answer_is_dropped_and_counted(tmp_path: Path) -> None:
     document = chats(tmp_path)
     rows = [{"prompt": "red? " * (60 if n % 4 == 0 else 1) + str(n), "response": "it is red"} for n in range(40)]
-    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rewrite(document, rows)
     _, data = prepared(document)
     assert sum(data.card.dropped.values()) == 10
     assert sum(data.card.examples.values()) == 30
@@ -205,7 +204,7 @@ def test_data_without_any_room_for_answers_is_refused(tmp_path: Path) -> None:
 def test_a_missing_system_message_is_none(tmp_path: Path) -> None:
     document = chats(tmp_path)
     rows = [{"prompt": "red?", "response": "yes", "system": system} for system in ("be short", "", None, "be kind")]
-    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows * 5)))
+    rewrite(document, rows * 5)
     document["data"] |= {"system": "system", "chat_template": "chatml", "max_length": 200}
     _, data = prepared(document)
     texts = {data.tokenizer.decode(example["input_ids"]) for example in (*data.train, *data.validation)}
@@ -226,7 +225,7 @@ BROKEN = {
 def test_a_broken_conversation_is_refused_with_its_place(tmp_path: Path, messages: Any, says: str) -> None:
     document = conversations(tmp_path)
     rows = [{"chat": said("red?", "yes")}] * 5 + [{"chat": messages}]
-    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rewrite(document, rows)
     with pytest.raises(SpecError, match=says) as raised:
         prepared(document)
     assert raised.value.path == "data.messages"
@@ -240,7 +239,7 @@ def test_it_learns_to_answer_and_where_to_stop(tmp_path: Path) -> None:
     config = {"n_embd": 32, "n_layer": 2, "n_head": 2}
     document = chats(tmp_path, config=config, num_train_epochs=12, per_device_train_batch_size=8)
     rows = [{"prompt": f"boat {n}?", "response": "it is red"} for n in range(96)]
-    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rewrite(document, rows)
     ran = run(document, tmp_path / "trial")
     assert ran.metrics[-1]["eval/exact_match"] == 1.0
     assert ran.metrics[-1]["eval/rougeL"] == pytest.approx(1.0)

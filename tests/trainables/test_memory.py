@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import tiny_trials
 import torch
-from tiny_trials import TINY_BERT, TINY_GPT2, Document, labelled, prose, run, weights
+from patience import HANG_SECONDS
+from tiny_trials import TINY_BERT, TINY_GPT2, Document, labelled, prose, run, texts, weights
 
 from trainables.memory import Batches, is_out_of_memory, smaller_micro_batch
 
@@ -236,8 +237,8 @@ print(json.dumps({"failure": str(ran.outcome.failure), "micro": ran.reports[-1].
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the limit is set as Linux counts memory")
 def test_a_real_limit_of_memory_is_met_by_smaller_batches(tmp_path: Path) -> None:
     document = prose(tmp_path, config={"n_embd": 64, "n_layer": 4, "n_head": 4})
-    lines = "\n".join(f"the boat {n} of captain {n * 7 % 31} sails home to harbour {n % 13}" for n in range(2000))
-    (tmp_path / "prose.txt").write_text(lines)
+    lines = (f"the boat {n} of captain {n * 7 % 31} sails home to harbour {n % 13}" for n in range(2000))
+    document["data"]["source"] = {"files": texts("prose.txt", lines)}
     document["data"]["max_length"] = 128
     document["training"] = {"per_device_train_batch_size": 64, "per_device_eval_batch_size": 4, "max_steps": 2}
     ran = _limited(document, tmp_path, mebibytes=250)
@@ -253,7 +254,7 @@ def _limited(document: Document, folder: Path, *, mebibytes: int) -> Any:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(root), str(root / "tests")])}
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(folder / "document.json"), str(mebibytes)],
-        env=environment, capture_output=True, text=True, timeout=250,
+        env=environment, capture_output=True, text=True, timeout=HANG_SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from patience import HANG_SECONDS
 
 from trainables import notice
 from trainables.notice import DrainWatch, draining_nodes, this_node
@@ -18,7 +19,7 @@ def test_what_was_known_stays_known_while_the_head_does_not_answer(monkeypatch: 
     monkeypatch.setattr(notice, "_LOOK_EVERY_SECONDS", 0.01)
     monkeypatch.setattr(notice, "draining_nodes", lambda: next(answers, None))
     watch = DrainWatch()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + HANG_SECONDS
     while not watch.is_drained(("a", "b")):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -1,6 +1,5 @@
 """Preference tuning: the losses are those of their papers, and measured against the model as it started."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from tiny_trials import TINY_GPT2, TINY_LLAMA, Document, preferences, run
+from tiny_trials import TINY_GPT2, TINY_LLAMA, Document, preferences, rewrite, run
 
 from trainables.config import TrialConfig
 from trainables.data.chat import answers_in
@@ -192,7 +191,7 @@ def test_a_pair_that_is_cut_to_the_same_text_is_dropped(tmp_path: Path) -> None:
     document = preferences(tmp_path)
     same = {"prompt": "red?", "chosen": "very " * 60 + "good", "rejected": "very " * 60 + "bad"}
     other = {"prompt": "red?", "chosen": "yes", "rejected": "no"}
-    (tmp_path / "preferences.jsonl").write_text("\n".join(map(json.dumps, [same, other] * 20)))
+    rewrite(document, [same, other] * 20)
     _, data = prepared(document)
     assert sum(data.card.dropped.values()) == 20
     assert sum(data.card.examples.values()) == 20

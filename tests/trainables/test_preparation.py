@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import HANG_SECONDS
 
 from spaces.errors import SpecError
 from trainables import preparation as module
@@ -197,7 +198,7 @@ def test_two_processes_at_once_prepare_once(labelled_csv: Path, tmp_path: Path) 
         worker.start()
     for worker in workers:
         worker.join()
-    messages = [said.get(timeout=5)]
+    messages = [said.get(timeout=HANG_SECONDS)]
     while not said.empty():
         messages.append(said.get())
     assert [worker.exitcode for worker in workers] == [0, 0]
@@ -212,7 +213,7 @@ def test_threads_at_once_prepare_once_and_say_that_they_wait(
     read = module.load_parts
 
     def slow_read(*args: Any, **kwargs: Any) -> Any:
-        assert others_wait.wait(30)
+        assert others_wait.wait(HANG_SECONDS)
         return read(*args, **kwargs)
 
     def hear(message: str) -> None:

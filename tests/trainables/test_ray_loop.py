@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import ray
 import torch
+from patience import HANG_SECONDS
 from ray.train.v2._internal.execution import train_fn_utils
 from tiny_trials import Document, Ran, run
 
@@ -269,7 +270,7 @@ def test_a_loop_after_another_gives_bit_for_bit_what_it_gives_alone(
         assert second[name].rows == first[name].rows
     alone = subprocess.run(
         [sys.executable, "-c", ALONE, json.dumps(documents["line"]), json.dumps([str(Path(__file__).parents[1])])],
-        capture_output=True, text=True, check=True, timeout=120,
+        capture_output=True, text=True, check=True, timeout=HANG_SECONDS,
     )  # fmt: skip
     assert json.loads(alone.stdout.splitlines()[-1]) == second["line"].rows
 

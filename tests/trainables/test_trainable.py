@@ -120,7 +120,6 @@ def test_a_checkpoint_for_tune_is_a_pointer(tmp_path: Path, warm: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [SystemExit(1), KeyboardInterrupt(), ValueError("no")])
-@pytest.mark.timeout(20)
 def test_whatever_ends_the_loop_somebody_is_told(
     tmp_path: Path, warm: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
@@ -132,7 +131,6 @@ def test_whatever_ends_the_loop_somebody_is_told(
     assert type(error).__name__ in warm.step()[FAILURE]
 
 
-@pytest.mark.timeout(20)
 def test_a_report_after_the_final_one_does_not_hang(tmp_path: Path, warm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "late_reporter.py").write_text(
         "def train(config, report):\n    report({'loss': 1}, is_final=True)\n    report({'loss': 2})\n"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import tiny_trials
 import torch
+from patience import HANG_SECONDS
 from tiny_trials import Document, labelled, prose, run, weights
 
 from spaces.reports import TrialReport
@@ -36,7 +37,7 @@ def test_trials_in_one_process_give_what_each_gives_alone(tmp_path: Path) -> Non
     processes = {name: start_alone(document, tmp_path / f"{name}-alone") for name, document in documents.items()}
     together = {name: run(document, tmp_path / name) for name, document in documents.items()}
     for name, process in processes.items():
-        output, errors = process.communicate(timeout=200)
+        output, errors = process.communicate(timeout=HANG_SECONDS)
         assert process.returncode == 0, errors
         expected = json.loads(output.splitlines()[-1])
         assert together[name].rows == expected["rows"]

@@ -15,7 +15,7 @@ from cluster.connect import connected
 from spaces.reports import TrialFailure, TrialReport
 from trainables.trainable import FAILURE, FINISHED, LAST_ROWS, REPORT, TrialOrder
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 # What a rank does at a step is said by the trial, so that one rank can differ from the other.
 FUNCTION = """

@@ -1,7 +1,8 @@
 """Packing: nothing added but separators, nothing lost but the tail."""
 
+import time
+
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -51,9 +52,10 @@ def test_token_count_includes_separators_and_the_dropped_tail() -> None:
     assert packer.num_tokens == 7
 
 
-@pytest.mark.timeout(20)
 def test_a_million_tokens_pack_in_linear_time() -> None:
+    begun = time.process_time()  # the machine may have others to serve
     packer = BlockPacker(max_length=128, separator=EOS)
     document = list(range(1000))
     blocks = np.concatenate([packer.add([document] * 100) for _ in range(10)])
     assert len(blocks) == 1_001_000 // 128
+    assert time.process_time() - begun < 20
