@@ -248,6 +248,9 @@ def _conduct(
     if mirror is not None:
         mirror.say = progress.say
     tracker = make_tracker(spec.tracking.wandb, identity, _run_facts(spec))
+    if address is not None:  # which takes some seconds
+        where = "of this machine" if address == "auto" else f"at {address}"
+        console.print(f"joining the Ray cluster {where}", highlight=False, soft_wrap=True)
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)
