@@ -119,7 +119,7 @@ def _ask(name: str, question: str) -> Any:
     except Exception as error:  # ray raises many types here; all mean the same
         raise ClusterError(
             f"`{name}` runs on the cluster and does not answer ({type(error).__name__}); perhaps an older tunesmith "
-            "began it. `tunesmith queue stop`, then `queue start` begins it anew; nothing is lost."
+            "began it. Stop it, and start it again."
         ) from error
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from cluster.errors import ClusterError
 
 MADE_FOR = "2.60"
+"""As in `pyproject.toml`. The last number of a version may be any."""
 PRIVATE = {
     "ray.tune.execution.tune_controller:TuneController": (
         "update_max_pending_trials", "_maybe_update_trial_queue", "_cleanup_cached_actors",

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from analysis.study_place import study_place, write_place
 from analysis.study_source import no_search, stored_study
 from cluster.avoidance import Avoidance
 from cluster.capacity import Capacity
-from cluster.connect import connected, set_environment
+from cluster.connect import ClusterError, connected, set_environment
 from cluster.joining import check_address, hosts_of
 from cluster.ray_version import check_installed_ray
 from cluster.resources import concurrent_trials, waits_for
@@ -118,7 +119,7 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
     if database is not None:
         reach(database).dispose()
     files.path.mkdir(parents=True, exist_ok=True)
-    with conducting(files):
+    with conducting(files), _removed_when_refused(files, keep=is_store(url) or database is not None):
         identity = write_spec(plan)
         pin_checkpoints(resolved_spec(plan.spec), files)
         if database is not None:
@@ -127,6 +128,18 @@ def start_search(plan: Plan, *, address: str | None = None, console: Console) ->
             study = create_study(files.path, plan.spec, attributes=study_attributes(plan), lease=lease)
             write_inheritance(inheritance, study, plan.space, files)
             return _conduct(plan, identity, address=address, console=console, lease=lease, mirror=mirror)
+
+
+@contextlib.contextmanager
+def _removed_when_refused(files: SearchFiles, *, keep: bool) -> Iterator[None]:
+    """A new search that is refused before its first trial leaves no folder: with the reason gone, the same command is
+    to work. One with a part elsewhere is kept: `resume` finds it."""
+    try:
+        yield
+    except (SpecError, ClusterError):
+        if not keep and not any((files.path / "trials").glob("*")):
+            shutil.rmtree(files.path, ignore_errors=True)
+        raise
 
 
 def resume_search(
@@ -154,7 +167,8 @@ def resume_search(
             raise SpecError(f"`{directory}` was interrupted before it began: remove it and run it anew.")
         if revise is not None:
             revise(files)
-        if has_ended(open_study(files.path), files):
+        # What is kept in a store may have lost W&B runs with its machine: they are written anew below.
+        if mirror is None and has_ended(open_study(files.path), files):
             return _found_ended(files, console)
         check_installed_ray()
         plan, identity = recorded_plan(files)
@@ -209,6 +223,9 @@ def _conduct(
     if mirror is not None:
         mirror.say = progress.say
     tracker = make_tracker(spec.tracking.wandb, identity, _run_facts(spec))
+    if address is not None:  # which takes some seconds
+        where = "of this machine" if address == "auto" else f"at {address}"
+        console.print(f"joining the Ray cluster {where}", highlight=False, soft_wrap=True)
     try:
         with shown(progress), _data_in_background(plan, progress.say) as prepared, connected(address) as capacity:
             num_concurrent = concurrent_trials(spec.resources, capacity)

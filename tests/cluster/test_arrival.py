@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,9 @@ def arrive(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 def test_what_travelled_is_laid_down_and_tunesmith_runs_there(arrive, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     shelf = tmp_path / "storage" / ".submitted" / "x-1"
-    assert arrive().stdout.split(" ", 1) == [str(shelf), "['run', 'spec.yaml'] None\n"]
+    where, ran = arrive().stdout.splitlines()
+    assert where == f"starting on {socket.gethostname()}"
+    assert ran.split(" ", 1) == [str(shelf), "['run', 'spec.yaml'] None"]
     assert (shelf / "spec.yaml").read_text() == "name: x"
     assert [path.name for path in shelf.parent.iterdir()] == ["x-1"]
 

@@ -1,12 +1,15 @@
 """What is known of a search that has ended: nothing is started for it again, until something else is asked of it."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Run
-from recorded_searches import Session, planned
+from recorded_searches import Session, planned, write_spec
 
 from analysis.records import SearchFiles
+from cluster.capacity import Capacity
 from search.ended import forget_end, has_ended, note_end
 from search.going_on import Extension, extend, retry
 from search.ledger import open_study
@@ -59,6 +62,22 @@ def test_resume_of_a_search_that_has_ended_shows_it_and_starts_no_ray(
     assert "tunesmith extend" in done.stdout
     assert "Best: trial 0" in done.stdout
     assert _content(plan.files) == before
+
+
+def test_a_search_that_is_refused_before_its_first_trial_leaves_no_folder(
+    tmp_path: Path, tunesmith_here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def connected(address: str | None) -> Iterator[Capacity]:
+        yield Capacity(cpus=2, gpus=0)
+
+    monkeypatch.setattr("search.run.connected", connected)
+    path = write_spec(tmp_path, resources={"cpus_per_worker": 64})
+    for _ in range(2):  # the second time nothing "exists already"
+        done = tunesmith_here("run", str(path))
+        assert done.returncode == 2, done.stdout
+        assert "it can never start" in done.stderr
+    assert not (tmp_path / "searches" / "walk").exists()
 
 
 @pytest.mark.parametrize(

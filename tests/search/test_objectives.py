@@ -178,4 +178,6 @@ def test_a_search_that_is_done_is_found_done(searched: Searched, tunesmith: Run)
     directory, _ = searched
     again = tunesmith("resume", str(directory))
     assert again.returncode == 0, again.stdout + again.stderr
+    assert "nothing is left to do" in again.stdout
+    assert "starting the first trials" not in again.stdout
     assert len(read_records(directory).trials) == 3

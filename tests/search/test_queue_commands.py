@@ -1,5 +1,6 @@
 """The queue's commands against its real API, served in this process over a real database. No keeper acts on it."""
 
+import http.server
 import json
 import subprocess
 import threading
@@ -149,3 +150,19 @@ def test_what_does_not_go_together_is_refused_at_once(
     done = tunesmith_here(*arguments)
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_what_is_no_queue_is_said_to_be_none(tunesmith_here: Run) -> None:
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if "active" in self.path else 404)
+            self.end_headers()
+            self.wfile.write(b"<html>a page</html>")
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    for command in (("list",), ("quota",)):
+        done = tunesmith_here("queue", *command, "--queue-address", f"http://127.0.0.1:{server.server_port}")
+        assert done.returncode == 4
+        assert "is no queue (status" in done.stderr
+    server.shutdown()

@@ -215,3 +215,12 @@ def test_the_options_of_an_action_are_checked_before_it_is_sent(here: Path, tune
     unknown = tunesmith("submit", "own/spec.yaml", "--resume", "--as", "retri", "--address", "http://127.0.0.1:1")
     assert unknown.returncode == 2
     assert "Did you mean `retry`?" in unknown.stderr
+
+
+def test_an_action_with_good_options_gets_as_far_as_the_cluster(here: Path, tunesmith_here: Run) -> None:
+    for action in ("resume", "retry --trial 3", "extend --trials 60", "confirm --top 2"):
+        done = tunesmith_here(
+            "submit", "own/spec.yaml", "--resume", "--as", action, "--address", "http://127.0.0.1:9"
+        )  # fmt: skip
+        assert done.returncode == 4, done.stderr
+        assert "no Ray cluster answers" in done.stderr
