@@ -17,6 +17,7 @@ from typing import Any
 
 import filelock
 
+from analysis.kept import conducted_elsewhere, place_of, store_late
 from analysis.records import SearchFiles
 from search.control import is_conducted
 from search.spec import WandbConfig
@@ -25,6 +26,7 @@ from search.wandb_log import restore, shortened
 from search.wandb_server import last_steps, require_server
 from search.yaml_text import parse_yaml
 from spaces.errors import SpecError
+from spaces.store import store_of
 
 _RUNS_A_CALL = 20
 """A call takes a second to start; each failure costs one more."""
@@ -85,7 +87,22 @@ def sync_search(directory: Path, *, on_progress: OnProgress = lambda done, total
             for batch in _batches(runs):
                 _send_all(batch, outcome, folder, partial(_tell, on_progress, total, done))
                 done += len(batch)
+        for folder, runs in found.items():
+            _store_marks(folder, runs)
     return outcome
+
+
+def _store_marks(folder: Path, runs: Sequence[LocalRun]) -> None:
+    """What was sent from here is marked for all machines: a copy that was fetched is fetched anew next time.
+
+    Raises:
+        OutOfReach: the store of the search does not take a mark.
+    """
+    marks = {run.marker.relative_to(folder).as_posix(): run.marker for run in runs if run.is_sent}
+    if marks and (store := store_of(folder)) is not None:
+        there = store.names("wandb")
+        for name in marks.keys() - there.keys():
+            store_late(marks[name])
 
 
 def _tell(on_progress: OnProgress, total: int, before: int, count: int) -> None:
@@ -114,11 +131,17 @@ def _sending(directory: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise SpecError(f"another process sends `{directory}` to W&B at this moment.") from None
+    place = place_of(files)
     try:
         if is_conducted(files):
             raise SpecError(
-                f"`{directory}` still runs: its runs grow. Sync when it has ended, or stop it "
-                f"(`tunesmith stop {directory}`); it can be resumed afterwards."
+                f"`{place}` still runs: its runs grow. Sync when it has ended, or stop it "
+                f"(`tunesmith stop {place}`); it can be resumed afterwards."
+            )
+        if (other := conducted_elsewhere(files)) is not None:
+            raise SpecError(
+                f"`{place}` still runs on {other}: its runs grow. Sync when it has ended; if that machine is gone, go "
+                f"on with it before (`tunesmith resume {place}`)."
             )
         yield
     finally:

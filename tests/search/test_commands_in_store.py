@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Run
+from fake_wandb import FakeWandb
 from recorded_searches import Session, planned
 from store_server import StoreServer
+from tracked_searches import TrackedSession
+from wandb_server import fake_server
 
 from analysis.kept import NESTED, NOTES, brought_here
 from analysis.records import SearchFiles
@@ -18,6 +21,7 @@ from search.retention import Retention
 from spaces.errors import SpecError
 from spaces.store import Store
 
+server = fake_server
 URL = "s3://bucket/searches/walk"
 
 
@@ -51,6 +55,30 @@ def test_a_rehearsal_takes_its_results_from_a_url(ended: str, tunesmith_here: Ru
 def test_what_cannot_be_published_is_named_by_its_url(ended: str, tunesmith_here: Run) -> None:
     done = tunesmith_here("publish", ended)
     assert (done.returncode, f"`{ended}` was run with `tracking.wandb.mode: disabled`" in done.stderr) == (2, True)
+
+
+def test_offline_runs_are_sent_and_published_from_a_machine_that_has_none_of_them(
+    server: FakeWandb, s3: StoreServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tunesmith_here: Run
+) -> None:
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "cache"))
+    tracking = {"wandb": {"mode": "offline", "project": "demo"}}
+    plan = planned(tmp_path, storage="s3://bucket/searches", tracking=tracking)
+    begin_store(plan.files, URL)
+    session = TrackedSession(plan, mode="offline", fingerprint="f")
+    session.complete(0.5)
+    session.close()
+    assert session.tracker.sync_command == f"tunesmith sync {URL}"
+    with mirrored(plan.files, say=print):
+        pass
+    monkeypatch.setenv("TUNESMITH_CACHE", str(tmp_path / "other-cache"))
+    early = tunesmith_here("publish", URL)
+    assert (early.returncode, f"`tunesmith sync {URL}`" in early.stderr) == (2, True)
+    sent = tunesmith_here("sync", URL, "--json")
+    assert sent.returncode == 0, sent.stderr
+    assert len(json.loads(sent.stdout)["sent"]) == len(server.runs) == 2
+    published = tunesmith_here("publish", URL)
+    assert published.returncode == 0, published.stderr
+    assert "Report saved" in published.stdout
 
 
 def test_a_search_that_nobody_runs_is_named_by_its_url(ended: str, tunesmith_here: Run) -> None:
