@@ -4,8 +4,10 @@ import contextlib
 import logging
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from cluster.capacity import Capacity as Capacity
 from cluster.errors import ClusterError as ClusterError
@@ -23,7 +25,10 @@ _ENVIRONMENT = {
     # The raylet's last words about a lost node, with a stack: Ray would print them into our standard output.
     "RAY_DEDUP_LOGS": "1",
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    "RAY_raylet_start_wait_time_s": "120",
 }
+_START_SECONDS = 120.0
+"""How long a Ray may take to come up; on a busy machine it takes a minute."""
 # Trials pass small messages only: data is memory-mapped from disk, weights stay where they were written.
 _OBJECT_STORE_BYTES = 128 * 1024**2
 
@@ -67,19 +72,44 @@ def _start() -> Capacity:
     import ray
 
     try:
-        ray.init(
-            address="local",
-            num_cpus=local_cpus(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=_OBJECT_STORE_BYTES,
-        )
+        with patient_start():
+            ray.init(
+                address="local",
+                num_cpus=local_cpus(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=_OBJECT_STORE_BYTES,
+            )
     except Exception as error:  # ray raises many types here; all mean the same to the user
         raise ClusterError(f"cannot reach Ray on this machine: {str(error).strip().splitlines()[0]}") from error
     _hide_token()
     total = ray.cluster_resources()
     return Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))
+
+
+@contextlib.contextmanager
+def patient_start() -> Iterator[None]:
+    """Let Ray wait longer for the node that it starts: it gives it 30 seconds, and has no setting for that."""
+    from ray._private import services
+
+    look = services.get_node
+
+    def look_longer(*arguments: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            try:
+                return look(*arguments, **options)
+            except RuntimeError:  # the node is not there yet
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
+
+    services.get_node = look_longer
+    try:
+        yield
+    finally:
+        services.get_node = look
 
 
 def quiet_ray() -> None:

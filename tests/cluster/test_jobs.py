@@ -94,7 +94,7 @@ def test_a_search_is_scaled_stopped_in_order_and_resumed(call: Call, folder: Pat
     _wait_for_a_report(folder / "storage" / "slow")
     scaled = call("jobs", "scale", "slow", "1")
     assert "1 trial at once" in scaled.stdout, scaled.stdout + scaled.stderr
-    stopped = call("jobs", "stop", "slow")
+    stopped = call("jobs", "stop", "slow", "--wait", "900")
     assert stopped.stdout.startswith("stopped slow"), stopped.stdout + stopped.stderr
     assert json.loads(call("jobs", "status", "slow", "--json").stdout)["state"] == "stopped"
     before = {trial.number: trial.steps for trial in read_records(folder / "storage" / "slow").trials}

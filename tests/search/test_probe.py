@@ -159,7 +159,8 @@ def test_a_function_of_ones_own_cannot_be_probed(tmp_path: Path, monkeypatch: py
 
 
 def test_check_probe_says_it_in_json(told: Told) -> None:
-    assert told.said["probe"] == json.loads(json.dumps(told.probe.to_json()))
+    measured = json.loads(json.dumps(told.probe.to_json()))
+    assert {name: told.said["probe"][name] for name in measured} == measured
     assert told.said["probe"]["trials"][1]["largest"]["fits"] is True
     assert told.said["probe"]["search_seconds"] > 0
 
