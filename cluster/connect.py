@@ -82,7 +82,7 @@ def _start() -> Capacity:
                 object_store_memory=_OBJECT_STORE_BYTES,
             )
     except Exception as error:  # ray raises many types here; all mean the same to the user
-        raise ClusterError(f"cannot reach Ray on this machine: {str(error).strip().splitlines()[0]}") from error
+        raise ClusterError(f"Ray does not start on this machine: {str(error).strip().splitlines()[0]}") from error
     _hide_token()
     total = ray.cluster_resources()
     return Capacity(cpus=total.get("CPU", 0.0), gpus=total.get("GPU", 0.0))

@@ -127,9 +127,9 @@ def cluster_room() -> ClusterRoom:
     """What the joined cluster has, with all nodes that it may bring, and how it lies on nodes. Nodes that are about
     to be taken back count no more."""
     import ray
+    from ray._private.state import state
 
-    state = ray._private.state.state  # no public interface tells which nodes are being drained
-    draining = state.get_draining_nodes()
+    draining = state.get_draining_nodes()  # no public interface tells
     staying = {
         node["NodeID"]: _amount(node["Resources"])
         for node in ray.nodes()

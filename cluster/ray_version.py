@@ -17,13 +17,19 @@ PRIVATE = {
     "ray.air.execution._internal.actor_manager:RayActorManager": (
         "is_actor_started", "_actor_task_failed", "_actor_start_failed",
     ),
-    "ray._private.state:GlobalState": ("get_draining_nodes", "get_cluster_config"),
+    "ray._private:ray_constants": ("DASHBOARD_ADDRESS", "KV_NAMESPACE_DASHBOARD"),
+    "ray._private:services": ("get_node",),
+    "ray._private.state:state": ("get_draining_nodes", "get_cluster_config"),
+    "ray.train.v2._internal.execution:train_fn_utils": (),
     "ray.train.v2._internal.execution.train_fn_utils:LocalTrainFnUtils": (),
+    "ray.train.v2._internal.execution.train_fn_utils:set_train_fn_utils": (),
+    "ray.train.v2._internal.constants:get_env_vars_to_propagate": (),
     "ray.train.v2._internal.execution.controller:TrainController": (),
     "ray.train.v2._internal.execution.worker_group:WorkerGroup": (),
+    "ray.train.v2._internal.execution.worker_group.placement_group_handle:DefaultPlacementGroupHandle": (),
     "ray.train.v2._internal.callbacks.placement_group_callback:PlacementGroupCleanerCallback": (),
 }  # fmt: skip
-"""Classes without a promise, and what of them we call or replace. A new Ray is looked at from here (decision 145)."""
+"""What has no promise, and what of it we call or replace. A new Ray is looked at from here (decision 145)."""
 PRIVATE_STATE = (
     "_actor_cache", "_actor_manager", "_failed_trials", "_live_trials", "_max_pending_trials", "_pending_trials",
     "_resetting_trials", "_staged_trials", "_stopped_trials", "_trial_metadata", "_trial_to_actor", "_trials",

@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection
 
 import ray
+from ray._private.state import state
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def draining_nodes() -> frozenset[str] | None:
     """Ids of the nodes that are being drained; None while the head does not say."""
     try:
         # No public interface tells. Ray Train asks in the same way; Ray is pinned.
-        return frozenset(ray._private.state.state.get_draining_nodes())
+        return frozenset(state.get_draining_nodes())
     except Exception as error:
         log.debug("draining nodes not read: %s", error)
         return None

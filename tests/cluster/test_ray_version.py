@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -76,3 +77,15 @@ def test_the_names_that_are_used_of_the_controller_are_those_that_are_listed() -
     joined = {f"_{state}_trials" for state in ("live", "stopped", "failed")}
     listed = {*PRIVATE_STATE, *PRIVATE["ray.tune.execution.tune_controller:TuneController"]}
     assert used | joined == listed
+
+
+def test_all_that_we_import_from_inside_of_ray_is_listed() -> None:
+    root = Path(search.processes.__file__).parents[1]
+    used = set()
+    for file in (file for package in ("search", "trainables", "cluster") for file in (root / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and re.match(r"ray\..*\._|ray\._", node.module):
+                used |= {f"{node.module}:{alias.name}" for alias in node.names}
+            assert not (isinstance(node, ast.Attribute) and ast.unparse(node).startswith("ray._private.")), file
+    handed_to_us = {"ray.tune.execution.tune_controller:TuneController"}
+    assert used | handed_to_us == set(PRIVATE)
