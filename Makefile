@@ -46,7 +46,7 @@ imports: $(INSTALLED)
 	$(BIN)/lint-imports
 
 unit: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 3 -m "not slow and not ray"
+	$(BIN)/python -m pytest -q -n 4 -m "not slow and not ray"
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m "ray and not slow" $(RAY_TESTS)
 
 examples: $(INSTALLED)  ## Run every example for a few steps

@@ -125,6 +125,26 @@ def _entered(server: StoreServer, monkeypatch: pytest.MonkeyPatch) -> StoreServe
     return server
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Before anything is left out by its markers."""
+    _leave_the_rest_to_the_slow_tests(config, items)
+    _sort_by_length(items)
+
+
+def _leave_the_rest_to_the_slow_tests(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a test that is marked `quick("...", "...")` only these combinations of parameters are quick."""
+    unknown: dict[str, set[str]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and (marker := item.get_closest_marker("quick")) is not None:
+            case = item.callspec.id
+            unknown.setdefault(f"{item.path}::{item.originalname}", set(marker.args)).discard(case)
+            if case not in marker.args:
+                item.add_marker(pytest.mark.slow)
+    if any(unknown.values()) and not any("::" in argument for argument in config.args):
+        raise pytest.UsageError(f"marked as quick, and no case of it: {[*filter(all, unknown.items())]}")
+
+
 # Of the files that start a Ray those that take longest: they begin first, so that none is left over at the end.
 _LONGEST_FIRST = (
     "test_interruptions", "test_custom_story", "test_never_starting_over", "test_jobs", "test_story",
@@ -132,7 +152,7 @@ _LONGEST_FIRST = (
 )  # fmt: skip
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _sort_by_length(items: list[pytest.Item]) -> None:
     """Sort the tests with a Ray by their files; `--no-loadscope-reorder` keeps the order."""
     ranks = {name: rank for rank, name in enumerate(_LONGEST_FIRST)}
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)) if item.get_closest_marker("ray") else len(ranks))

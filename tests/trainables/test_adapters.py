@@ -99,6 +99,7 @@ def test_the_adapter_and_the_head_train_and_the_base_does_not(document: Document
     assert [name for name, values in after.items() if values == before[name].flatten().tolist()] == []
 
 
+@pytest.mark.quick("dora", "ia3 everywhere", "prefix tuning")
 def test_a_resumed_adapter_equals_an_uninterrupted_one(document: Document, tmp_path: Path) -> None:
     document["training"] |= {"eval_strategy": "steps", "eval_steps": 3, "max_steps": 9}
     whole = run(document, tmp_path / "whole")

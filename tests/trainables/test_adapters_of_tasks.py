@@ -111,6 +111,19 @@ WORKS = [pair for pair in product(KINDS, METHODS) if pair not in REFUSED]
 
 
 @pytest.mark.parametrize(("kind", "method"), WORKS)
+@pytest.mark.quick(
+    "causal_lm-prompt tuning",
+    "masked_lm-dora",
+    "token_classification-prefix tuning",
+    "several labels-ia3",
+    "regression-lora",
+    "sequence_classification of bart-ia3",
+    "seq2seq_lm of t5-prefix tuning",
+    "seq2seq_lm of bart-prompt tuning",
+    "instruction_tuning-dora",
+    "packed conversations-lora",
+    "preference-lora",
+)
 def test_the_addition_trains_of_the_base_only_a_new_head_and_the_checkpoint_gives_the_loss_that_was_reported(
     tmp_path: Path, kind: str, method: str
 ) -> None:
@@ -134,6 +147,14 @@ def test_the_addition_trains_of_the_base_only_a_new_head_and_the_checkpoint_give
 
 
 @pytest.mark.parametrize(("kind", "method"), [pair for pair in WORKS if pair[1] != "dora"])
+@pytest.mark.quick(
+    "causal_lm-prompt tuning",
+    "token_classification-prefix tuning",
+    "several labels-ia3",
+    "seq2seq_lm of t5-lora",
+    "packed conversations-ia3",
+    "preference-lora",
+)
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, kind: str, method: str) -> None:
     document = adapted(tmp_path, kind, method, eval_strategy="steps", eval_steps=2, max_steps=6)
     whole = run(document, tmp_path / "whole")

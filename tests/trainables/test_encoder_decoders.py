@@ -175,6 +175,7 @@ RESUMED = {
 
 @pytest.mark.parametrize("architecture", ["t5", "bart"])
 @pytest.mark.parametrize("model", RESUMED.values(), ids=RESUMED)
+@pytest.mark.quick("frozen encoder-t5", "rates of an adapter-bart", "unfreezing-t5")
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, architecture: str, model: Document) -> None:
     steps = {"eval_strategy": "steps", "eval_steps": 3, "max_steps": 9}
     document = summarizer(tmp_path, architecture, model=model, **steps)

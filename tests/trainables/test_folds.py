@@ -73,6 +73,7 @@ def test_seeds_train_on_the_same_data_and_differ(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stopped_at", [1, 2, 3, 5])
+@pytest.mark.quick("2", "5")
 def test_an_interrupted_trial_goes_on_in_its_fold(tmp_path: Path, stopped_at: int) -> None:
     document = in_folds(tmp_path, folds=3)
     whole = run(document).metrics

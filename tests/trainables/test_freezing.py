@@ -268,6 +268,9 @@ RESUMED = {
 
 @pytest.mark.parametrize("stopped_at", [1, 3])
 @pytest.mark.parametrize("model", RESUMED.values(), ids=RESUMED)
+@pytest.mark.quick(
+    "all together-3", "frozen-1", "rates of an adapter-1", "unfreezing by epochs-3", "unfreezing by steps-1"
+)
 def test_a_resumed_trial_equals_an_uninterrupted_one(tmp_path: Path, model: Document, stopped_at: int) -> None:
     document = tuned(tmp_path, model=model, **STEPS)
     whole = run(document, tmp_path / "whole")

@@ -54,6 +54,7 @@ def test_a_receiver_without_changes_goes_on_as_its_donor_would_have(tmp_path: Pa
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+@pytest.mark.quick("cosine")
 def test_the_receivers_own_learning_rate_takes_effect_at_its_place_in_the_schedule(
     tmp_path: Path, schedule: str
 ) -> None:
@@ -69,6 +70,7 @@ def test_the_receivers_own_learning_rate_takes_effect_at_its_place_in_the_schedu
 @pytest.mark.parametrize(
     ("name", "value"), [("weight_decay", 0.3), ("adam_beta1", 0.5), ("adam_beta2", 0.9), ("max_grad_norm", 0.001)]
 )
+@pytest.mark.quick("weight_decay-0.3", "adam_beta1-0.5")
 def test_other_hyperparameters_of_the_receiver_take_effect(tmp_path: Path, name: str, value: float) -> None:
     donor = _document(tmp_path, learning_rate=0.01)
     _, taken = _handed_over(tmp_path, donor, _document(tmp_path, learning_rate=0.01) | {})

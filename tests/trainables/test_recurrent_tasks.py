@@ -45,6 +45,9 @@ WORKS: dict[str, Callable[..., Document]] = {
 
 
 @pytest.mark.parametrize(("kind", "architecture"), product(WORKS, RECURRENT))
+@pytest.mark.quick(
+    "instruction_tuning-lstm", "preference-gru", "regression-rnn", "several labels-lstm", "token_classification-gru"
+)
 def test_it_learns_and_a_resumed_trial_equals_an_uninterrupted_one(
     tmp_path: Path, kind: str, architecture: str
 ) -> None:

@@ -197,6 +197,9 @@ def test_every_schedule_of_transformers_is_known() -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments"), SCHEDULES.items(), ids=SCHEDULES)
+@pytest.mark.quick(
+    "constant_with_warmup", "cosine_with_restarts", "greedy", "reduce_lr_on_plateau", "warmup_stable_decay"
+)
 def test_every_schedule_trains_and_resumes_exactly(tmp_path: Path, name: str, arguments: Document) -> None:
     section = {
         "lr_scheduler_type": name, "lr_scheduler_kwargs": arguments, "eval_strategy": "steps", "eval_steps": 2,
@@ -236,6 +239,17 @@ RESUMED: dict[str, Document] = {
 
 @pytest.mark.parametrize("section", RESUMED.values(), ids=RESUMED)
 @pytest.mark.parametrize("stopped_at", [1, 3], ids=["in the first epoch", "in the second"])
+@pytest.mark.quick(
+    "in the first epoch-accumulation in mid-epoch",
+    "in the second-another optimizer",
+    "in the second-checkpointed activations",
+    "in the first epoch-grouped by length, accumulated",
+    "in the second-in order",
+    "in the second-noise on embeddings",
+    "in the first epoch-rebalanced",
+    "in the second-the last batch dropped",
+    "in the second-two workers",
+)
 def test_a_trial_resumes_exactly_where_it_was(tmp_path: Path, section: Document, stopped_at: int) -> None:
     document = labelled(tmp_path, **({"eval_strategy": "steps", "eval_steps": 4, "num_train_epochs": 2} | section))
     whole = run(document, tmp_path / "whole")
