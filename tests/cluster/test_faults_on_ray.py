@@ -213,7 +213,7 @@ import time
 
 def train(config, report):
     taken = []
-    while config["is_greedy"] and len(taken) < 40:
+    while config["is_greedy"] and len(taken) < 112:
         taken.append(bytearray(b"x" * 2**27))
         time.sleep(0.1)
     report({"loss": 1.0}, step=1, is_final=True)
@@ -231,8 +231,8 @@ def test_a_trial_that_takes_all_memory_of_its_node_fails_with_that_reason_and_th
         "space": {"config.is_greedy": {"choice": [True, False]}}, "search": {"algorithm": "grid", "metric": "loss"},
         "resources": {"concurrent_trials": 1, "max_restarts": 1},
     }  # fmt: skip
-    # The trial would take five gigabytes: it is ended after about three, unless others here let go of as much.
-    threshold = (ray_utils.get_used_memory() + 3 * 2**30) / ray_utils.get_system_memory()
+    # The trial would take 14 gigabytes, and is ended after about six: other programs here may take or let go of a few.
+    threshold = (ray_utils.get_used_memory() + 6 * 2**30) / ray_utils.get_system_memory()
     if threshold > 0.9:
         pytest.skip("this machine has no memory to spare")
     few = {"RAY_memory_usage_threshold": f"{threshold:.4f}", "RAY_memory_monitor_refresh_ms": "100"}
