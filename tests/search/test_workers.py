@@ -1,70 +1,41 @@
 """Searches whose trials have two workers: the same record, nothing lost with a worker, nothing left on a cluster."""
 
-import collections
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from conftest import Run, command
-from patience import HANG_SECONDS
+from patience import HANG_SECONDS, wait_until
 from tiny_trials import labelled
 
 from analysis.offline_wandb import read_offline_run
-from analysis.records import SearchFiles
+from analysis.records import SearchFiles, TrialFiles
 from analysis.sources import read_records
 from search.yaml_text import to_yaml
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-STEPS = 4
-WALK = """
-name: walk
-trainable: walking:train
-config: {x: 0.5}
-space: {config.x: {uniform: [0.0, 1.0]}}
-search: {algorithm: random, metric: distance, mode: min, trials: 3}
-resources: {workers: 2}
-tracking: {wandb: {mode: offline}}
-"""
-FUNCTION = f"""
-import os, time, tempfile, pathlib, torch
-import torch.distributed as dist
-
-def train(config, report):
-    done = int((report.checkpoint / "step").read_text()) if report.checkpoint else 0
-    for step in range(done + 1, {STEPS} + 1):
-        with open(os.path.join(os.path.dirname(__file__), "steps.log"), "a") as file:
-            file.write(f"{{config['x']}} {{step}} {{os.environ['RANK']}} {{os.getpid()}}\\n")
-        time.sleep(0.4)
-        total = torch.ones(1)
-        dist.all_reduce(total)
-        folder = pathlib.Path(tempfile.mkdtemp())
-        (folder / "step").write_text(str(step))
-        distance = abs(config["x"] - 0.3) + float(total) / step
-        report({{"distance": distance}}, checkpoint=folder, is_final=step == {STEPS})
-"""
+EVALUATIONS = 6
 
 
 @pytest.fixture
 def walk(tmp_path: Path) -> Path:
-    (tmp_path / "spec.yaml").write_text(WALK)
-    (tmp_path / "walking.py").write_text(FUNCTION)
+    """Two trials, one after the other, each long enough to be met in its middle."""
+    steps = {"max_steps": 50 * EVALUATIONS, "eval_strategy": "steps", "eval_steps": 50}
+    spec = labelled(tmp_path, **steps, per_device_train_batch_size=4) | {
+        "name": "walk",
+        "space": {"training.weight_decay": {"choice": [0.0, 0.1]}},
+        "search": {"algorithm": "grid"},
+        "resources": {"workers": 2, "concurrent_trials": 1},
+    }
+    (tmp_path / "spec.yaml").write_text(to_yaml(spec))
     return tmp_path
-
-
-def steps(folder: Path) -> list[tuple[str, int, int, int]]:
-    """x, step, rank, process of each step begun."""
-    try:
-        lines = (folder / "steps.log").read_text().splitlines()
-    except FileNotFoundError:
-        return []
-    return [(x, int(step), int(rank), int(pid)) for x, step, rank, pid in map(str.split, lines)]
 
 
 def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -73,29 +44,36 @@ def start(folder: Path, *arguments: str) -> "subprocess.Popen[str]":
     )
 
 
-def wait_for_steps(folder: Path, number: int, driver: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + HANG_SECONDS
-    while len(steps(folder)) < number:
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < deadline, "the search did not get going"
-        time.sleep(0.02)
+def wait_for_evaluations(folder: Path, number: int, count: int, driver: "subprocess.Popen[str]") -> None:
+    """Until trial `number` has so many on record, and more to come."""
+    trial = SearchFiles(folder / "searches" / "walk").trial(number)
+    wait_until(lambda: len(evaluations(trial)) >= count, f"trial {number} is on its way", meanwhile=driver)
+    assert len(evaluations(trial)) < EVALUATIONS
+
+
+def evaluations(trial: TrialFiles) -> list[object]:
+    return [row["evaluation"] for row in trial.read_history() if "evaluation" in row]
+
+
+def workers_of(process: int) -> list[psutil.Process]:
+    """The processes that train in a Ray that this process has started."""
+    below = psutil.Process(process).children(recursive=True)
+    return [each for each in below if "RayTrainWorker" in " ".join(each.cmdline())]
 
 
 def test_a_trial_whose_worker_is_killed_goes_on_from_its_checkpoint_and_is_recorded_once(walk: Path) -> None:
     driver = start(walk)
-    wait_for_steps(walk, 2 * STEPS + 5, driver)  # within the second trial
-    os.kill(next(pid for *_, rank, pid in reversed(steps(walk)) if rank == 1), signal.SIGKILL)
+    wait_for_evaluations(walk, 1, 2, driver)
+    workers = workers_of(driver.pid)
+    assert len(workers) == 2
+    workers[-1].kill()
     _, errors = driver.communicate(timeout=HANG_SECONDS)
     assert driver.returncode == 0, errors
     files = SearchFiles(walk / "searches" / "walk")
-    trials = read_records(files.path).trials
-    assert [(trial.number, trial.state) for trial in trials] == [(number, "COMPLETE") for number in range(3)]
-    for trial in trials:
-        assert [row["evaluation"] for row in files.trial(trial.number).read_history()] == [1, 2, 3, 4]
-    attempts = [(files.trial(number).path / "attempt").read_text() for number in range(3)]
-    assert attempts == ["1", "2", "1"]
-    repeats = collections.Counter((x, step) for x, step, rank, _ in steps(walk) if rank == 0)
-    assert sum(repeats.values()) - len(repeats) <= 1  # the step that was in flight
+    assert [trial.state for trial in read_records(files.path).trials] == ["COMPLETE"] * 2
+    for number, attempt in enumerate(("1", "2")):
+        assert evaluations(files.trial(number)) == list(range(1, EVALUATIONS + 1))
+        assert (files.trial(number).path / "attempt").read_text() == attempt
 
 
 def test_ctrl_c_leaves_a_joined_cluster_with_all_its_resources(walk: Path, tunesmith: Run) -> None:
@@ -106,22 +84,23 @@ def test_ctrl_c_leaves_a_joined_cluster_with_all_its_resources(walk: Path, tunes
 
         everything = ray.cluster_resources()["CPU"]
         driver = start(walk, "--address", ray.get_runtime_context().gcs_address)
-        wait_for_steps(walk, 5, driver)
-        workers = {pid for *_, pid in steps(walk)}
+        wait_for_evaluations(walk, 0, 1, driver)
+        workers = workers_of(os.getpid())
+        assert len(workers) == 2
         driver.send_signal(signal.SIGINT)
         _, errors = driver.communicate(timeout=HANG_SECONDS)
         assert driver.returncode == 130, errors
-        deadline = time.monotonic() + 30
-        while ray.available_resources().get("CPU") != everything or any(map(lives, workers)):
-            assert time.monotonic() < deadline, ray.available_resources()
-            time.sleep(0.2)
+        wait_until(
+            lambda: ray.available_resources().get("CPU") == everything and not any(map(lives, workers)),
+            "all that the search had is free again",
+        )
         resumed = tunesmith("resume", "searches/walk", "--address", ray.get_runtime_context().gcs_address)
     assert resumed.returncode == 0, resumed.stderr
     assert {trial.state for trial in read_records(walk / "searches" / "walk").trials} == {"COMPLETE"}
 
 
-def lives(pid: int) -> bool:
-    return Path(f"/proc/{pid}").is_dir() and "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+def lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_two_workers_leave_the_record_that_one_leaves(tmp_path: Path, tunesmith: Run) -> None:
