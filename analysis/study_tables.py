@@ -95,6 +95,7 @@ class _Tables:
         studies = table("studies", column("study_id"), column("study_name"))
         found = connection.execute(select(studies.c.study_id).where(studies.c.study_name == name))
         self._study: int = found.scalar_one()
+        self._known: dict[int, Any] = {}
 
     def trials(self) -> dict[int, Any]:
         """Rows of trials that have begun, by their key in the database, ordered by number."""
@@ -103,10 +104,12 @@ class _Tables:
         dates = [column(name, DateTime()) for name in ("datetime_start", "datetime_complete")]
         trials = table("trials", *map(column, ("trial_id", "number", "study_id", "state")), *dates)
         query = select(trials).where(trials.c.study_id == self._study, cast(trials.c.state, String).in_(_STATES))
-        return {row.trial_id: row for row in self._connection.execute(query.order_by(trials.c.number))}
+        self._known = {row.trial_id: row for row in self._connection.execute(query.order_by(trials.c.number))}
+        return self._known
 
     def of_trials(self, name: str, *columns: str) -> Iterator[Any]:
-        """`trial_id` and `columns` of all rows that belong to those trials."""
+        """`trial_id` and `columns` of all rows that belong to those trials. One that has begun since then is none of
+        them: a search may run while it is read."""
         from sqlalchemy import String, cast, column, select, table
 
         rows = table(name, *map(column, ("trial_id", *columns)))
@@ -114,7 +117,8 @@ class _Tables:
         # PostgreSQL compares its enumerations with nothing but themselves.
         has_begun = cast(trials.c.state, String).in_(_STATES)
         begun = select(trials.c.trial_id).where(trials.c.study_id == self._study, has_begun)
-        return iter(self._connection.execute(select(rows).where(rows.c.trial_id.in_(begun))))
+        found = self._connection.execute(select(rows).where(rows.c.trial_id.in_(begun)))
+        return (row for row in found if row.trial_id in self._known)
 
     def of_study(self, name: str) -> dict[str, Any]:
         """Attributes of the study."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 from patience import HANG_SECONDS
+from sqlalchemy import create_engine, event
 
 from analysis import study_source
 from analysis.leaderboard import leaderboard
@@ -121,6 +122,33 @@ def foreign_study(url: Any, name: str = "theirs") -> optuna.Study:
 
     study.optimize(objective, n_trials=5, catch=[ZeroDivisionError])
     return study
+
+
+def test_a_trial_that_begins_while_its_study_is_read_comes_with_the_next_reading(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.create_study(storage=url, study_name="running")
+    space = {"x": FloatDistribution(0.0, 1.0)}
+
+    def begin() -> None:
+        trial = study.ask(space)
+        trial.set_user_attr("assignment", dict(trial.params))
+        trial.report(0.5, step=1)
+
+    begin()
+    engine = create_engine(url)
+    begun = []
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _begin_another(*told: Any) -> None:
+        if not begun and "FROM trial_user_attributes" in told[2]:  # its trials are known by then
+            begun.append(True)
+            begin()
+
+    with engine.connect() as connection:
+        first, second = read_study(connection, "running"), read_study(connection, "running")
+    engine.dispose()
+    assert [len(first.trials), len(second.trials)] == [1, 2]
+    assert first.trials[0] == second.trials[0]
 
 
 def test_a_study_of_others_is_ranked_by_its_url(tmp_path: Path) -> None:
