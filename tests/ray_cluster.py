@@ -1,5 +1,6 @@
 """A real Ray cluster for tests: its own head with a dashboard and a token, ended by its process and never by name."""
 
+import contextlib
 import os
 import secrets
 import signal
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import requests
 from patience import HANG_SECONDS
 
@@ -77,7 +79,19 @@ def running_head(folder: Path, *, cpus: int = 2) -> Iterator[RayHead]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        _kill_all_of(scratch)
         subprocess.run(["rm", "-rf", str(scratch)], check=False)
+
+
+def _kill_all_of(scratch: Path) -> None:
+    """Drivers and trials have groups of their own, and live on for a while: they would miss the files they run from."""
+    ours = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd().startswith(f"{scratch}/"):
+                process.kill()
+                ours.append(process)
+    psutil.wait_procs(ours, timeout=HANG_SECONDS)
 
 
 def _wait_until_it_answers(head: RayHead, process: "subprocess.Popen[bytes]", log: Path) -> None:
